@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Everything known about one request and its answer: what the rooms and the plugins share.
+//!
+//! Facts of the connection stand apart ([`ConnectionFacts`]): one socket carries many exchanges.
+
+use crate::fault::Fault;
+use crate::http::headers::Headers;
+use crate::phases::Answer;
+use crate::router::Match;
+use crate::snapshot::{PluginInstance, Snapshot};
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The journey and the plugin host share the exchange; neither holds a borrow across the other's call.
+pub type ExchangeRef = Rc<RefCell<Exchange>>;
+
+/// What is known of a client's connection.
+#[derive(Debug)]
+pub struct ConnectionFacts {
+    /// Number of the connection in this worker, from 1; `*N` in `error.log`.
+    pub serial: u64,
+    /// Who is at the other end of the socket.
+    pub peer: SocketAddr,
+    /// The address the connection came in on.
+    pub local: SocketAddr,
+    /// The configured port, after `port_maps`.
+    pub listen_port: u16,
+    /// TLS facts, when the listener terminates TLS.
+    pub tls: Option<TlsFacts>,
+    /// Requests begun on this connection.
+    pub requests: Cell<u64>,
+}
+
+/// What was agreed in a TLS handshake.
+#[derive(Debug, Clone)]
+pub struct TlsFacts {
+    /// `TLSv1.3`.
+    pub version: String,
+    /// Cipher suite, OpenSSL's name.
+    pub cipher: String,
+    /// The name the client asked for.
+    pub sni: Option<String>,
+}
+
+/// HTTP version of a request line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// A bare `GET /path`: the answer is a body without a head.
+    Http09,
+    /// HTTP/1.0
+    Http10,
+    /// HTTP/1.1
+    Http11,
+}
+
+impl Version {
+    /// `1.1`, as `Via` and plugins spell it.
+    pub fn number(self) -> &'static str {
+        match self {
+            Version::Http09 => "0.9",
+            Version::Http10 => "1.0",
+            Version::Http11 => "1.1",
+        }
+    }
+}
+
+/// What the client asked.
+#[derive(Debug)]
+pub struct Request {
+    /// The request line as it came, for the logs; empty while none was read.
+    pub line: Vec<u8>,
+    /// Method, as sent.
+    pub method: String,
+    /// Path as sent, without query, undecoded.
+    pub raw_path: Vec<u8>,
+    /// Path normalised once, for router, plugins and upstream.
+    pub path: Vec<u8>,
+    /// What follows `?`, undecoded; `None` when there is no `?`.
+    pub query: Option<Vec<u8>>,
+    /// HTTP version.
+    pub version: Version,
+    /// Header fields as they came.
+    pub headers: Headers,
+    /// Host without port, case as sent; empty when a 1.0 request named none.
+    pub host: String,
+    /// Port in the Host header or target, if any.
+    pub host_port: Option<u16>,
+    /// The Host header (or authority of an absolute target) as sent.
+    pub authority: Vec<u8>,
+    /// Bytes of head and body read for this request.
+    pub received_bytes: u64,
+    /// The body, when it was buffered; shared with retries.
+    pub body: BodyStore,
+}
+
+/// Where a buffered request body lies.
+#[derive(Debug, Default)]
+pub enum BodyStore {
+    /// The request has no body.
+    #[default]
+    Empty,
+    /// A body follows, and was not read (or is being streamed).
+    Unread,
+    /// The whole body, within `client_body_buffer_size`.
+    Memory(Vec<u8>),
+    /// The whole body in an unlinked file under PREFIX/spool; its length in bytes.
+    File(std::fs::File, u64),
+}
+
+/// What goes upstream; set from the request and the Route, then edited by plugins.
+#[derive(Debug)]
+pub struct UpstreamRequest {
+    /// Method to send; `None`: the client's.
+    pub method: Option<String>,
+    /// Path to send, undecoded.
+    pub path: Vec<u8>,
+    /// Query to send.
+    pub query: Option<Vec<u8>>,
+    /// `http` or `https`.
+    pub is_tls: bool,
+    /// Fields to send instead of the client's, once a plugin has touched one. Holds no hop-by-hop and no gateway field.
+    pub headers: Option<Headers>,
+    /// Host to send; `None`: by `preserve_host` and the target.
+    pub host_header: Option<Vec<u8>>,
+    /// Body to send instead of the client's.
+    pub body: Option<Vec<u8>>,
+    /// Host (name or address) to connect to, or an Upstream's name.
+    pub target_host: String,
+    /// Port to connect to.
+    pub target_port: u16,
+    /// What was sent by the last attempt, `scheme://address:port/path`, for logs.
+    pub uri: String,
+}
+
+/// Who made the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The upstream.
+    Service,
+    /// A plugin, body as given.
+    Exit,
+    /// The gateway or a plugin's error, body negotiated.
+    Error,
+}
+
+impl Source {
+    /// As `kong.response.get_source` spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Source::Service => "service",
+            Source::Exit => "exit",
+            Source::Error => "error",
+        }
+    }
+}
+
+/// The answer on its way to the client.
+#[derive(Debug)]
+pub struct Response {
+    /// HTTP status.
+    pub status: u16,
+    /// Reason phrase to send; `None`: the usual one.
+    pub reason: Option<Vec<u8>>,
+    /// End-to-end fields; framing and hop-by-hop fields are written anew.
+    pub headers: Headers,
+    /// Who made it.
+    pub source: Source,
+    /// The whole body: always for `exit` and `error`, for `service` only when a plugin has a `response` phase.
+    pub body: Option<Vec<u8>>,
+    /// Names of fields plugins have set after the head came, which outlive `headers = off`.
+    pub status_of_upstream: Option<u16>,
+}
+
+/// One try at an upstream.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// Address tried; `None` when no address was found.
+    pub address: Option<SocketAddr>,
+    /// The Target's or Service's host name.
+    pub host: String,
+    /// Milliseconds since the epoch when a Target was chosen.
+    pub started_at_ms: u64,
+    /// When it began.
+    pub started: Instant,
+    /// Time to connect (and to shake hands), if it came so far.
+    pub connect_ms: Option<f64>,
+    /// Was it a pooled connection, and how many requests had it carried?
+    pub reused: Option<u32>,
+    /// Bytes sent to the upstream on this attempt.
+    pub sent_bytes: u64,
+    /// Bytes received from the upstream on this attempt.
+    pub received_bytes: u64,
+    /// The first bytes received (at most 64), evidence for what spoke.
+    pub first_bytes: Vec<u8>,
+    /// How the socket ended: `fin`, `rst`, `timeout: read` …, `kept`, `open`.
+    pub ended: &'static str,
+    /// Status of the answer, if a head came.
+    pub status: Option<u16>,
+    /// Time from the request's last byte to the head, if it came.
+    pub head_ms: Option<f64>,
+    /// What went wrong, if it did.
+    pub fault: Option<Fault>,
+}
+
+/// Moments of the walk, each absent until reached.
+#[derive(Debug, Default)]
+pub struct Moments {
+    /// Access is over and proxying begins.
+    pub proxy_started: Option<Instant>,
+    /// The last attempt began.
+    pub attempt_started: Option<Instant>,
+    /// The upstream's head is in.
+    pub head_received: Option<Instant>,
+    /// The first byte of the answer was handed to the client's socket.
+    pub answer_started: Option<Instant>,
+}
+
+/// One request, its answer and all that happened between.
+pub struct Exchange {
+    /// 32 hex digits.
+    pub id: RequestId,
+    /// The connection it came on.
+    pub connection: Rc<ConnectionFacts>,
+    /// When its first byte was read.
+    pub started: Instant,
+    /// The same in milliseconds since the epoch.
+    pub started_at_ms: u64,
+    /// The configuration it is served with, first to last.
+    pub snapshot: Arc<Snapshot>,
+    /// What the client asked.
+    pub request: Request,
+    /// The client's address after `real_ip_header`.
+    pub client_ip: IpAddr,
+    /// The client's port after `real_ip_header`.
+    pub client_port: u16,
+    /// Is the peer among `trusted_ips`?
+    pub peer_is_trusted: bool,
+    /// `X-Forwarded-Proto/Host/Port/Path/Prefix` as they are sent upstream.
+    pub forwarded: Forwarded,
+    /// The Route that matched, its Service and captures.
+    pub matched: Option<Match>,
+    /// Id of the Consumer a plugin authenticated, as 16 bytes; decides which plugin rows apply.
+    pub consumer_id: Option<crate::snapshot::Id>,
+    /// What goes upstream.
+    pub upstream: UpstreamRequest,
+    /// The answer, once there is one.
+    pub response: Option<Response>,
+    /// An answer a plugin asked for, on its way through the corridor.
+    pub answer: Option<Box<Answer>>,
+    /// Tries at upstreams, in order.
+    pub attempts: Vec<Attempt>,
+    /// What went wrong for the client, if anything did.
+    pub fault: Option<Fault>,
+    /// Moments of the walk.
+    pub moments: Moments,
+    /// Bytes of head and body handed to the client's socket.
+    pub sent_bytes: u64,
+    /// Bytes of body handed to the client's socket.
+    pub sent_body_bytes: u64,
+    /// Plugins collected for this request, in order; later phases run over them.
+    pub plugins: Vec<Arc<PluginInstance>>,
+    /// The phase that runs now.
+    pub phase: crate::phases::Phase,
+    /// What the host keeps with the exchange (Python views, `ctx`).
+    pub host_data: Option<Box<dyn Any>>,
+}
+
+/// What `X-Forwarded-*` say upstream.
+#[derive(Debug, Default)]
+pub struct Forwarded {
+    /// `http` or `https`.
+    pub proto: String,
+    /// Host the client asked for.
+    pub host: String,
+    /// Port the client asked on.
+    pub port: String,
+    /// Path the client asked for, as sent.
+    pub path: Vec<u8>,
+    /// The matched prefix when it was stripped.
+    pub prefix: Option<Vec<u8>>,
+}
+
+/// 128 random bits in lower-case hex.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct RequestId([u8; 32]);
+
+impl RequestId {
+    /// From 128 bits.
+    pub fn from_bits(bits: u128) -> Self {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [0u8; 32];
+        for (i, slot) in text.iter_mut().enumerate() {
+            *slot = HEX[((bits >> (124 - 4 * i)) & 15) as usize];
+        }
+        RequestId(text)
+    }
+
+    /// The digits.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Debug for RequestId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Exchange {
+    /// `http` or `https`, by the listener.
+    pub fn scheme(&self) -> &'static str {
+        if self.connection.tls.is_some() { "https" } else { "http" }
+    }
+
+    /// The client's fields as the upstream will see them, for reading; see [`Exchange::upstream_headers_mut`].
+    pub fn upstream_headers(&self) -> &Headers {
+        self.upstream.headers.as_ref().unwrap_or(&self.request.headers)
+    }
+
+    /// The fields that go upstream, for editing.
+    pub fn upstream_headers_mut(&mut self) -> &mut Headers {
+        self.upstream.headers.get_or_insert_with(|| self.request.headers.clone())
+    }
+}

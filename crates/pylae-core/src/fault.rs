@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What went wrong? One table of every fault; logs, bodies, records and pages read it, so none can drift.
+
+use std::borrow::Cow;
+
+/// On whose side a fault lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The client or what stands before us.
+    Client,
+    /// Ourselves or a plugin.
+    Gateway,
+    /// The upstream or what stands behind us.
+    Upstream,
+}
+
+impl Side {
+    /// As records spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Side::Client => "client",
+            Side::Gateway => "gateway",
+            Side::Upstream => "upstream",
+        }
+    }
+}
+
+macro_rules! faults {
+    ($( $(#[doc = $doc:literal])* $kind:ident { name: $name:literal, room: $room:literal, side: $side:ident, status: $status:literal,
+        may_have_acted: $acted:literal, retry: $retry:ident, phrase: $phrase:literal, flag: $flag:literal,
+        proxy_status: $proxy_status:literal, cure: $cure:literal } )*) => {
+        /// Every fault the gateway knows.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum FaultKind { $( $(#[doc = $doc])* $kind, )* }
+
+        impl FaultKind {
+            /// All of them, in walking order.
+            pub const ALL: &'static [FaultKind] = &[ $( FaultKind::$kind, )* ];
+
+            /// What is known of this fault.
+            pub fn facts(self) -> &'static FaultFacts {
+                match self { $( FaultKind::$kind => {
+                    static FACTS: FaultFacts = FaultFacts {
+                        name: $name, room: $room, side: Side::$side, status: $status, may_have_acted: $acted,
+                        retry: Retry::$retry, phrase: $phrase, response_flag: $flag, proxy_status: $proxy_status, cure: $cure,
+                    };
+                    &FACTS
+                } )* }
+            }
+        }
+    };
+}
+
+/// May another attempt be made after this fault?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// Never.
+    Never,
+    /// Always: nothing of the request was sent.
+    NothingSent,
+    /// Only for methods that may be repeated (nginx: not POST, LOCK, PATCH), and only while the body can be sent again.
+    Idempotent,
+}
+
+/// What is known of a kind of fault.
+#[derive(Debug)]
+pub struct FaultFacts {
+    /// Its name in records and metrics.
+    pub name: &'static str,
+    /// The room it is born in.
+    pub room: &'static str,
+    /// On whose side it lies.
+    pub side: Side,
+    /// What the client is answered; 499 and 0 are for the log alone.
+    pub status: u16,
+    /// May the upstream have acted on the request?
+    pub may_have_acted: bool,
+    /// May another attempt be made?
+    pub retry: Retry,
+    /// nginx's phrase in `error.log`, without the part that says what was being done.
+    pub phrase: &'static str,
+    /// Envoy's response flag.
+    pub response_flag: &'static str,
+    /// RFC 9209 error type.
+    pub proxy_status: &'static str,
+    /// What to look at first.
+    pub cure: &'static str,
+}
+
+faults! {
+    /// More connections than the worker may hold.
+    TooManyConnections { name: "too_many_connections", room: "listener", side: Gateway, status: 0, may_have_acted: false, retry: Never,
+        phrase: "worker_connections are not enough", flag: "UO", proxy_status: "connection_limit_reached",
+        cure: "raise the limit of open files (ulimit -n) or add workers" }
+    /// The client's TLS handshake failed.
+    ClientTlsFailed { name: "client_tls_failed", room: "tls", side: Client, status: 0, may_have_acted: false, retry: Never,
+        phrase: "SSL_do_handshake() failed", flag: "DPE", proxy_status: "tls_protocol_error",
+        cure: "the client does not speak TLS on this port or shares no version or cipher with it" }
+    /// The request is not one well-formed message.
+    BadFraming { name: "bad_framing", room: "http", side: Client, status: 400, may_have_acted: false, retry: Never,
+        phrase: "client sent invalid request", flag: "DPE", proxy_status: "http_request_error",
+        cure: "the client or a proxy before the gateway wrote a malformed or ambiguous request; see `detail` for what was found" }
+    /// The chunked body of the request is malformed.
+    BadRequestBody { name: "bad_request_body", room: "http", side: Client, status: 400, may_have_acted: true, retry: Never,
+        phrase: "client sent invalid chunked body", flag: "DPE", proxy_status: "http_request_error",
+        cure: "the client writes chunk sizes that are not hexadecimal numbers followed by CRLF" }
+    /// A header line or the whole head is larger than the buffers for it.
+    RequestHeaderTooLarge { name: "request_header_too_large", room: "http", side: Client, status: 494, may_have_acted: false, retry: Never,
+        phrase: "client sent too long header line", flag: "DPE", proxy_status: "http_request_error",
+        cure: "cookies or tokens have grown: raise nginx_http_large_client_header_buffers or make them smaller" }
+    /// The request line is larger than the buffer for it.
+    UriTooLong { name: "uri_too_long", room: "http", side: Client, status: 414, may_have_acted: false, retry: Never,
+        phrase: "client sent too long URI", flag: "DPE", proxy_status: "http_request_error",
+        cure: "send long parameters in a body, or raise nginx_http_large_client_header_buffers" }
+    /// The body is larger than `client_max_body_size`.
+    RequestBodyTooLarge { name: "request_body_too_large", room: "http", side: Client, status: 413, may_have_acted: false, retry: Never,
+        phrase: "client intended to send too large body", flag: "DPE", proxy_status: "http_request_error",
+        cure: "raise nginx_http_client_max_body_size or send less" }
+    /// The client was silent in the middle of a request.
+    RequestTimeout { name: "request_timeout", room: "http", side: Client, status: 408, may_have_acted: false, retry: Never,
+        phrase: "client timed out (110: Connection timed out)", flag: "DT", proxy_status: "http_request_error",
+        cure: "the client (or the load balancer before us) opened a request and did not finish it; see bytes received" }
+    /// The method is not served.
+    MethodNotAllowed { name: "method_not_allowed", room: "http", side: Client, status: 405, may_have_acted: false, retry: Never,
+        phrase: "client sent unsupported method", flag: "DPE", proxy_status: "http_request_error", cure: "TRACE is not proxied" }
+    /// The request's HTTP version is not served.
+    VersionNotSupported { name: "version_not_supported", room: "http", side: Client, status: 505, may_have_acted: false, retry: Never,
+        phrase: "client sent invalid version", flag: "DPE", proxy_status: "http_request_error", cure: "use HTTP/1.1" }
+    /// The request's transfer coding is not served.
+    TransferEncodingNotSupported { name: "transfer_encoding_not_supported", room: "http", side: Client, status: 501, may_have_acted: false,
+        retry: Never, phrase: "client sent unknown \"Transfer-Encoding\"", flag: "DPE", proxy_status: "http_request_error",
+        cure: "only `chunked` is a transfer coding of requests" }
+    /// The client went away before the answer was complete.
+    ClientGone { name: "client_gone", room: "http", side: Client, status: 499, may_have_acted: true, retry: Never,
+        phrase: "client prematurely closed connection", flag: "DC", proxy_status: "http_request_error",
+        cure: "the client or the load balancer before us gave up: compare its timeout with the time the upstream took" }
+    /// No Route matches.
+    NoRoute { name: "no_route", room: "router", side: Client, status: 404, may_have_acted: false, retry: Never,
+        phrase: "no Route matched with those values", flag: "NR", proxy_status: "destination_not_found",
+        cure: "compare host, path, method and headers with GET /routes" }
+    /// The Route is for https only.
+    HttpsRequired { name: "https_required", room: "router", side: Client, status: 426, may_have_acted: false, retry: Never,
+        phrase: "Please use HTTPS protocol", flag: "NR", proxy_status: "http_request_denied",
+        cure: "call the Route over https, or allow http among its protocols" }
+    /// The Route has no Service.
+    NoService { name: "no_service", room: "router", side: Gateway, status: 503, may_have_acted: false, retry: Never,
+        phrase: "no Service found with those values", flag: "NC", proxy_status: "destination_unavailable",
+        cure: "give the Route a Service, or a plugin that answers" }
+    /// A plugin answered.
+    PluginRefused { name: "plugin_refused", room: "phases", side: Gateway, status: 0, may_have_acted: false, retry: Never,
+        phrase: "plugin answered", flag: "UAEX", proxy_status: "http_request_denied", cure: "see the plugin named" }
+    /// A plugin raised or returned rubbish.
+    PluginFailed { name: "plugin_failed", room: "phases", side: Gateway, status: 500, may_have_acted: false, retry: Never,
+        phrase: "plugin failed", flag: "UAEX", proxy_status: "proxy_internal_error", cure: "see the plugin, phase and line named" }
+    /// The Upstream has no Target that may be chosen.
+    NoHealthyTarget { name: "no_healthy_target", room: "balancer", side: Upstream, status: 503, may_have_acted: false, retry: Never,
+        phrase: "failure to get a peer from the ring-balancer", flag: "UH", proxy_status: "destination_unavailable",
+        cure: "add Targets with a weight above 0 to the Upstream, or mend their health" }
+    /// The host's name does not exist or has no address.
+    NameNotFound { name: "dns_failed", room: "upstream", side: Upstream, status: 503, may_have_acted: false, retry: Never,
+        phrase: "DNS resolution failed", flag: "DF", proxy_status: "dns_error",
+        cure: "check the Service's host and that the resolvers named in dns_resolver know it" }
+    /// The resolver failed otherwise.
+    ResolverFailed { name: "resolver_failed", room: "upstream", side: Upstream, status: 500, may_have_acted: false, retry: Never,
+        phrase: "DNS resolution failed", flag: "DF", proxy_status: "dns_timeout",
+        cure: "the resolvers do not answer: check dns_resolver and the network to them" }
+    /// Nothing listens there.
+    ConnectRefused { name: "connect_refused", room: "upstream", side: Upstream, status: 502, may_have_acted: false, retry: NothingSent,
+        phrase: "connect() failed (111: Connection refused)", flag: "UF", proxy_status: "connection_refused",
+        cure: "nothing listens on that address and port: is the server up, is the port right?" }
+    /// The connection could not be made for another reason.
+    ConnectFailed { name: "connect_failed", room: "upstream", side: Upstream, status: 502, may_have_acted: false, retry: NothingSent,
+        phrase: "connect() failed", flag: "UF", proxy_status: "destination_ip_unroutable",
+        cure: "no way to that address from here: check routes and firewalls" }
+    /// The connection was not made in time.
+    ConnectTimeout { name: "connect_timeout", room: "upstream", side: Upstream, status: 504, may_have_acted: false, retry: NothingSent,
+        phrase: "upstream timed out (110: Connection timed out)", flag: "UF", proxy_status: "connection_timeout",
+        cure: "packets are dropped (firewall, wrong address) or the server's accept queue is full; connect_timeout of the Service says how long we waited" }
+    /// TLS with the upstream failed.
+    UpstreamTlsFailed { name: "upstream_tls_failed", room: "upstream", side: Upstream, status: 502, may_have_acted: false, retry: NothingSent,
+        phrase: "SSL_do_handshake() failed", flag: "UF", proxy_status: "tls_protocol_error",
+        cure: "the port does not speak TLS (then set the Service's protocol to http), or versions and ciphers do not meet" }
+    /// The upstream's certificate was not accepted.
+    UpstreamCertificateRejected { name: "upstream_certificate_rejected", room: "upstream", side: Upstream, status: 502,
+        may_have_acted: false, retry: NothingSent,
+        phrase: "upstream SSL certificate verify error", flag: "UF", proxy_status: "tls_certificate_error",
+        cure: "add the issuing CA to ca_certificates or lua_ssl_trusted_certificate, or mend the certificate's name or dates" }
+    /// The upstream closed the connection before it answered.
+    ClosedBeforeHeaders { name: "closed_before_headers", room: "proxy", side: Upstream, status: 502, may_have_acted: true, retry: Idempotent,
+        phrase: "upstream prematurely closed connection", flag: "UC", proxy_status: "connection_terminated",
+        cure: "the server (or the load balancer before it) closed without an answer: look for a crash or restart there at that second, or for an idle timeout shorter than upstream_keepalive_idle_timeout" }
+    /// The upstream reset the connection before it answered.
+    ResetBeforeHeaders { name: "reset", room: "proxy", side: Upstream, status: 502, may_have_acted: true, retry: Idempotent,
+        phrase: "recv() failed (104: Connection reset by peer)", flag: "UC", proxy_status: "connection_terminated",
+        cure: "the server closed while our bytes were still unread: a crash, an overload, or a connection closed as we reused it" }
+    /// The request could not be written to the upstream.
+    WriteFailed { name: "write_failed", room: "proxy", side: Upstream, status: 502, may_have_acted: true, retry: Idempotent,
+        phrase: "writev() failed (32: Broken pipe)", flag: "UC", proxy_status: "connection_terminated",
+        cure: "the server closed while the request was being sent: often a body it did not want (413) or a restart" }
+    /// The upstream did not take the request in time.
+    WriteTimeout { name: "write_timeout", room: "proxy", side: Upstream, status: 504, may_have_acted: true, retry: Idempotent,
+        phrase: "upstream timed out (110: Connection timed out)", flag: "UT", proxy_status: "connection_write_timeout",
+        cure: "the server does not read: it is busy or stuck; write_timeout of the Service says how long we waited" }
+    /// The upstream did not answer in time.
+    ReadTimeout { name: "read_timeout", room: "proxy", side: Upstream, status: 504, may_have_acted: true, retry: Idempotent,
+        phrase: "upstream timed out (110: Connection timed out)", flag: "UT", proxy_status: "http_response_timeout",
+        cure: "the server took longer than read_timeout of the Service: find what it waits for, or raise the timeout" }
+    /// The head of the answer is larger than the buffer for it.
+    ResponseHeaderTooLarge { name: "response_header_too_large", room: "proxy", side: Upstream, status: 502, may_have_acted: true, retry: Never,
+        phrase: "upstream sent too big header", flag: "UPE", proxy_status: "http_response_header_section_size",
+        cure: "the server sends a larger head than nginx_proxy_proxy_buffer_size: look for a cookie or header that grew" }
+    /// The head of the answer is malformed or ambiguous.
+    BadResponse { name: "bad_response", room: "proxy", side: Upstream, status: 502, may_have_acted: true, retry: Never,
+        phrase: "upstream sent invalid header", flag: "UPE", proxy_status: "http_protocol_error",
+        cure: "the server writes a head that HTTP does not allow; `detail` says which line" }
+    /// What answered does not speak HTTP.
+    ProtocolMismatch { name: "protocol_mismatch", room: "proxy", side: Upstream, status: 502, may_have_acted: false, retry: Never,
+        phrase: "upstream sent no valid HTTP/1.0 header", flag: "UPE", proxy_status: "http_protocol_error",
+        cure: "the port speaks another protocol; `first_bytes` shows what it said (15 03 or 16 03: TLS, then set the Service's protocol to https)" }
+    /// The answer's body broke off.
+    ClosedInBody { name: "closed_in_body", room: "proxy", side: Upstream, status: 502, may_have_acted: true, retry: Never,
+        phrase: "upstream prematurely closed connection", flag: "UC", proxy_status: "http_response_incomplete",
+        cure: "the server broke off in the middle of the body: a crash, a worker timeout there, or a wrong Content-Length" }
+    /// The connection was reset in the answer's body.
+    ResetInBody { name: "reset_in_body", room: "proxy", side: Upstream, status: 502, may_have_acted: true, retry: Never,
+        phrase: "recv() failed (104: Connection reset by peer)", flag: "UC", proxy_status: "http_response_incomplete",
+        cure: "the server broke off in the middle of the body: a crash, or a proxy between that gave up" }
+    /// The answer's body stopped coming.
+    ReadTimeoutInBody { name: "read_timeout_in_body", room: "proxy", side: Upstream, status: 504, may_have_acted: true, retry: Never,
+        phrase: "upstream timed out (110: Connection timed out)", flag: "UT", proxy_status: "http_response_timeout",
+        cure: "the server stopped in the middle of the body for longer than read_timeout of the Service" }
+    /// The chunked body of the answer is malformed.
+    BadResponseBody { name: "bad_response_body", room: "proxy", side: Upstream, status: 502, may_have_acted: true, retry: Never,
+        phrase: "upstream sent invalid chunked response", flag: "UPE", proxy_status: "http_response_transfer_coding",
+        cure: "the server writes chunk sizes that are not hexadecimal numbers followed by CRLF" }
+    /// A filter failed on the way back.
+    FilterFailed { name: "filter_failed", room: "response", side: Gateway, status: 500, may_have_acted: true, retry: Never,
+        phrase: "plugin failed", flag: "UAEX", proxy_status: "proxy_internal_error", cure: "see the plugin, phase and line named" }
+    /// A bug of ours.
+    Panicked { name: "panicked", room: "journey", side: Gateway, status: 500, may_have_acted: true, retry: Never,
+        phrase: "the gateway failed", flag: "UAEX", proxy_status: "proxy_internal_error",
+        cure: "a bug of the gateway: report the lines of error.log around this request" }
+}
+
+/// One fault of one exchange: its kind and what was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Which.
+    pub kind: FaultKind,
+    /// What was found, one line, no secrets; may be empty.
+    pub detail: Cow<'static, str>,
+    /// nginx's phrase where the kind's own does not fit (an errno, a TLS library's text).
+    pub phrase: Option<String>,
+}
+
+impl Fault {
+    /// A fault with what was found.
+    pub fn new(kind: FaultKind, detail: impl Into<Cow<'static, str>>) -> Self {
+        Fault { kind, detail: detail.into(), phrase: None }
+    }
+
+    /// A fault whose phrase in `error.log` is not the kind's own.
+    pub fn with_phrase(kind: FaultKind, detail: impl Into<Cow<'static, str>>, phrase: String) -> Self {
+        Fault { kind, detail: detail.into(), phrase: Some(phrase) }
+    }
+
+    /// The phrase in `error.log`.
+    pub fn phrase(&self) -> &str {
+        self.phrase.as_deref().unwrap_or(self.kind.facts().phrase)
+    }
+
+    /// The status that answers it.
+    pub fn status(&self) -> u16 {
+        self.kind.facts().status
+    }
+}
+
+impl From<FaultKind> for Fault {
+    fn from(kind: FaultKind) -> Self {
+        Fault { kind, detail: Cow::Borrowed(""), phrase: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn test_every_fault_has_a_name_of_its_own_a_cure_and_a_phrase() {
+        let mut names = HashSet::new();
+        for kind in FaultKind::ALL {
+            let facts = kind.facts();
+            assert!(names.insert(facts.name), "{} twice", facts.name);
+            assert!(!facts.cure.is_empty() && !facts.phrase.is_empty() && !facts.response_flag.is_empty());
+        }
+    }
+
+    #[test]
+    fn test_what_may_have_acted_is_never_retried_blindly() {
+        for kind in FaultKind::ALL {
+            let facts = kind.facts();
+            assert!(!(facts.may_have_acted && facts.retry == Retry::NothingSent), "{}", facts.name);
+        }
+    }
+}
