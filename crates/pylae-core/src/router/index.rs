@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Which Routes are worth a look? From the request's host and path to the few whose conditions may hold.
+//!
+//! Positions are places in the order of falling rank: the least position that matches wins. Every part of the index knows the least
+//! position in it, so a part that can't improve on what was found is not entered.
+
+use super::RequestView;
+use super::conditions::{Alternative, NamePattern};
+use crate::snapshot::hash::ConfigMap;
+
+/// Above every position.
+const NOTHING: u32 = u32::MAX;
+
+/// A list longer than this is split by header values.
+const LONG_LIST: usize = 8;
+
+/// By host, then by path.
+pub(super) struct Index {
+    exact_hosts: ConfigMap<Box<[u8]>, PathIndex>,
+    exact_hosts_best: u32,
+    host_suffixes: Lengths<PathIndex>,
+    host_prefixes: Lengths<PathIndex>,
+    any_host: PathIndex,
+}
+
+/// Alternatives that share a host condition, by what their paths begin with.
+#[derive(Default)]
+struct PathIndex {
+    literals: Lengths<Positions>,
+}
+
+/// A table for each length of key, the one with the least position first.
+struct Lengths<T> {
+    tables: Vec<Table<T>>,
+}
+
+struct Table<T> {
+    length: usize,
+    best: u32,
+    entries: ConfigMap<Box<[u8]>, T>,
+}
+
+impl<T> Default for Lengths<T> {
+    fn default() -> Self {
+        Lengths { tables: Vec::new() }
+    }
+}
+
+impl<T: Default> Lengths<T> {
+    fn entry(&mut self, key: &[u8], position: u32) -> &mut T {
+        let at = match self.tables.iter().position(|table| table.length == key.len()) {
+            Some(at) => at,
+            None => {
+                self.tables.push(Table { length: key.len(), best: NOTHING, entries: ConfigMap::default() });
+                self.tables.len() - 1
+            }
+        };
+        let table = &mut self.tables[at];
+        table.best = table.best.min(position);
+        if !table.entries.contains_key(key) {
+            table.entries.insert(key.into(), T::default());
+        }
+        table.entries.get_mut(key).expect("the key was just inserted")
+    }
+}
+
+/// Positions in rising order.
+#[derive(Default)]
+struct Positions {
+    /// Those looked at one by one.
+    list: Vec<u32>,
+    /// The others, by a header whose value must be one of a few.
+    by_header: Vec<HeaderTable>,
+}
+
+struct HeaderTable {
+    name: Box<str>,
+    hyphenated: Option<Box<str>>,
+    best: u32,
+    values: ConfigMap<Box<[u8]>, Vec<u32>>,
+}
+
+impl Index {
+    /// An index over alternatives given in falling rank.
+    pub(super) fn new<'a>(alternatives: impl Iterator<Item = &'a Alternative> + Clone) -> Self {
+        let mut index = Index {
+            exact_hosts: ConfigMap::default(),
+            exact_hosts_best: NOTHING,
+            host_suffixes: Lengths::default(),
+            host_prefixes: Lengths::default(),
+            any_host: PathIndex::default(),
+        };
+        for (position, alternative) in alternatives.clone().enumerate() {
+            let position = position as u32;
+            if alternative.hosts.is_empty() {
+                index.any_host.add(alternative, position);
+            }
+            for host in &alternative.hosts {
+                let paths = match &host.name {
+                    NamePattern::Exact(name) => {
+                        index.exact_hosts_best = index.exact_hosts_best.min(position);
+                        if !index.exact_hosts.contains_key(name) {
+                            index.exact_hosts.insert(name.clone(), PathIndex::default());
+                        }
+                        index.exact_hosts.get_mut(name).expect("the name was just inserted")
+                    }
+                    NamePattern::Suffix(suffix) => index.host_suffixes.entry(suffix, position),
+                    NamePattern::Prefix(prefix) => index.host_prefixes.entry(prefix, position),
+                };
+                paths.add(alternative, position);
+            }
+        }
+        index.finish(&alternatives.collect::<Vec<_>>());
+        index
+    }
+
+    fn finish(&mut self, alternatives: &[&Alternative]) {
+        for lengths in [&mut self.host_suffixes, &mut self.host_prefixes] {
+            lengths.tables.sort_by_key(|table| table.best);
+            for table in &mut lengths.tables {
+                table.entries.values_mut().for_each(|paths| paths.finish(alternatives));
+            }
+        }
+        self.exact_hosts.values_mut().for_each(|paths| paths.finish(alternatives));
+        self.any_host.finish(alternatives);
+    }
+
+    /// The least position for which `matches` holds.
+    #[inline]
+    pub(super) fn find(&self, view: &RequestView<'_>, matches: impl Fn(u32) -> bool) -> Option<u32> {
+        let mut search = Search { view, matches, found: NOTHING };
+        if self.exact_hosts_best < search.found {
+            if let Some(paths) = self.exact_hosts.get(view.host) {
+                paths.search(&mut search);
+            }
+        }
+        for table in &self.host_suffixes.tables {
+            if table.best >= search.found {
+                break;
+            }
+            let key = view.host.len().checked_sub(table.length).map(|start| &view.host[start..]);
+            if let Some(paths) = key.and_then(|key| table.entries.get(key)) {
+                paths.search(&mut search);
+            }
+        }
+        for table in &self.host_prefixes.tables {
+            if table.best >= search.found {
+                break;
+            }
+            if let Some(paths) = view.host.get(..table.length).and_then(|key| table.entries.get(key)) {
+                paths.search(&mut search);
+            }
+        }
+        self.any_host.search(&mut search);
+        (search.found != NOTHING).then_some(search.found)
+    }
+}
+
+struct Search<'a, M> {
+    view: &'a RequestView<'a>,
+    matches: M,
+    found: u32,
+}
+
+impl<M: Fn(u32) -> bool> Search<'_, M> {
+    #[inline]
+    fn try_all(&mut self, positions: &[u32]) {
+        for &position in positions {
+            if position >= self.found {
+                return;
+            }
+            if (self.matches)(position) {
+                self.found = position;
+                return;
+            }
+        }
+    }
+}
+
+impl PathIndex {
+    fn add(&mut self, alternative: &Alternative, position: u32) {
+        if alternative.paths.is_empty() {
+            self.literals.entry(b"", position).add(position);
+        }
+        for path in &alternative.paths {
+            self.literals.entry(path.literal(), position).add(position);
+        }
+    }
+
+    fn finish(&mut self, alternatives: &[&Alternative]) {
+        self.literals.tables.sort_by_key(|table| table.best);
+        for table in &mut self.literals.tables {
+            table.entries.values_mut().for_each(|positions| positions.finish(alternatives));
+        }
+    }
+
+    #[inline]
+    fn search<M: Fn(u32) -> bool>(&self, search: &mut Search<'_, M>) {
+        for table in &self.literals.tables {
+            if table.best >= search.found {
+                return;
+            }
+            if let Some(positions) = search.view.path.get(..table.length).and_then(|key| table.entries.get(key)) {
+                positions.search(search);
+            }
+        }
+    }
+}
+
+impl Positions {
+    fn add(&mut self, position: u32) {
+        // Two hosts or expressions of one alternative may lead to the same list.
+        if self.list.last() != Some(&position) {
+            self.list.push(position);
+        }
+    }
+
+    fn finish(&mut self, alternatives: &[&Alternative]) {
+        if self.list.len() <= LONG_LIST {
+            return;
+        }
+        let mut rest = Vec::new();
+        for position in std::mem::take(&mut self.list) {
+            let headers = &alternatives[position as usize].headers;
+            let Some((header, values)) = headers.iter().find_map(|header| Some((header, header.exact_values()?))) else {
+                rest.push(position);
+                continue;
+            };
+            let at = match self.by_header.iter().position(|table| *table.name == *header.name) {
+                Some(at) => at,
+                None => {
+                    self.by_header.push(HeaderTable {
+                        name: (*header.name).into(),
+                        hyphenated: header.hyphenated.as_deref().map(Into::into),
+                        best: position,
+                        values: ConfigMap::default(),
+                    });
+                    self.by_header.len() - 1
+                }
+            };
+            for value in values {
+                let positions = self.by_header[at].values.entry(value.into()).or_default();
+                if positions.last() != Some(&position) {
+                    positions.push(position);
+                }
+            }
+        }
+        self.list = rest;
+    }
+
+    #[inline]
+    fn search<M: Fn(u32) -> bool>(&self, search: &mut Search<'_, M>) {
+        search.try_all(&self.list);
+        for table in &self.by_header {
+            if table.best >= search.found {
+                continue;
+            }
+            for name in std::iter::once(&table.name).chain(&table.hyphenated) {
+                let headers = search.view.headers;
+                for value in headers.get_all(name) {
+                    if let Some(positions) = table.values.get(value.to_ascii_lowercase().as_slice()) {
+                        search.try_all(positions);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What is the configuration at this moment? Compiled, immutable, versioned; a change makes a new one.
+
+pub(crate) mod hash;
+mod id;
+mod message;
+pub mod model;
+mod plugin;
+mod store;
+
+pub use id::Id;
+pub use message::MessageError;
+pub use plugin::{PluginIndex, PluginInfo, PluginInstance, PluginRegistry};
+pub use store::{ApplyError, Compiled, Invalidation, Store, frame_of};
+
+use crate::balancer::Balancer;
+use crate::phases::plan::Plan;
+use crate::router::Router;
+use hash::ConfigMap;
+use model::{Service, Upstream};
+use std::fmt;
+use std::sync::Arc;
+
+/// Which state of which database.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Version {
+    /// Made when the database was.
+    pub database_id: String,
+    /// Counts the changes; never falls, not even over restarts.
+    pub sequence: u64,
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.database_id, self.sequence)
+    }
+}
+
+/// An Upstream with its Targets.
+#[derive(Debug, Clone)]
+pub struct CompiledUpstream {
+    /// The row.
+    pub upstream: Arc<Upstream>,
+    /// Chooses the Target; stays the same, with its turns, while the Targets do.
+    pub balancer: Arc<Balancer>,
+}
+
+/// The whole configuration, compiled.
+pub struct Snapshot {
+    /// Which state this is.
+    pub version: Version,
+    /// Which Route a request belongs to.
+    pub router: Router,
+    /// Which plugin instances apply.
+    pub plan: Plan,
+    services: ConfigMap<Id, Arc<Service>>,
+    upstreams: ConfigMap<Arc<str>, CompiledUpstream>,
+}
+
+impl Snapshot {
+    /// A Service by its id.
+    pub fn service(&self, id: Id) -> Option<&Arc<Service>> {
+        self.services.get(&id)
+    }
+
+    /// The Upstream that a Service's host names; none when the host is a plain name or address.
+    pub fn upstream(&self, host: &str) -> Option<&CompiledUpstream> {
+        self.upstreams.get(host)
+    }
+
+    /// Every Upstream, in no order.
+    pub fn upstreams(&self) -> impl Iterator<Item = &CompiledUpstream> {
+        self.upstreams.values()
+    }
+}
+
+const fn is_shared_between_threads<T: Send + Sync>() {}
+const _: () = is_shared_between_threads::<Snapshot>();
+const _: () = is_shared_between_threads::<Store>();

@@ -1,0 +1,511 @@
+// SPDX-License-Identifier: Apache-2.0
+//! How does a message from the control process become the next snapshot? The rows, kept on the helper thread.
+
+use super::hash::ConfigMap;
+use super::message::{MessageError, Reader, write_array, write_map, write_string, write_unsigned};
+use super::model::{Plugin, Raw, Route, Service, Target, Upstream};
+use super::plugin::{PluginRegistry, PluginRow};
+use super::{CompiledUpstream, Id, Snapshot, Version};
+use crate::balancer::Balancer;
+use crate::phases::plan::Plan;
+use crate::router::{CompiledRoute, RouteError, Router};
+use serde::de::DeserializeOwned;
+use std::fmt;
+use std::sync::Arc;
+
+/// Why a message was not applied. The store is as it was before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ApplyError {
+    /// The delta continues another state than the one held; the remedy is a whole snapshot.
+    VersionMismatch {
+        /// The state held.
+        held: Version,
+        /// The state the delta continues.
+        from: Version,
+    },
+    /// The bytes are not such a message.
+    Malformed(MessageError),
+    /// A row does not have the form of its table.
+    Row {
+        /// The row's table.
+        table: String,
+        /// What is wrong, naming the field.
+        detail: String,
+    },
+}
+
+impl fmt::Display for ApplyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ApplyError::VersionMismatch { held, from } => write!(f, "the delta continues {from}, but {held} is held"),
+            ApplyError::Malformed(error) => error.fmt(f),
+            ApplyError::Row { table, detail } => write!(f, "a row of `{table}` can't be read: {detail}"),
+        }
+    }
+}
+
+impl std::error::Error for ApplyError {}
+
+impl From<MessageError> for ApplyError {
+    fn from(error: MessageError) -> Self {
+        ApplyError::Malformed(error)
+    }
+}
+
+/// A cached row that is no longer what it was.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Invalidation {
+    /// The row's table.
+    pub table: String,
+    /// A field by which rows are looked up.
+    pub field: String,
+    /// The field's old or new value.
+    pub value: rmpv::Value,
+}
+
+/// A new snapshot, and what a person should know about it.
+pub struct Compiled {
+    /// The configuration, compiled.
+    pub snapshot: Arc<Snapshot>,
+    /// What is kept but has no effect: a plugin that is not loaded, a Route whose expression does not compile.
+    pub warnings: Vec<String>,
+}
+
+/// Splits a frame into its name and the bytes of what follows: `["snapshot", {…}]`.
+///
+/// # Errors
+/// The bytes are not such an array.
+pub fn frame_of(bytes: &[u8]) -> Result<(&str, &[u8]), MessageError> {
+    let mut reader = Reader::new(bytes);
+    if reader.array()? != 2 {
+        return Err(reader.error("expected an array of two elements"));
+    }
+    let name = reader.string()?;
+    let body = reader.value()?;
+    reader.end()?;
+    Ok((name, body))
+}
+
+/// The rows of the configuration, with what is costly to compile. Lives on the helper thread.
+pub struct Store {
+    registry: Arc<PluginRegistry>,
+    version: Version,
+    services: ConfigMap<Id, Arc<Service>>,
+    routes: ConfigMap<Id, RouteRow>,
+    plugins: ConfigMap<Id, PluginRow>,
+    upstreams: ConfigMap<Id, UpstreamRow>,
+    targets: ConfigMap<Id, Arc<Target>>,
+}
+
+struct RouteRow {
+    route: Arc<Route>,
+    compiled: Result<Arc<CompiledRoute>, RouteError>,
+}
+
+struct UpstreamRow {
+    upstream: Arc<Upstream>,
+    /// None when a Target changed since it was made.
+    balancer: Option<Arc<Balancer>>,
+    refused: Vec<String>,
+}
+
+/// A change to one row, decoded and not yet made.
+enum Change {
+    Service(Arc<Service>),
+    Route(Box<RouteRow>),
+    Plugin(Box<PluginRow>),
+    Upstream(Arc<Upstream>),
+    Target(Arc<Target>),
+    Delete(Table, Id),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Table {
+    Services,
+    Routes,
+    Plugins,
+    Upstreams,
+    Targets,
+}
+
+impl Table {
+    const ALL: [Table; 5] = [Table::Services, Table::Routes, Table::Plugins, Table::Upstreams, Table::Targets];
+
+    fn name(self) -> &'static str {
+        match self {
+            Table::Services => "services",
+            Table::Routes => "routes",
+            Table::Plugins => "plugins",
+            Table::Upstreams => "upstreams",
+            Table::Targets => "targets",
+        }
+    }
+
+    fn find(name: &str) -> Result<Table, ApplyError> {
+        Table::ALL
+            .into_iter()
+            .find(|table| table.name() == name)
+            .ok_or_else(|| ApplyError::Row { table: name.into(), detail: "snapshots carry no such table".into() })
+    }
+}
+
+fn decode<T: DeserializeOwned>(table: Table, raw: &[u8]) -> Result<T, ApplyError> {
+    rmp_serde::from_slice(raw).map_err(|error| ApplyError::Row { table: table.name().into(), detail: error.to_string() })
+}
+
+impl Store {
+    /// An empty store for a worker with these plugins.
+    pub fn new(registry: Arc<PluginRegistry>) -> Self {
+        Store {
+            registry,
+            version: Version::default(),
+            services: ConfigMap::default(),
+            routes: ConfigMap::default(),
+            plugins: ConfigMap::default(),
+            upstreams: ConfigMap::default(),
+            targets: ConfigMap::default(),
+        }
+    }
+
+    /// The state held; no database and 0 before the first snapshot.
+    pub fn version(&self) -> &Version {
+        &self.version
+    }
+
+    /// The plugins this worker runs.
+    pub fn registry(&self) -> &Arc<PluginRegistry> {
+        &self.registry
+    }
+
+    /// Replaces everything: `{"version": [database_id, sequence], "entities": {table: [row, …], …}}`. Rows that are the same bytes as
+    /// before keep what was compiled of them.
+    ///
+    /// # Errors
+    /// The message can't be read whole; nothing changed.
+    pub fn apply_snapshot(&mut self, body: &[u8]) -> Result<(), ApplyError> {
+        let mut version = None;
+        let mut changes = Vec::new();
+        let mut reader = Reader::new(body);
+        for _ in 0..reader.map()? {
+            match reader.string()? {
+                "version" => version = Some(read_version(&mut reader)?),
+                "entities" => {
+                    for _ in 0..reader.map()? {
+                        let table = Table::find(reader.string()?)?;
+                        for _ in 0..reader.array()? {
+                            changes.push(self.read_row(table, reader.value()?)?);
+                        }
+                    }
+                }
+                _ => return Err(reader.error("a snapshot has no such key").into()),
+            }
+        }
+        reader.end()?;
+        let version = version.ok_or_else(|| reader.error("the snapshot has no version"))?;
+        self.clear_all_but(&changes);
+        changes.into_iter().for_each(|change| self.make(change));
+        self.version = version;
+        Ok(())
+    }
+
+    /// Makes the changes of `{"from": sequence, "to": sequence, "database_id": text, "changes": […], "invalidations": […]}` and
+    /// returns what caches must forget.
+    ///
+    /// # Errors
+    /// The delta does not continue the state held, or can't be read whole; nothing changed.
+    pub fn apply_delta(&mut self, body: &[u8]) -> Result<Vec<Invalidation>, ApplyError> {
+        let (mut from, mut to, mut database_id) = (None, None, None);
+        let (mut changes_at, mut invalidations) = (None, Vec::new());
+        let mut reader = Reader::new(body);
+        for _ in 0..reader.map()? {
+            match reader.string()? {
+                "from" => from = Some(reader.unsigned()?),
+                "to" => to = Some(reader.unsigned()?),
+                "database_id" => database_id = Some(reader.string()?),
+                "changes" => changes_at = Some(reader.value()?),
+                "invalidations" => {
+                    for _ in 0..reader.array()? {
+                        invalidations.push(read_invalidation(&mut reader)?);
+                    }
+                }
+                _ => return Err(reader.error("a delta has no such key").into()),
+            }
+        }
+        reader.end()?;
+        let (Some(from), Some(to), Some(database_id), Some(changes_at)) = (from, to, database_id, changes_at) else {
+            return Err(reader.error("the delta lacks from, to, database_id or changes").into());
+        };
+        // The version is compared first: a delta for another state may speak of rows this one can't judge.
+        let from = Version { database_id: database_id.into(), sequence: from };
+        if from != self.version {
+            return Err(ApplyError::VersionMismatch { held: self.version.clone(), from });
+        }
+        let mut reader = Reader::new(changes_at);
+        let changes: Vec<Change> = (0..reader.array()?).map(|_| self.read_change(&mut reader)).collect::<Result<_, _>>()?;
+        changes.into_iter().for_each(|change| self.make(change));
+        self.version.sequence = to;
+        Ok(invalidations)
+    }
+
+    fn read_change(&self, reader: &mut Reader<'_>) -> Result<Change, ApplyError> {
+        if reader.array()? != 4 {
+            return Err(reader.error("expected a change of four elements").into());
+        }
+        let table = Table::find(reader.string()?)?;
+        let kind = reader.string()?;
+        let id = reader.string()?;
+        let id = Id::parse(id).ok_or_else(|| reader.error("expected a UUID"))?;
+        match kind {
+            "upsert" => self.read_row(table, reader.value()?),
+            "delete" if reader.nil() => Ok(Change::Delete(table, id)),
+            _ => Err(reader.error("expected `upsert` with a row or `delete` with nil").into()),
+        }
+    }
+
+    fn read_row(&self, table: Table, bytes: &[u8]) -> Result<Change, ApplyError> {
+        let raw = Raw(bytes.into());
+        Ok(match table {
+            Table::Services => Change::Service(Arc::new(Service { raw, ..decode(table, bytes)? })),
+            Table::Routes => {
+                let route = Arc::new(Route { raw, ..decode(table, bytes)? });
+                let kept = self.routes.get(&route.id).filter(|row| row.route.raw == route.raw);
+                Change::Route(Box::new(match kept {
+                    Some(row) => RouteRow { route: row.route.clone(), compiled: row.compiled.clone() },
+                    None => RouteRow { route: route.clone(), compiled: CompiledRoute::new(route).map(Arc::new) },
+                }))
+            }
+            Table::Plugins => {
+                let row: Plugin = decode(table, bytes)?;
+                let config = config_of(bytes)?;
+                let mut plugin = PluginRow::new(row, raw, config, &self.registry);
+                if let Some(kept) = self.plugins.get(&plugin.row.id).filter(|row| row.raw == plugin.raw) {
+                    plugin.instance.clone_from(&kept.instance);
+                }
+                Change::Plugin(Box::new(plugin))
+            }
+            Table::Upstreams => Change::Upstream(Arc::new(Upstream { raw, ..decode(table, bytes)? })),
+            Table::Targets => Change::Target(Arc::new(Target { raw, ..decode(table, bytes)? })),
+        })
+    }
+
+    /// Drops the rows that no change puts there again.
+    fn clear_all_but(&mut self, changes: &[Change]) {
+        let mut kept: [ConfigMap<Id, ()>; 5] = Default::default();
+        for change in changes {
+            let (table, id) = match change {
+                Change::Service(row) => (Table::Services, row.id),
+                Change::Route(row) => (Table::Routes, row.route.id),
+                Change::Plugin(row) => (Table::Plugins, row.row.id),
+                Change::Upstream(row) => (Table::Upstreams, row.id),
+                Change::Target(row) => (Table::Targets, row.id),
+                Change::Delete(..) => continue,
+            };
+            kept[table as usize].insert(id, ());
+        }
+        let [services, routes, plugins, upstreams, targets] = kept;
+        self.services.retain(|id, _| services.contains_key(id));
+        self.routes.retain(|id, _| routes.contains_key(id));
+        self.plugins.retain(|id, _| plugins.contains_key(id));
+        self.upstreams.retain(|id, _| upstreams.contains_key(id));
+        let gone: Vec<Id> = self.targets.keys().filter(|id| !targets.contains_key(id)).copied().collect();
+        gone.into_iter().for_each(|id| self.make(Change::Delete(Table::Targets, id)));
+    }
+
+    fn make(&mut self, change: Change) {
+        match change {
+            Change::Service(row) => {
+                self.services.insert(row.id, row);
+            }
+            Change::Route(row) => {
+                self.routes.insert(row.route.id, *row);
+            }
+            Change::Plugin(row) => {
+                self.plugins.insert(row.row.id, *row);
+            }
+            Change::Upstream(row) => match self.upstreams.get_mut(&row.id) {
+                Some(kept) => kept.upstream = row,
+                None => {
+                    self.upstreams.insert(row.id, UpstreamRow { upstream: row, balancer: None, refused: Vec::new() });
+                }
+            },
+            Change::Target(row) => {
+                let before = self.targets.insert(row.id, row.clone());
+                if before.as_ref().is_none_or(|before| differs(before, &row)) {
+                    self.forget_balancer(row.upstream.id);
+                    if let Some(before) = before {
+                        self.forget_balancer(before.upstream.id);
+                    }
+                }
+            }
+            Change::Delete(Table::Services, id) => {
+                self.services.remove(&id);
+            }
+            Change::Delete(Table::Routes, id) => {
+                self.routes.remove(&id);
+            }
+            Change::Delete(Table::Plugins, id) => {
+                self.plugins.remove(&id);
+            }
+            Change::Delete(Table::Upstreams, id) => {
+                self.upstreams.remove(&id);
+            }
+            Change::Delete(Table::Targets, id) => {
+                if let Some(target) = self.targets.remove(&id) {
+                    self.forget_balancer(target.upstream.id);
+                }
+            }
+        }
+    }
+
+    fn forget_balancer(&mut self, upstream: Id) {
+        if let Some(row) = self.upstreams.get_mut(&upstream) {
+            row.balancer = None;
+        }
+    }
+
+    /// Compiles the state held. What did not change since the last time is shared with the snapshots before.
+    pub fn compile(&mut self) -> Compiled {
+        let mut warnings = Vec::new();
+        let upstreams = self.compile_upstreams(&mut warnings);
+        let routes = self.compile_routes(&mut warnings);
+        let plan = self.compile_plan(&routes, &mut warnings);
+        let snapshot = Snapshot {
+            version: self.version.clone(),
+            router: Router::new(routes),
+            plan,
+            services: self.services.clone(),
+            upstreams,
+        };
+        warnings.sort_unstable();
+        Compiled { snapshot: Arc::new(snapshot), warnings }
+    }
+
+    fn compile_upstreams(&mut self, warnings: &mut Vec<String>) -> ConfigMap<Arc<str>, CompiledUpstream> {
+        if self.upstreams.values().any(|row| row.balancer.is_none()) {
+            let mut targets: ConfigMap<Id, Vec<&Target>> = ConfigMap::default();
+            for target in self.targets.values() {
+                targets.entry(target.upstream.id).or_default().push(target);
+            }
+            for (id, row) in &mut self.upstreams {
+                if row.balancer.is_none() {
+                    let (balancer, refused) = Balancer::new(targets.remove(id).unwrap_or_default());
+                    row.balancer = Some(Arc::new(balancer));
+                    row.refused = refused;
+                }
+            }
+        }
+        let mut compiled = ConfigMap::default();
+        for row in self.upstreams.values() {
+            warnings.extend_from_slice(&row.refused);
+            if let Some(balancer) = &row.balancer {
+                let upstream = CompiledUpstream { upstream: row.upstream.clone(), balancer: balancer.clone() };
+                compiled.insert(row.upstream.name.clone(), upstream);
+            }
+        }
+        compiled
+    }
+
+    fn compile_routes(&self, warnings: &mut Vec<String>) -> Vec<(Arc<CompiledRoute>, Option<Arc<Service>>)> {
+        let mut routes = Vec::with_capacity(self.routes.len());
+        for row in self.routes.values() {
+            let service = match row.route.service {
+                None => None,
+                Some(reference) => match self.services.get(&reference.id) {
+                    // Requests to a disabled Service are answered as if its Routes were not there.
+                    Some(service) if !service.enabled => continue,
+                    Some(service) => Some(service.clone()),
+                    None => {
+                        warnings.push(format!("routes {}: its service {} is not there", row.route.id, reference.id));
+                        continue;
+                    }
+                },
+            };
+            match &row.compiled {
+                Ok(compiled) => routes.push((compiled.clone(), service)),
+                Err(error) => warnings.push(error.to_string()),
+            }
+        }
+        routes
+    }
+
+    fn compile_plan(&self, routes: &[(Arc<CompiledRoute>, Option<Arc<Service>>)], warnings: &mut Vec<String>) -> Plan {
+        for row in self.plugins.values().filter(|row| row.instance.is_none() && row.row.enabled) {
+            warnings.push(format!("plugins {}: `{}` is not loaded, so this row has no effect", row.row.id, row.row.name));
+        }
+        let ids = routes.iter().map(|(compiled, _)| (compiled.route.id, compiled.route.service.map(|reference| reference.id)));
+        Plan::new(&self.registry, self.plugins.values().filter_map(PluginRow::active), ids)
+    }
+
+    /// The state held as the body of a `snapshot` frame, rows in the order of their ids.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        write_map(&mut out, 2);
+        write_string(&mut out, "version");
+        write_array(&mut out, 2);
+        write_string(&mut out, &self.version.database_id);
+        write_unsigned(&mut out, self.version.sequence);
+        write_string(&mut out, "entities");
+        write_map(&mut out, Table::ALL.len());
+        for table in Table::ALL {
+            let mut rows: Vec<(Id, &Raw)> = match table {
+                Table::Services => self.services.values().map(|row| (row.id, &row.raw)).collect(),
+                Table::Routes => self.routes.values().map(|row| (row.route.id, &row.route.raw)).collect(),
+                Table::Plugins => self.plugins.values().map(|row| (row.row.id, &row.raw)).collect(),
+                Table::Upstreams => self.upstreams.values().map(|row| (row.upstream.id, &row.upstream.raw)).collect(),
+                Table::Targets => self.targets.values().map(|row| (row.id, &row.raw)).collect(),
+            };
+            rows.sort_unstable_by_key(|(id, _)| *id);
+            write_string(&mut out, table.name());
+            write_array(&mut out, rows.len());
+            rows.iter().for_each(|(_, raw)| out.extend_from_slice(&raw.0));
+        }
+        out
+    }
+
+    /// The same as a whole frame: `["snapshot", {…}]`.
+    pub fn encode_frame(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        write_array(&mut out, 2);
+        write_string(&mut out, "snapshot");
+        out.extend_from_slice(&self.encode());
+        out
+    }
+}
+
+/// Does the balancer see a difference?
+fn differs(before: &Target, after: &Target) -> bool {
+    before.upstream != after.upstream || before.target != after.target || before.weight != after.weight
+}
+
+fn read_version(reader: &mut Reader<'_>) -> Result<Version, ApplyError> {
+    if reader.array()? != 2 {
+        return Err(reader.error("expected a version of two elements").into());
+    }
+    Ok(Version { database_id: reader.string()?.into(), sequence: reader.unsigned()? })
+}
+
+fn read_invalidation(reader: &mut Reader<'_>) -> Result<Invalidation, ApplyError> {
+    if reader.array()? != 3 {
+        return Err(reader.error("expected an invalidation of three elements").into());
+    }
+    let (table, field) = (reader.string()?.into(), reader.string()?.into());
+    let mut bytes = reader.value()?;
+    let value = rmpv::decode::read_value(&mut bytes).map_err(|_| reader.error("expected a value"))?;
+    Ok(Invalidation { table, field, value })
+}
+
+/// The bytes of a plugin row's `config`.
+fn config_of(row: &[u8]) -> Result<&[u8], ApplyError> {
+    let mut reader = Reader::new(row);
+    for _ in 0..reader.map()? {
+        let is_config = reader.string()? == "config";
+        let value = reader.value()?;
+        if is_config {
+            return Ok(value);
+        }
+    }
+    Err(reader.error("the row has no config").into())
+}
+
+#[cfg(test)]
+mod tests;
