@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -114,14 +115,15 @@ def _configure(rig: Rig) -> None:
         admin.post(f"/services/{section.file}/routes", {"name": section.file, "paths": [f"/{section.file}"]})
     admin.post("/upstreams", {"name": "empty.upstream"})
     admin.post("/services", {"name": "good", "url": rig.origins["good"].url})
-    for name, fields in {
+    routes: dict[str, dict[str, Any]] = {
         "good": {},
         "tlsonly": {"protocols": ["https"]},
         "tlsredir": {"protocols": ["https"], "https_redirect_status_code": 301},
         "onlyget": {"methods": ["GET"]},
         "keyauth": {},
         "rl": {},
-    }.items():
+    }
+    for name, fields in routes.items():
         admin.post("/services/good/routes", {"name": name, "paths": [f"/{name}"], **fields})
     blueprints.plugin("key-auth", admin.get("/routes/keyauth"), "route")
     blueprints.plugin("rate-limiting", admin.get("/routes/rl"), "route", minute=1)

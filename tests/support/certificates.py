@@ -55,9 +55,7 @@ def self_signed(folder: Path, *names: str) -> Certificate:
     made = Certificate(folder / f"{names[0]}.crt", folder / f"{names[0]}.key")
     made.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     made.key.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return made
 

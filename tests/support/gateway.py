@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from tests.support import processes, raw
 from tests.support.admin import Admin
@@ -34,12 +34,14 @@ class Gateway:
     """Supervisor, control and workers under a fresh prefix, on free ports, in the foreground of this test.
 
     Attributes:
-        prefix: short on purpose: the path of a Unix socket under it may have 107 bytes.
+        folder: ours, gone after the test; short on purpose: the path of a Unix socket may have 107 bytes.
+        prefix: the gateway's; the same folder unless the settings say another.
         settings: Kong's names, lower case, without the `KONG_`.
     """
 
     def __init__(self, settings: Mapping[str, str | int] | None = None, *, workers: int = 1) -> None:
-        self.prefix = Path(tempfile.mkdtemp(prefix="pylae-t-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="pylae-t-"))
+        self.prefix = Path(str((settings or {}).get("prefix", self.folder)))
         self.proxy_port, self.proxy_tls_port = free_port(), free_port()
         self.admin_port, self.status_port = free_port(), free_port()
         self.settings: dict[str, str | int] = {
@@ -68,7 +70,7 @@ class Gateway:
         plugin_path = ours.pop("KONG_PLUGIN_PATH", str(PLUGIN_FOLDER))
         return {**kept, "PYLAE_PLUGIN_PATH": plugin_path, **ours}
 
-    def start(self) -> Gateway:
+    def start(self) -> Self:
         """Start, and wait until the Admin API answers and every worker serves."""
         self.spawn()
         self.wait_ready()
@@ -76,7 +78,7 @@ class Gateway:
 
     def spawn(self) -> None:
         """Start without waiting."""
-        with (self.prefix / "output").open("ab") as output:
+        with (self.folder / "output").open("ab") as output:
             self.process = subprocess.Popen(
                 [COMMAND, "start"], stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=self.environment()
             )
@@ -115,19 +117,21 @@ class Gateway:
             running.remove(self)
         self.admin.close()
         if not self.keeps_prefix:
-            shutil.rmtree(self.prefix, ignore_errors=True)
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     keeps_prefix = False
 
     def output(self) -> str:
         """What the start command wrote."""
-        path = self.prefix / "output"
+        path = self.folder / "output"
         return path.read_text(errors="replace")[-4000:] if path.exists() else ""
 
-    def __enter__(self) -> Gateway:
+    def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.keeps_prefix = self.keeps_prefix or error is not None
         self.stop()
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
+from typing import Self
 
 from tests.support.wait import until
 
@@ -207,10 +208,12 @@ class Origin:
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, name=f"origin:{self.port}", daemon=True).start()
 
-    def __enter__(self) -> Origin:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
     @property
@@ -237,7 +240,9 @@ class Origin:
 
     def wait_requests(self, count: int, within_s: float = 5.0) -> list[Received]:
         """Wait until so many requests have come."""
-        until(lambda: len(self.requests) >= count, f"{count} requests at the origin, got {len(self.requests)}", within_s)
+        until(
+            lambda: len(self.requests) >= count, f"{count} requests at the origin, got {len(self.requests)}", within_s
+        )
         return self.requests
 
     def wait_idle(self, within_s: float = 5.0) -> None:
@@ -265,7 +270,9 @@ class Origin:
                 self.open_connections += 1
                 number = self.connections
             self._links.add(link)
-            threading.Thread(target=self._serve, args=(link, number), name=f"origin:{self.port}#{number}", daemon=True).start()
+            threading.Thread(
+                target=self._serve, args=(link, number), name=f"origin:{self.port}#{number}", daemon=True
+            ).start()
 
     def _serve(self, link: socket.socket, number: int) -> None:
         raw = link

@@ -9,6 +9,7 @@ import ssl
 import struct
 from dataclasses import dataclass, field
 from types import TracebackType
+from typing import Self
 
 READ_BYTES = 65536
 STATUS_LINE = re.compile(rb"HTTP/(\d\.\d) (\d{3})(?: ([^\r\n]*))?")
@@ -107,10 +108,12 @@ class Client:
         client.socket = context.wrap_socket(client.socket, server_hostname=server_name)
         return client
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     @property

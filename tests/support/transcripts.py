@@ -82,7 +82,6 @@ class Section:
         url = next(word for word in shlex.split(self.command) if word.startswith("http"))
         return "/" + url.split("/", 3)[3]
 
-
     def _literal(self) -> bytes:
         literal: bytes = ast.literal_eval(self.command)
         return literal
@@ -327,4 +326,5 @@ def comparable_access(line: str, growth_bytes: int = 0) -> str:
     assert match, f"not an access line: {line}"
     request = re.sub("a{1000,}", "<aaaa...>", match["request"])
     count_bytes = int(match["bytes"]) + growth_bytes
-    return f'{match["address"]} - {match["user"]} "{request}" {match["status"]} {count_bytes} "{match["referer"]}" "{match["agent"]}"'
+    who, agent = f"{match['address']} - {match['user']}", f'"{match["referer"]}" "{match["agent"]}"'
+    return f'{who} "{request}" {match["status"]} {count_bytes} {agent}'

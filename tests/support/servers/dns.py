@@ -56,10 +56,8 @@ class NameServer:
         name = ".".join(labels).lower()
         self.questions.append(name)
         addresses = self.addresses.get(name, []) if kind == TYPE_A else []
-        if name in self.failing:
-            code = SERVER_FAILURE
-        else:
-            code = NO_ERROR if name in self.addresses else NAME_ERROR
+        known = NO_ERROR if name in self.addresses else NAME_ERROR
+        code = SERVER_FAILURE if name in self.failing else known
         head = query[:2] + struct.pack("!HHHHH", 0x8180 | code, 1, len(addresses), 0, 0)
         records = b"".join(
             b"\xc0\x0c" + struct.pack("!HHIH", TYPE_A, 1, 30, 4) + socket.inet_aton(address) for address in addresses

@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from tests.support import processes
 from tests.support.wait import until
@@ -62,15 +63,25 @@ class Server:
 
     def stop(self) -> None:
         """End it and forget its folder."""
+        self._end()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def restart(self) -> None:
+        """End it and start it again on the same ports."""
+        self._end()
+        self.start()
+
+    def _end(self) -> None:
         if self.process:
             processes.stop_tree(self.process.pid, within_s=5)
             self.process.wait()
             self.process = None
-        shutil.rmtree(self.folder, ignore_errors=True)
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> Self:
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
