@@ -17,7 +17,7 @@
 //!
 //! The look-up happens at the plugin's turn: a Consumer found by an earlier plugin counts for the later ones.
 
-use crate::snapshot::hash::ConfigMap;
+use crate::snapshot::hash::{ConfigMap, ConfigSet};
 use crate::snapshot::{Id, PluginIndex, PluginInstance, PluginRegistry};
 use std::sync::Arc;
 
@@ -151,8 +151,8 @@ impl Plan {
         routes: impl IntoIterator<Item = (Id, Option<Id>)>,
     ) -> Self {
         let mut rows: Vec<Option<Rows>> = (0..registry.len()).map(|_| None).collect();
-        let mut scoped_routes: ConfigMap<Id, ()> = ConfigMap::default();
-        let mut scoped_services: ConfigMap<Id, ()> = ConfigMap::default();
+        let mut scoped_routes: ConfigSet<Id> = ConfigSet::default();
+        let mut scoped_services: ConfigSet<Id> = ConfigSet::default();
         for instance in instances {
             let rows = rows[usize::from(instance.plugin.0)]
                 .get_or_insert_with(|| Rows { plugin: instance.plugin, by_scope: ConfigMap::default(), shapes: 0 });
@@ -162,9 +162,9 @@ impl Plan {
             }
             rows.shapes |= 1 << shape;
             if let Some(route) = instance.route {
-                scoped_routes.insert(route, ());
+                scoped_routes.insert(route);
             } else if let Some(service) = instance.service {
-                scoped_services.insert(service, ());
+                scoped_services.insert(service);
             }
             let scope = Scope {
                 route: instance.route.unwrap_or(Id::NIL),
@@ -186,9 +186,9 @@ impl Plan {
         let mut by_route: ConfigMap<Id, Arc<RoutePlan>> = ConfigMap::default();
         for (route, service) in routes {
             let service = service.unwrap_or(Id::NIL);
-            if scoped_routes.contains_key(&route) {
+            if scoped_routes.contains(&route) {
                 by_route.insert(route, plan_for(route, service, true));
-            } else if scoped_services.contains_key(&service) {
+            } else if scoped_services.contains(&service) {
                 // A Route without rows of its own shares the plan of its Service.
                 by_service.entry(service).or_insert_with(|| plan_for(Id::NIL, service, true));
             }
@@ -284,6 +284,7 @@ mod tests {
             id: id(number),
             name: "p".into(),
             plugin: PluginIndex(plugin),
+            phases: 0b100,
             config: Arc::from([]),
             route,
             service,

@@ -63,7 +63,9 @@ pub(super) enum PathCondition {
 pub(super) struct PathRegex {
     pub(super) regex: Regex,
     /// What every match begins with.
-    pub(super) literal: Box<[u8]>,
+    literal: Box<[u8]>,
+    /// A text that is in every match after that, the longest one known; empty if none is.
+    inner_text: Box<[u8]>,
     /// By number of the group; `[0]` is the whole match.
     pub(super) names: Arc<[Option<Arc<str>>]>,
 }
@@ -260,7 +262,8 @@ impl PathCondition {
         let Some(pattern) = path.strip_prefix('~') else { return Ok(PathCondition::Prefix(path.as_bytes().into())) };
         let regex = Regex::new(&format!("^{pattern}")).map_err(|error| format!("`{path}` is not a regular expression: {error}"))?;
         let names = regex.capture_names().map(|name| name.map(Arc::from)).collect();
-        Ok(PathCondition::Regex(Arc::new(PathRegex { regex, literal: literal_prefix(pattern).into(), names })))
+        let (literal, inner_text) = literals(pattern);
+        Ok(PathCondition::Regex(Arc::new(PathRegex { regex, literal: literal.into_bytes().into(), inner_text: inner_text.into_bytes().into(), names })))
     }
 
     /// What every path that matches begins with.
@@ -268,6 +271,14 @@ impl PathCondition {
         match self {
             PathCondition::Prefix(prefix) => prefix,
             PathCondition::Regex(regex) => &regex.literal,
+        }
+    }
+
+    /// A text that is somewhere in every path that matches, if one is known beyond what they begin with.
+    pub(super) fn inner_text(&self) -> Option<&[u8]> {
+        match self {
+            PathCondition::Regex(regex) if !regex.inner_text.is_empty() => Some(&regex.inner_text),
+            _ => None,
         }
     }
 
@@ -357,38 +368,129 @@ impl Alternative {
     }
 }
 
-/// The text that every match of the expression begins with; empty when in doubt. The expression is anchored at its start, but the
-/// anchor binds to the first branch of a top-level alternation only.
-fn literal_prefix(pattern: &str) -> Vec<u8> {
+/// The text that every match of the expression begins with, and the longest one that comes after; both empty when in doubt. The
+/// expression is anchored at its start, but the anchor binds to the first branch of a top-level alternation only.
+fn literals(pattern: &str) -> (String, String) {
     if has_top_level_alternation(pattern) {
-        return Vec::new();
+        return (String::new(), String::new());
     }
-    let mut literal = String::new();
-    let mut characters = pattern.chars().peekable();
-    while let Some(character) = characters.next() {
-        let plain = match character {
-            '\\' => match characters.peek() {
-                Some(&escaped) if escaped.is_ascii_punctuation() => {
-                    characters.next();
-                    escaped
-                }
-                _ => break,
-            },
-            '.' | '[' | '(' | ')' | '{' | '*' | '+' | '?' | '|' | '^' | '$' => break,
-            other => other,
-        };
-        match characters.peek() {
-            // The character may be absent.
-            Some('*' | '?' | '{') => break,
-            // It is there once, and may be followed by itself.
-            Some('+') => {
-                literal.push(plain);
-                break;
-            }
-            _ => literal.push(plain),
+    let mut scan = LiteralScan { characters: pattern.chars().peekable(), run: String::new(), runs: Vec::new() };
+    scan.walk();
+    scan.end_run();
+    let mut runs = scan.runs.into_iter();
+    let first = runs.next().unwrap_or_default();
+    let longest = runs.max_by_key(String::len).unwrap_or_default();
+    (first, longest)
+}
+
+/// Collects the texts between the parts of an expression that may vary. The first one, even if empty, stands at the start.
+struct LiteralScan<'a> {
+    characters: std::iter::Peekable<std::str::Chars<'a>>,
+    run: String,
+    runs: Vec<String>,
+}
+
+impl LiteralScan<'_> {
+    fn end_run(&mut self) {
+        if self.runs.is_empty() || !self.run.is_empty() {
+            self.runs.push(std::mem::take(&mut self.run));
         }
     }
-    literal.into_bytes()
+
+    fn walk(&mut self) {
+        while let Some(character) = self.characters.next() {
+            let plain = match character {
+                '\\' => match self.characters.next() {
+                    Some(escaped) if escaped.is_ascii_punctuation() => Some(escaped),
+                    // A class or an assertion of one letter.
+                    Some('d' | 'D' | 'w' | 'W' | 's' | 'S' | 'b' | 'B') => None,
+                    _ => return,
+                },
+                '[' => {
+                    self.skip_class();
+                    None
+                }
+                '(' => {
+                    if !self.skip_group() {
+                        return;
+                    }
+                    None
+                }
+                '.' | '^' | '$' => None,
+                ')' | '{' | '*' | '+' | '?' | '|' => return,
+                other => Some(other),
+            };
+            let repetition = self.skip_repetition();
+            match (plain, repetition) {
+                (Some(plain), None) => self.run.push(plain),
+                // It is there once, and may be followed by itself.
+                (Some(plain), Some('+')) => {
+                    self.run.push(plain);
+                    self.end_run();
+                }
+                _ => self.end_run(),
+            }
+        }
+    }
+
+    /// Steps over `*`, `+`, `?` or `{…}`, also when lazy or doubled, and says which it was.
+    fn skip_repetition(&mut self) -> Option<char> {
+        let first = self.characters.next_if(|next| matches!(next, '*' | '+' | '?' | '{'))?;
+        let mut is_plus = first == '+';
+        let mut current = first;
+        loop {
+            if current == '{' {
+                self.characters.by_ref().find(|character| *character == '}');
+            }
+            let Some(next) = self.characters.next_if(|next| matches!(next, '*' | '+' | '?' | '{')) else { break };
+            // `a+?` is lazy, `a+*` may be empty.
+            is_plus &= next == '?';
+            current = next;
+        }
+        Some(if is_plus { '+' } else { '*' })
+    }
+
+    fn skip_class(&mut self) {
+        let mut depth = 1;
+        self.characters.next_if_eq(&'^');
+        self.characters.next_if_eq(&']');
+        while depth > 0 {
+            match self.characters.next() {
+                Some('\\') => {
+                    self.characters.next();
+                }
+                Some('[') => {
+                    depth += 1;
+                    self.characters.next_if_eq(&'^');
+                    self.characters.next_if_eq(&']');
+                }
+                Some(']') => depth -= 1,
+                Some(_) => {}
+                None => return,
+            }
+        }
+    }
+
+    /// False when the group may change how what follows is read, as `(?i)` does.
+    fn skip_group(&mut self) -> bool {
+        if self.characters.next_if_eq(&'?').is_some() && !self.characters.peek().is_some_and(|next| matches!(next, ':' | '<' | 'P')) {
+            return false;
+        }
+        let mut depth = 1;
+        while depth > 0 {
+            match self.characters.next() {
+                Some('\\') => {
+                    self.characters.next();
+                }
+                Some('[') => self.skip_class(),
+                Some('(') => depth += 1,
+                Some(')') => depth -= 1,
+                Some(_) => {}
+                None => return false,
+            }
+        }
+        true
+    }
 }
 
 /// Is there, or could there be, a `|` outside all groups?
@@ -493,27 +595,37 @@ mod tests {
 
     #[test]
     fn literals_are_found_and_never_too_long() {
-        for (pattern, expected) in [
-            ("/users/(?<id>[0-9]+)", "/users/"),
-            ("/a.b", "/a"),
-            (r"/a\.b/\d", "/a.b/"),
-            ("/ab?", "/a"),
-            ("/ab*", "/a"),
-            ("/ab{0,2}", "/a"),
-            ("/ab+c", "/ab"),
-            ("/a|/b", ""),
-            ("/(a|b)", "/"),
-            ("/[|]x", "/"),
-            ("/x[]|]|/y", ""),
-            (r"/a\|b", "/a|b"),
-            ("(?i)/a", ""),
-            ("/a(?i)b", "/a"),
-            ("/a(?x) # (\n|/b", ""),
-            ("/é?x", "/"),
-            ("/$", "/"),
-            ("", ""),
+        for (pattern, first, inner) in [
+            ("/users/(?<id>[0-9]+)", "/users/", ""),
+            ("/users/(?<id>[0-9]+)/orders-17", "/users/", "/orders-17"),
+            ("/a.b", "/a", "b"),
+            (r"/a\.b/\d", "/a.b/", ""),
+            (r"/a\.b/\d+/xy\w/z", "/a.b/", "/xy"),
+            (r"/a/\x41/bcd", "/a/", ""),
+            (r"/a/\p{L}/bcd", "/a/", ""),
+            ("/ab?", "/a", ""),
+            ("/ab*/cd", "/a", "/cd"),
+            ("/ab{0,2}/cd", "/a", "/cd"),
+            ("/ab+c", "/ab", "c"),
+            ("/ab+?c", "/ab", "c"),
+            ("/ab+*c", "/a", "c"),
+            ("/a|/b", "", ""),
+            ("/(a|b)/(c(d)[)])*?/ef$", "/", "/ef"),
+            ("/[|]x", "/", "x"),
+            ("/x[]|]|/y", "", ""),
+            (r"/a\|b", "/a|b", ""),
+            ("(?i)/a", "", ""),
+            ("/a(?i)b", "/a", ""),
+            ("/a(?i:b)c", "/a", ""),
+            ("/a(?:b)cd", "/a", "cd"),
+            ("/a(?P<n>b)cd", "/a", "cd"),
+            ("/a(?x) # (\n|/b", "", ""),
+            ("/é?x", "/", "x"),
+            ("[ab]/cd", "", "/cd"),
+            ("/$", "/", ""),
+            ("", "", ""),
         ] {
-            assert_eq!(String::from_utf8(literal_prefix(pattern)).expect("UTF-8"), expected, "{pattern}");
+            assert_eq!(literals(pattern), (first.to_string(), inner.to_string()), "{pattern}");
         }
     }
 

@@ -5,7 +5,7 @@
 //! position in it, so a part that can't improve on what was found is not entered.
 
 use super::RequestView;
-use super::conditions::{Alternative, NamePattern};
+use super::conditions::{Alternative, NamePattern, PathCondition};
 use crate::snapshot::hash::ConfigMap;
 
 /// Above every position.
@@ -13,6 +13,10 @@ const NOTHING: u32 = u32::MAX;
 
 /// A list longer than this is split by header values.
 const LONG_LIST: usize = 8;
+
+/// A list longer than this is split by texts inside expressions. Looking for them costs a few hundred look-ups, as much as a few dozen
+/// expressions.
+const LONG_EXPRESSION_LIST: usize = 64;
 
 /// By host, then by path.
 pub(super) struct Index {
@@ -48,13 +52,10 @@ impl<T> Default for Lengths<T> {
 
 impl<T: Default> Lengths<T> {
     fn entry(&mut self, key: &[u8], position: u32) -> &mut T {
-        let at = match self.tables.iter().position(|table| table.length == key.len()) {
-            Some(at) => at,
-            None => {
-                self.tables.push(Table { length: key.len(), best: NOTHING, entries: ConfigMap::default() });
-                self.tables.len() - 1
-            }
-        };
+        let at = self.tables.iter().position(|table| table.length == key.len()).unwrap_or_else(|| {
+            self.tables.push(Table { length: key.len(), best: NOTHING, entries: ConfigMap::default() });
+            self.tables.len() - 1
+        });
         let table = &mut self.tables[at];
         table.best = table.best.min(position);
         if !table.entries.contains_key(key) {
@@ -69,8 +70,10 @@ impl<T: Default> Lengths<T> {
 struct Positions {
     /// Those looked at one by one.
     list: Vec<u32>,
-    /// The others, by a header whose value must be one of a few.
+    /// Others by a header whose value must be one of a few.
     by_header: Vec<HeaderTable>,
+    /// Others by a text that must be somewhere in the path.
+    by_inner_text: Lengths<Vec<u32>>,
 }
 
 struct HeaderTable {
@@ -125,10 +128,10 @@ impl Index {
         self.any_host.finish(alternatives);
     }
 
-    /// The least position for which `matches` holds.
+    /// The least position for which `try_match` has an answer, with the answer.
     #[inline]
-    pub(super) fn find(&self, view: &RequestView<'_>, matches: impl Fn(u32) -> bool) -> Option<u32> {
-        let mut search = Search { view, matches, found: NOTHING };
+    pub(super) fn find<T>(&self, view: &RequestView<'_>, try_match: impl Fn(u32) -> Option<T>) -> Option<(u32, T)> {
+        let mut search = Search { view, try_match, found: NOTHING, answer: None };
         if self.exact_hosts_best < search.found {
             if let Some(paths) = self.exact_hosts.get(view.host) {
                 paths.search(&mut search);
@@ -152,25 +155,27 @@ impl Index {
             }
         }
         self.any_host.search(&mut search);
-        (search.found != NOTHING).then_some(search.found)
+        search.answer.map(|answer| (search.found, answer))
     }
 }
 
-struct Search<'a, M> {
+struct Search<'a, M, T> {
     view: &'a RequestView<'a>,
-    matches: M,
+    try_match: M,
     found: u32,
+    answer: Option<T>,
 }
 
-impl<M: Fn(u32) -> bool> Search<'_, M> {
+impl<T, M: Fn(u32) -> Option<T>> Search<'_, M, T> {
     #[inline]
     fn try_all(&mut self, positions: &[u32]) {
         for &position in positions {
             if position >= self.found {
                 return;
             }
-            if (self.matches)(position) {
+            if let Some(answer) = (self.try_match)(position) {
                 self.found = position;
+                self.answer = Some(answer);
                 return;
             }
         }
@@ -195,7 +200,7 @@ impl PathIndex {
     }
 
     #[inline]
-    fn search<M: Fn(u32) -> bool>(&self, search: &mut Search<'_, M>) {
+    fn search<T, M: Fn(u32) -> Option<T>>(&self, search: &mut Search<'_, M, T>) {
         for table in &self.literals.tables {
             if table.best >= search.found {
                 return;
@@ -226,18 +231,15 @@ impl Positions {
                 rest.push(position);
                 continue;
             };
-            let at = match self.by_header.iter().position(|table| *table.name == *header.name) {
-                Some(at) => at,
-                None => {
-                    self.by_header.push(HeaderTable {
-                        name: (*header.name).into(),
-                        hyphenated: header.hyphenated.as_deref().map(Into::into),
-                        best: position,
-                        values: ConfigMap::default(),
-                    });
-                    self.by_header.len() - 1
-                }
-            };
+            let at = self.by_header.iter().position(|table| *table.name == *header.name).unwrap_or_else(|| {
+                self.by_header.push(HeaderTable {
+                    name: (*header.name).into(),
+                    hyphenated: header.hyphenated.as_deref().map(Into::into),
+                    best: position,
+                    values: ConfigMap::default(),
+                });
+                self.by_header.len() - 1
+            });
             for value in values {
                 let positions = self.by_header[at].values.entry(value.into()).or_default();
                 if positions.last() != Some(&position) {
@@ -246,10 +248,33 @@ impl Positions {
             }
         }
         self.list = rest;
+        if self.list.len() > LONG_EXPRESSION_LIST {
+            self.split_by_inner_text(alternatives);
+        }
+    }
+
+    fn split_by_inner_text(&mut self, alternatives: &[&Alternative]) {
+        let mut rest = Vec::new();
+        for position in std::mem::take(&mut self.list) {
+            let paths = &alternatives[position as usize].paths;
+            match paths.iter().map(PathCondition::inner_text).collect::<Option<Vec<_>>>() {
+                Some(texts) if !texts.is_empty() => {
+                    for text in texts {
+                        let positions = self.by_inner_text.entry(text, position);
+                        if positions.last() != Some(&position) {
+                            positions.push(position);
+                        }
+                    }
+                }
+                _ => rest.push(position),
+            }
+        }
+        self.by_inner_text.tables.sort_by_key(|table| table.best);
+        self.list = rest;
     }
 
     #[inline]
-    fn search<M: Fn(u32) -> bool>(&self, search: &mut Search<'_, M>) {
+    fn search<T, M: Fn(u32) -> Option<T>>(&self, search: &mut Search<'_, M, T>) {
         search.try_all(&self.list);
         for table in &self.by_header {
             if table.best >= search.found {
@@ -261,6 +286,16 @@ impl Positions {
                     if let Some(positions) = table.values.get(value.to_ascii_lowercase().as_slice()) {
                         search.try_all(positions);
                     }
+                }
+            }
+        }
+        for table in &self.by_inner_text.tables {
+            if table.best >= search.found {
+                return;
+            }
+            for window in search.view.path.windows(table.length) {
+                if let Some(positions) = table.entries.get(window) {
+                    search.try_all(positions);
                 }
             }
         }

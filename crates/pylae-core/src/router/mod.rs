@@ -15,6 +15,7 @@ use crate::http::headers::Headers;
 use crate::snapshot::model::{Route, Service};
 use conditions::{Alternative, PathMatch};
 use index::Index;
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 /// What the router looks at.
@@ -107,7 +108,7 @@ impl Router {
                 ranked.push((alternative.rank, Place { route: route as u32, alternative: at as u32 }));
             }
         }
-        ranked.sort_unstable_by(|a, b| b.0.cmp(&a.0));
+        ranked.sort_unstable_by_key(|(rank, _)| Reverse(*rank));
         let order: Vec<Place> = ranked.into_iter().map(|(_, place)| place).collect();
         let index = Index::new(order.iter().map(|place| alternative_at(&routes, *place)));
         Router { routes, order, index }
@@ -115,8 +116,7 @@ impl Router {
 
     /// The Route with the greatest rank among those whose conditions all hold.
     pub fn match_request(&self, view: &RequestView<'_>) -> Option<Match> {
-        let position = self.index.find(view, |position| self.alternative(position).matches(view).is_some())?;
-        let path_match = self.alternative(position).matches(view)?;
+        let (position, path_match) = self.index.find(view, |position| self.alternative(position).matches(view))?;
         Some(self.matched(position, &path_match, view))
     }
 

@@ -39,16 +39,12 @@ fn blank(number: u32) -> Route {
     }
 }
 
-fn strings(values: &[&str]) -> Option<Vec<String>> {
-    Some(values.iter().map(ToString::to_string).collect())
-}
-
 /// A Route in a line: `methods=GET,POST hosts=a,b paths=/x headers=x-a:1,2;x-b:3 snis=a`.
 fn route(number: u32, conditions: &str) -> Route {
     let mut route = blank(number);
     for condition in conditions.split_whitespace() {
         let (field, values) = condition.split_once('=').unwrap();
-        let list = strings(&values.split(',').collect::<Vec<_>>());
+        let list = Some(values.split(',').map(ToString::to_string).collect());
         match field {
             "methods" => route.methods = list,
             "hosts" => route.hosts = list,
@@ -322,6 +318,16 @@ fn many_routes_on_one_path_are_told_apart_by_a_header() {
     assert_eq!(number(ask(&router, "GET h /x")), None);
 }
 
+#[test]
+fn many_expressions_that_begin_alike_are_told_apart_by_a_text_inside() {
+    let routes: Vec<String> = (0..1000).map(|thing| format!("paths=~/u/[^/]+/thing-{thing}$,~/v/[^/]+/other-{thing}$")).collect();
+    let router = router(&routes.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(number(ask(&router, "GET h /u/7/thing-734")), Some(734));
+    assert_eq!(number(ask(&router, "GET h /v/7/other-12")), Some(12));
+    assert_eq!(number(ask(&router, "GET h /u/7/thing-1000")), None);
+    assert_eq!(number(ask(&router, "GET h /u")), None);
+}
+
 /// A generator that needs no seed from outside: the same sets on every run.
 struct Dice(u64);
 
@@ -345,21 +351,23 @@ impl Dice {
 
 #[test]
 fn the_index_agrees_with_the_walk_on_random_sets() {
-    let hosts = ["a.b", "*.b", "a.*", "c", "*.a.b", "a.b:81", "c:*".trim_end_matches(":*")];
-    let paths = ["/", "/a", "/a/b", "/ab", "~/a", "~/a(/b)?$", "~/[ab]", "~/a|/b", "~/a?b", "~/(?<x>a+)/", "/a/b/c", "~/a/b+"];
+    let hosts = ["a.b", "*.b", "a.*", "c", "*.a.b", "a.b:81", "c:80"];
+    let paths = ["/", "/a", "/a/b", "/ab", "~/a", "~/a(/b)?$", "~/[ab]", "~/a|/b", "~/a?b", "~/(?<x>a+)/", "/a/b/c", "~/a/b+", "~/a/b?/c", "~/[a-z]/b", "~(?i)/A", "~/a(?i)/B"];
+    let sizes = [4, 40, 400];
     let headers = ["x:1", "x:2", "y:1", "x:1;y:2", "x:~*^1", "x_z:1"];
     let mut dice = Dice(0x2545_f491_4f6c_dd1d);
-    for _ in 0..300 {
-        let routes: Vec<String> = (0..1 + dice.roll(40))
+    for _ in 0..150 {
+        let size = sizes[dice.roll(sizes.len())];
+        let routes: Vec<String> = (0..=dice.roll(size))
             .map(|_| {
                 let mut line = format!("regex_priority={}", dice.roll(3));
                 for (field, from) in [("methods", &["GET", "POST"][..]), ("hosts", &hosts), ("paths", &paths), ("snis", &["s", "*.s"])] {
                     if dice.roll(2) == 0 {
-                        line += &format!(" {field}={}", dice.some(from));
+                        line.push_str(&[" ", field, "=", &dice.some(from)].concat());
                     }
                 }
                 if dice.roll(3) == 0 {
-                    line += &format!(" headers={}", dice.pick(&headers));
+                    line.push_str(&[" headers=", &dice.pick(&headers)].concat());
                 }
                 line
             })

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Where in a table does a key stand? A hash for keys that come from the configuration.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 
 /// A map whose keys come from the configuration.
 pub(crate) type ConfigMap<K, V> = HashMap<K, V, BuildHasherDefault<FoldHasher>>;
+
+/// A set of such keys.
+pub(crate) type ConfigSet<K> = HashSet<K, BuildHasherDefault<FoldHasher>>;
 
 /// Multiplies and folds eight bytes at a time. Clients choose what is looked up but not what is stored, so a client can't fill
 /// one bucket: SipHash's defence is not needed, and its 20 ns a key would be most of a match.

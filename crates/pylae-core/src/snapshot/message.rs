@@ -288,7 +288,7 @@ mod tests {
 
     #[test]
     fn nesting_has_an_end() {
-        assert!(Reader::new(&[0x91; 100_000]).value().is_err());
+        assert!(Reader::new(&vec![0x91; 100_000]).value().is_err());
     }
 
     #[test]

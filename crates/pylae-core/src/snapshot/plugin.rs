@@ -83,6 +83,8 @@ pub struct PluginInstance {
     pub name: Arc<str>,
     /// The plugin's place in the registry.
     pub plugin: PluginIndex,
+    /// Bit of each phase the plugin takes part in.
+    pub phases: u8,
     /// The `config` record, MessagePack.
     pub config: Arc<[u8]>,
     /// Applies to this Route only.
@@ -117,6 +119,7 @@ impl PluginRow {
                 id: row.id,
                 name: row.name.clone(),
                 plugin,
+                phases: registry.get(plugin).phases,
                 config: config.into(),
                 route: row.route.map(|reference| reference.id),
                 service: row.service.map(|reference| reference.id),

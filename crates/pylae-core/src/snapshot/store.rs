@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! How does a message from the control process become the next snapshot? The rows, kept on the helper thread.
 
-use super::hash::ConfigMap;
+use super::hash::{ConfigMap, ConfigSet};
 use super::message::{MessageError, Reader, write_array, write_map, write_string, write_unsigned};
 use super::model::{Plugin, Raw, Route, Service, Target, Upstream};
 use super::plugin::{PluginRegistry, PluginRow};
@@ -203,7 +203,9 @@ impl Store {
         reader.end()?;
         let version = version.ok_or_else(|| reader.error("the snapshot has no version"))?;
         self.clear_all_but(&changes);
-        changes.into_iter().for_each(|change| self.make(change));
+        for change in changes {
+            self.make(change);
+        }
         self.version = version;
         Ok(())
     }
@@ -242,7 +244,9 @@ impl Store {
         }
         let mut reader = Reader::new(changes_at);
         let changes: Vec<Change> = (0..reader.array()?).map(|_| self.read_change(&mut reader)).collect::<Result<_, _>>()?;
-        changes.into_iter().for_each(|change| self.make(change));
+        for change in changes {
+            self.make(change);
+        }
         self.version.sequence = to;
         Ok(invalidations)
     }
@@ -290,7 +294,7 @@ impl Store {
 
     /// Drops the rows that no change puts there again.
     fn clear_all_but(&mut self, changes: &[Change]) {
-        let mut kept: [ConfigMap<Id, ()>; 5] = Default::default();
+        let mut kept: [ConfigSet<Id>; 5] = Default::default();
         for change in changes {
             let (table, id) = match change {
                 Change::Service(row) => (Table::Services, row.id),
@@ -300,15 +304,17 @@ impl Store {
                 Change::Target(row) => (Table::Targets, row.id),
                 Change::Delete(..) => continue,
             };
-            kept[table as usize].insert(id, ());
+            kept[table as usize].insert(id);
         }
         let [services, routes, plugins, upstreams, targets] = kept;
-        self.services.retain(|id, _| services.contains_key(id));
-        self.routes.retain(|id, _| routes.contains_key(id));
-        self.plugins.retain(|id, _| plugins.contains_key(id));
-        self.upstreams.retain(|id, _| upstreams.contains_key(id));
-        let gone: Vec<Id> = self.targets.keys().filter(|id| !targets.contains_key(id)).copied().collect();
-        gone.into_iter().for_each(|id| self.make(Change::Delete(Table::Targets, id)));
+        self.services.retain(|id, _| services.contains(id));
+        self.routes.retain(|id, _| routes.contains(id));
+        self.plugins.retain(|id, _| plugins.contains(id));
+        self.upstreams.retain(|id, _| upstreams.contains(id));
+        let gone: Vec<Id> = self.targets.keys().filter(|id| !targets.contains(id)).copied().collect();
+        for id in gone {
+            self.make(Change::Delete(Table::Targets, id));
+        }
     }
 
     fn make(&mut self, change: Change) {
@@ -457,7 +463,9 @@ impl Store {
             rows.sort_unstable_by_key(|(id, _)| *id);
             write_string(&mut out, table.name());
             write_array(&mut out, rows.len());
-            rows.iter().for_each(|(_, raw)| out.extend_from_slice(&raw.0));
+            for (_, raw) in rows {
+                out.extend_from_slice(&raw.0);
+            }
         }
         out
     }
