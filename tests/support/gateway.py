@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -38,6 +38,10 @@ class Gateway:
         prefix: the gateway's; the same folder unless the settings say another.
         settings: Kong's names, lower case, without the `KONG_`.
     """
+
+    # What stands before the command, such as taskset; it must become the command by exec.
+    wrapper: Sequence[str] = ()
+    keeps_prefix = False
 
     def __init__(self, settings: Mapping[str, str | int] | None = None, *, workers: int = 1) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="pylae-t-"))
@@ -80,9 +84,14 @@ class Gateway:
         """Start without waiting."""
         with (self.folder / "output").open("ab") as output:
             self.process = subprocess.Popen(
-                [COMMAND, "start"], stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=self.environment()
+                [*self.wrapper, COMMAND, "start"],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=self.environment(),
             )
-        running.append(self)
+        if self not in running:
+            running.append(self)
 
     def wait_ready(self, within_s: float = START_WITHIN_S) -> None:
         """Wait until the Admin API answers and every worker serves the committed configuration."""
@@ -103,23 +112,25 @@ class Gateway:
         )
 
     def stop(self) -> None:
-        """End it by its pid; the prefix goes, unless a test that failed keeps it."""
+        """End it; its folder goes, unless a test that failed keeps it."""
+        self.end()
+        if not self.keeps_prefix:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def end(self) -> None:
+        """End its processes by their pids; what it stored stays."""
         if self.process:
             members = processes.tree(self.process.pid)
             processes.stop_tree(self.process.pid, STOP_WITHIN_S)
             self.process.wait(5)
-            for member in members:  # a supervisor that was killed leaves its workers to themselves
-                with contextlib.suppress(AssertionError):
-                    until(lambda pid=member: not processes.is_alive(pid), "a worker to leave", 5)  # type: ignore[misc]  # mypy cannot infer a lambda's default
+            with contextlib.suppress(AssertionError):  # a supervisor that was killed leaves its workers to themselves
+                until(lambda: not any(map(processes.is_alive, members)), "the workers to leave", 5)
+            for member in members:
                 processes.send(member, signal.SIGKILL)
             self.process = None
         if self in running:
             running.remove(self)
         self.admin.close()
-        if not self.keeps_prefix:
-            shutil.rmtree(self.folder, ignore_errors=True)
-
-    keeps_prefix = False
 
     def output(self) -> str:
         """What the start command wrote."""
