@@ -233,6 +233,8 @@ pub struct Exchange {
     pub snapshot: Arc<Snapshot>,
     /// What the client asked.
     pub request: Request,
+    /// Names the client put into `Connection`, lower case: they end here.
+    pub nominated: Vec<String>,
     /// The client's address after `real_ip_header`.
     pub client_ip: IpAddr,
     /// The client's port after `real_ip_header`.
@@ -324,6 +326,10 @@ impl Exchange {
 
     /// The fields that go upstream, for editing.
     pub fn upstream_headers_mut(&mut self) -> &mut Headers {
-        self.upstream.headers.get_or_insert_with(|| self.request.headers.clone())
+        self.upstream.headers.get_or_insert_with(|| {
+            let mut headers = self.request.headers.clone();
+            headers.retain(|name, _| !crate::proxy::is_dropped(name, &self.nominated));
+            headers
+        })
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! May it pass, as whom, at what rate? The corridor the journey passes at each phase, and the trait plugins live behind.
 
+pub mod corridor;
 pub mod plan;
 
 use crate::exchange::ExchangeRef;

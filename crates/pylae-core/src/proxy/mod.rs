@@ -1,0 +1,454 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Did the exchange finish? One attempt at an upstream: the request out, the head of the answer back.
+
+pub mod relay;
+pub mod spool;
+
+use crate::exchange::{BodyStore, Exchange, ExchangeRef};
+use crate::fault::{Fault, FaultKind};
+use crate::gateway::Gateway;
+use crate::http::body::write_chunk_line;
+use crate::http::head::{self, RESPONSE_HEAD_LIMIT_BYTES, ResponseHead};
+use crate::http::headers::write_field;
+use crate::http::wire::{Ended, READ_BYTES};
+use crate::listener::connection::{BodyError, ClientConnection};
+use crate::upstream::UpstreamConnection;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+/// What nginx says it was doing.
+pub mod doing {
+    /// Connecting.
+    pub const CONNECTING: &str = "while connecting to upstream";
+    /// Shaking hands.
+    pub const HANDSHAKING: &str = "while SSL handshaking to upstream";
+    /// Sending the request.
+    pub const SENDING: &str = "while sending request to upstream";
+    /// Waiting for the head.
+    pub const READING_HEAD: &str = "while reading response header from upstream";
+    /// Reading the body.
+    pub const READING_BODY: &str = "while reading upstream";
+}
+
+/// Why an attempt ended without a head.
+#[derive(Debug)]
+pub enum Failure {
+    /// The upstream's or our fault, and what was being done.
+    Fault(Fault, &'static str),
+    /// The client's body was at fault: it ends the exchange, not the attempt.
+    Client(Fault),
+    /// The client went away.
+    Gone,
+}
+
+/// Fields of a request that end here or are written anew.
+pub fn is_dropped(name: &[u8], nominated: &[String]) -> bool {
+    let rewritten = match name.len() {
+        2 => name.eq_ignore_ascii_case(b"te"),
+        3 => name.eq_ignore_ascii_case(b"via"),
+        4 => name.eq_ignore_ascii_case(b"host"),
+        5 => name.eq_ignore_ascii_case(b"proxy"),
+        6 => name.eq_ignore_ascii_case(b"expect"),
+        7 => name.eq_ignore_ascii_case(b"upgrade") || name.eq_ignore_ascii_case(b"trailer"),
+        9 => is_spelled(name, b"x-real-ip"),
+        10 => name.eq_ignore_ascii_case(b"connection") || name.eq_ignore_ascii_case(b"keep-alive"),
+        14 => name.eq_ignore_ascii_case(b"content-length"),
+        15 => is_spelled(name, b"x-forwarded-for"),
+        16 => {
+            name.eq_ignore_ascii_case(b"proxy-connection")
+                || is_spelled(name, b"x-forwarded-host")
+                || is_spelled(name, b"x-forwarded-port")
+                || is_spelled(name, b"x-forwarded-path")
+        }
+        17 => {
+            name.eq_ignore_ascii_case(b"transfer-encoding")
+                || is_spelled(name, b"x-forwarded-proto")
+                || is_spelled(name, b"x-kong-request-id")
+        }
+        18 => is_spelled(name, b"x-forwarded-prefix"),
+        _ => false,
+    };
+    rewritten || nominated.iter().any(|nominee| name.eq_ignore_ascii_case(nominee.as_bytes()))
+}
+
+/// The same name, or the same with underscores (which many servers read as the same variable).
+fn is_spelled(name: &[u8], wanted: &[u8]) -> bool {
+    name.len() == wanted.len() && name.iter().zip(wanted).all(|(&a, &b)| a.eq_ignore_ascii_case(&b) || (a == b'_' && b == b'-'))
+}
+
+/// Writes the head of the request that goes upstream.
+pub fn write_request_head(out: &mut Vec<u8>, gateway: &Gateway, exchange: &Exchange, streamed_length: Option<Option<u64>>) {
+    let mut digits = itoa::Buffer::new();
+    let request = &exchange.request;
+    let upstream = &exchange.upstream;
+    let method = upstream.method.as_deref().unwrap_or(&request.method);
+    out.extend_from_slice(method.as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(&upstream.path);
+    if let Some(query) = &upstream.query {
+        out.push(b'?');
+        out.extend_from_slice(query);
+    }
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    if gateway.added.via {
+        out.extend_from_slice(b"Via: ");
+        for via in request.headers.get_all("via") {
+            out.extend_from_slice(via);
+            out.extend_from_slice(b", ");
+        }
+        out.extend_from_slice(match request.version {
+            // Kong spells HTTP/1.0 as `1`.
+            crate::exchange::Version::Http10 => b"1",
+            other => other.number().as_bytes(),
+        });
+        out.push(b' ');
+        out.extend_from_slice(gateway.token.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"Host: ");
+    out.extend_from_slice(upstream.host_header.as_deref().unwrap_or_default());
+    out.extend_from_slice(b"\r\nConnection: keep-alive\r\nX-Forwarded-For: ");
+    for value in request.headers.get_all("x-forwarded-for") {
+        out.extend_from_slice(value);
+        out.extend_from_slice(b", ");
+    }
+    write_ip(out, exchange.connection.peer.ip());
+    out.extend_from_slice(b"\r\n");
+    let forwarded = &exchange.forwarded;
+    write_field(out, b"X-Forwarded-Proto", forwarded.proto.as_bytes());
+    write_field(out, b"X-Forwarded-Host", forwarded.host.as_bytes());
+    write_field(out, b"X-Forwarded-Port", forwarded.port.as_bytes());
+    write_field(out, b"X-Forwarded-Path", &forwarded.path);
+    if let Some(prefix) = &forwarded.prefix {
+        write_field(out, b"X-Forwarded-Prefix", prefix);
+    }
+    out.extend_from_slice(b"X-Real-IP: ");
+    write_ip(out, exchange.client_ip);
+    out.extend_from_slice(b"\r\n");
+    if gateway.settings.request_id_upstream {
+        write_field(out, b"X-Kong-Request-Id", exchange.id.as_str().as_bytes());
+    }
+    match (streamed_length, &upstream.body, &request.body) {
+        (Some(Some(length)), _, _) => write_field(out, b"Content-Length", digits.format(length).as_bytes()),
+        (Some(None), _, _) => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+        (None, Some(body), _) => write_field(out, b"Content-Length", digits.format(body.len()).as_bytes()),
+        (None, None, BodyStore::Memory(body)) => write_field(out, b"Content-Length", digits.format(body.len()).as_bytes()),
+        (None, None, BodyStore::File(_, length)) => write_field(out, b"Content-Length", digits.format(*length).as_bytes()),
+        (None, None, _) => {
+            if request.headers.contains("content-length") || matches!(method, "POST" | "PUT" | "PATCH") {
+                out.extend_from_slice(b"Content-Length: 0\r\n");
+            }
+        }
+    }
+    match &upstream.headers {
+        Some(headers) => headers.write_to(out),
+        None => {
+            for (name, value) in request.headers.iter() {
+                if !is_dropped(name, &exchange.nominated) {
+                    write_field(out, name, value);
+                }
+            }
+        }
+    }
+    if request.headers.get("te").is_some_and(|te| te.to_ascii_lowercase().windows(8).any(|w| w == b"trailers")) {
+        out.extend_from_slice(b"TE: trailers\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+fn write_ip(out: &mut Vec<u8>, address: std::net::IpAddr) {
+    use std::io::Write;
+    let _ = write!(out, "{address}");
+}
+
+/// Times of one attempt.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// To connect.
+    pub connect: Duration,
+    /// Between two writes.
+    pub write: Duration,
+    /// Between two reads.
+    pub read: Duration,
+}
+
+/// Sends the request and waits for the head of the answer.
+pub async fn exchange_heads(
+    gateway: &Rc<Gateway>,
+    client: &mut ClientConnection,
+    upstream: &mut UpstreamConnection,
+    exchange: &ExchangeRef,
+    timeouts: Timeouts,
+) -> Result<ResponseHead, Failure> {
+    upstream.wire.watch_first_bytes();
+    let mut out = crate::http::wire::take_buffer();
+    let is_streamed = {
+        let borrowed = exchange.borrow();
+        let is_streamed = borrowed.upstream.body.is_none() && matches!(borrowed.request.body, BodyStore::Unread);
+        write_request_head(&mut out, gateway, &borrowed, is_streamed.then(|| client.body.remaining()));
+        if !is_streamed {
+            let body: Option<&[u8]> = match (&borrowed.upstream.body, &borrowed.request.body) {
+                (Some(body), _) => Some(body),
+                (None, BodyStore::Memory(body)) => Some(body),
+                _ => None,
+            };
+            if let Some(body) = body {
+                out.extend_from_slice(body);
+            }
+        }
+        is_streamed
+    };
+    let mut answered = send(client, upstream, &out, timeouts.write).await;
+    crate::http::wire::give_buffer(out);
+    if matches!(answered, Ok(false)) {
+        if is_streamed {
+            answered = stream_body(gateway, client, upstream, timeouts.write).await;
+        } else {
+            let file = {
+                let borrowed = exchange.borrow();
+                match (&borrowed.upstream.body, &borrowed.request.body) {
+                    (None, BodyStore::File(file, length)) => file.try_clone().ok().map(|f| (f, *length)),
+                    _ => None,
+                }
+            };
+            if let Some((file, length)) = file {
+                answered = send_file(client, upstream, &file, length, timeouts.write).await;
+            }
+        }
+    }
+    answered?;
+    read_head(client, upstream, exchange, timeouts.read).await
+}
+
+/// Writes `bytes` upstream. `Ok(true)`: an answer came before all was sent, go and read it.
+async fn send(client: &mut ClientConnection, upstream: &mut UpstreamConnection, bytes: &[u8], patience: Duration) -> Result<bool, Failure> {
+    let mut written = 0;
+    while written < bytes.len() {
+        upstream.wire.arm(patience);
+        let outcome = std::future::poll_fn(|cx| match upstream.wire.poll_write(cx, &bytes[written..]) {
+            Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+            Poll::Pending => {
+                if client.poll_departed(cx).is_ready() {
+                    return Poll::Ready(None);
+                }
+                upstream.wire.poll_timeout(cx).map(Some)
+            }
+        })
+        .await;
+        match outcome {
+            None => return Err(Failure::Gone),
+            Some(Ok(count)) => written += count,
+            Some(Err(error)) => return unsent(upstream, &error).await,
+        }
+    }
+    let flushed = std::future::poll_fn(|cx| match upstream.wire.poll_flush(cx) {
+        Poll::Pending => upstream.wire.poll_timeout(cx),
+        ready => ready,
+    })
+    .await;
+    match flushed {
+        Ok(()) => Ok(false),
+        Err(error) => unsent(upstream, &error).await,
+    }
+}
+
+/// Writing failed. A server that refuses a body answers first and closes then: what it said is worth more than our error.
+async fn unsent(upstream: &mut UpstreamConnection, error: &io::Error) -> Result<bool, Failure> {
+    if error.kind() == io::ErrorKind::TimedOut {
+        return Err(Failure::Fault(FaultKind::WriteTimeout.into(), doing::SENDING));
+    }
+    let _ = upstream.wire.fill(Duration::from_millis(1)).await;
+    if !upstream.wire.buffered().is_empty() {
+        return Ok(true);
+    }
+    let fault = match error.kind() {
+        io::ErrorKind::BrokenPipe => Fault::from(FaultKind::WriteFailed),
+        _ => {
+            let text = crate::upstream::errno_text(error);
+            Fault::with_phrase(FaultKind::WriteFailed, text.clone(), format!("send() failed ({text})"))
+        }
+    };
+    Err(Failure::Fault(fault, doing::SENDING))
+}
+
+/// Sends a spilled body.
+async fn send_file(
+    client: &mut ClientConnection,
+    upstream: &mut UpstreamConnection,
+    file: &std::fs::File,
+    length: u64,
+    patience: Duration,
+) -> Result<bool, Failure> {
+    let mut piece = vec![0u8; 4 * READ_BYTES];
+    let mut offset = 0;
+    while offset < length {
+        let want = piece.len().min(usize::try_from(length - offset).unwrap_or(usize::MAX));
+        let count = file.read_at(&mut piece[..want], offset).unwrap_or(0);
+        if count == 0 {
+            return Err(Failure::Fault(Fault::new(FaultKind::Panicked, "the spilled body could not be read back"), doing::SENDING));
+        }
+        offset += count as u64;
+        if send(client, upstream, &piece[..count], patience).await? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Passes the client's body on as it comes.
+async fn stream_body(gateway: &Rc<Gateway>, client: &mut ClientConnection, upstream: &mut UpstreamConnection, patience: Duration) -> Result<bool, Failure> {
+    let client_patience = Duration::from_millis(gateway.settings.client_body_timeout_ms);
+    let limit = gateway.settings.client_max_body_size_bytes;
+    let is_chunked = client.body.remaining().is_none();
+    let mut piece = Vec::new();
+    let mut framed = Vec::new();
+    if client.owes_continue {
+        client.owes_continue = false;
+        if client.wire.write_all(b"HTTP/1.1 100 Continue\r\n\r\n", client_patience).await.is_err() {
+            client.note_gone();
+            return Err(Failure::Gone);
+        }
+    }
+    loop {
+        piece.clear();
+        client.wire.arm(client_patience);
+        let outcome = std::future::poll_fn(|cx| match client.poll_body(cx, &mut piece) {
+            Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+            Poll::Pending => {
+                if let Poll::Ready(outcome) = upstream.wire.poll_fill(cx, READ_BYTES) {
+                    // An early answer, or the upstream's end: reading the head tells which.
+                    let _ = outcome;
+                    return Poll::Ready(None);
+                }
+                client.wire.poll_timeout::<()>(cx).map(|_| Some(Err(BodyError::TimedOut)))
+            }
+        })
+        .await;
+        let more = match outcome {
+            None => return Ok(true),
+            Some(Ok(more)) => more,
+            Some(Err(error)) => return Err(body_failure(error)),
+        };
+        if limit > 0 && client.body_bytes > limit {
+            return Err(Failure::Client(FaultKind::RequestBodyTooLarge.into()));
+        }
+        if !more {
+            break;
+        }
+        let bytes = if is_chunked {
+            framed.clear();
+            write_chunk_line(&mut framed, piece.len());
+            framed.extend_from_slice(&piece);
+            framed.extend_from_slice(b"\r\n");
+            &framed
+        } else {
+            &piece
+        };
+        if send(client, upstream, bytes, patience).await? {
+            return Ok(true);
+        }
+    }
+    if is_chunked { send(client, upstream, b"0\r\n\r\n", patience).await } else { Ok(false) }
+}
+
+/// What a client's body error means for the exchange.
+pub fn body_failure(error: BodyError) -> Failure {
+    match error {
+        BodyError::Gone => Failure::Gone,
+        BodyError::TimedOut => Failure::Client(Fault::new(FaultKind::RequestTimeout, "the client stopped sending its body")),
+        BodyError::Malformed(detail) => Failure::Client(Fault::new(FaultKind::BadRequestBody, detail)),
+    }
+}
+
+/// Waits for the head of the final answer; interim ones (1xx) are dropped.
+async fn read_head(
+    client: &mut ClientConnection,
+    upstream: &mut UpstreamConnection,
+    exchange: &ExchangeRef,
+    patience: Duration,
+) -> Result<ResponseHead, Failure> {
+    upstream.wire.arm(patience);
+    let mut searched = 0;
+    loop {
+        let bytes = upstream.wire.buffered();
+        if !head::may_be_response(bytes) {
+            let whole = memchr::memchr(b'\n', bytes).map_or(bytes, |end| &bytes[..=end]);
+            let fault = head::parse_response(whole).err().unwrap_or_else(|| FaultKind::ProtocolMismatch.into());
+            return Err(Failure::Fault(fault, doing::READING_HEAD));
+        }
+        if let Some(end) = head::find_end(bytes, searched) {
+            if end > RESPONSE_HEAD_LIMIT_BYTES {
+                return Err(Failure::Fault(too_large(), doing::READING_HEAD));
+            }
+            let parsed = head::parse_response(&bytes[..end]).map_err(|fault| Failure::Fault(fault, doing::READING_HEAD))?;
+            upstream.wire.consume(end);
+            if parsed.status == 101 {
+                let fault = Fault::new(FaultKind::BadResponse, "101 Switching Protocols to a request that did not ask for it");
+                return Err(Failure::Fault(fault, doing::READING_HEAD));
+            }
+            if parsed.status >= 200 {
+                exchange.borrow_mut().moments.head_received = Some(Instant::now());
+                return Ok(parsed);
+            }
+            searched = 0;
+            continue;
+        }
+        searched = bytes.len();
+        if bytes.len() > RESPONSE_HEAD_LIMIT_BYTES {
+            return Err(Failure::Fault(too_large(), doing::READING_HEAD));
+        }
+        let outcome = std::future::poll_fn(|cx| {
+            if let Poll::Ready(outcome) = upstream.wire.poll_fill(cx, READ_BYTES) {
+                return Poll::Ready(Some(outcome));
+            }
+            if client.poll_departed(cx).is_ready() {
+                return Poll::Ready(None);
+            }
+            upstream.wire.poll_timeout(cx).map(Some)
+        })
+        .await;
+        let fault = match outcome {
+            None => return Err(Failure::Gone),
+            Some(Ok(0)) => Fault::new(
+                FaultKind::ClosedBeforeHeaders,
+                match upstream.wire.buffered().len() {
+                    0 => "closed without a byte of an answer".to_owned(),
+                    count => format!("closed after {count} bytes of a head"),
+                },
+            ),
+            Some(Ok(_)) => continue,
+            Some(Err(error)) if error.kind() == io::ErrorKind::TimedOut => {
+                Fault::new(FaultKind::ReadTimeout, format!("no head within {} ms", patience.as_millis()))
+            }
+            Some(Err(error)) => match upstream.wire.ended() {
+                Some(Ended::Reset) => FaultKind::ResetBeforeHeaders.into(),
+                _ => {
+                    let text = crate::upstream::errno_text(&error);
+                    Fault::with_phrase(FaultKind::ResetBeforeHeaders, text.clone(), format!("recv() failed ({text})"))
+                }
+            },
+        };
+        return Err(Failure::Fault(fault, doing::READING_HEAD));
+    }
+}
+
+fn too_large() -> Fault {
+    Fault::new(FaultKind::ResponseHeaderTooLarge, format!("the head is over {RESPONSE_HEAD_LIMIT_BYTES} bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_dropped;
+
+    #[test]
+    fn test_hop_by_hop_and_forwarding_headers_end_here() {
+        for name in ["Connection", "TE", "Upgrade", "Proxy", "Expect", "X-Real-IP", "x_forwarded_for", "X-Forwarded-Proto", "Transfer-Encoding"] {
+            assert!(is_dropped(name.as_bytes(), &[]), "{name}");
+        }
+        assert!(is_dropped(b"X-Secret-Hop", &["x-secret-hop".into()]));
+        assert!(!is_dropped(b"Authorization", &[]));
+    }
+}

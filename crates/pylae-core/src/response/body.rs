@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Which body goes with an answer the gateway makes? Three makers, as Kong has: exit, error, platform (proxy.md §5).
+
+use crate::exchange::{Exchange, Response, Source};
+use crate::http::headers::Headers;
+use crate::phases::{Answer, AnswerBody};
+
+/// A form an error can take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// `application/json`
+    Json,
+    /// `text/html`
+    Html,
+    /// `text/plain`
+    Plain,
+    /// `application/xml`
+    Xml,
+    /// `application/grpc`
+    Grpc,
+}
+
+impl Form {
+    /// By media type, without parameters.
+    pub fn of_media_type(media_type: &str) -> Option<Form> {
+        match media_type {
+            "application/json" | "application/*" | "*/*" => Some(Form::Json),
+            "text/html" => Some(Form::Html),
+            "text/plain" | "text/*" => Some(Form::Plain),
+            "application/xml" => Some(Form::Xml),
+            "application/grpc" => Some(Form::Grpc),
+            _ => None,
+        }
+    }
+
+    fn content_type(self) -> &'static str {
+        match self {
+            Form::Json => "application/json; charset=utf-8",
+            Form::Html => "text/html; charset=utf-8",
+            Form::Plain => "text/plain; charset=utf-8",
+            Form::Xml => "application/xml; charset=utf-8",
+            Form::Grpc => "",
+        }
+    }
+
+    fn render(self, message: &str, id: &str) -> String {
+        match self {
+            Form::Json => format!("{{\n  \"message\":\"{message}\",\n  \"request_id\":\"{id}\"\n}}"),
+            Form::Plain => format!("{message}\nrequest_id: {id}\n"),
+            Form::Xml => format!(
+                "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<error>\n  <message>{message}</message>\n  <requestid>{id}</requestid>\n</error>\n"
+            ),
+            Form::Html => format!(
+                "<!doctype html>\n<html>\n  <head>\n    <meta charset=\"utf-8\">\n    <title>Error</title>\n  </head>\n  <body>\n    <h1>Error</h1>\n    <p>{message}.</p>\n    <p>request_id: {id}</p>\n  </body>\n</html>\n"
+            ),
+            Form::Grpc => String::new(),
+        }
+    }
+}
+
+/// What Accept asks for: the highest q wins, the first on a tie; what is not known is JSON.
+pub fn negotiate(accept: &str) -> Form {
+    let mut best: Option<(f32, Form)> = None;
+    for entry in accept.split(',') {
+        let mut parts = entry.split(';').map(str::trim);
+        let media_type = parts.next().unwrap_or_default().to_ascii_lowercase();
+        let quality = parts
+            .find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")))
+            .map_or(1.0, |text| text.parse::<f32>().unwrap_or(1.0));
+        if let Some(form) = Form::of_media_type(&media_type)
+            && best.is_none_or(|(top, _)| quality > top)
+        {
+            best = Some((quality, form));
+        }
+    }
+    best.map_or(Form::Json, |(_, form)| form)
+}
+
+/// Kong's sentence for a status.
+pub fn message(status: u16) -> std::borrow::Cow<'static, str> {
+    std::borrow::Cow::Borrowed(match status {
+        400 => "Bad request",
+        404 => "Not found",
+        405 => "Method not allowed",
+        408 => "Request timeout",
+        411 => "Length required",
+        412 => "Precondition failed",
+        413 => "Payload too large",
+        414 => "URI too long",
+        417 => "Expectation failed",
+        494 => "Request header or cookie too large",
+        500 => "An unexpected error occurred",
+        502 => "An invalid response was received from the upstream server",
+        503 => "The upstream server is currently unavailable",
+        504 => "The upstream server is timing out",
+        other => return format!("The upstream server responded with {other}").into(),
+    })
+}
+
+fn grpc_status(status: u16) -> u8 {
+    match status {
+        400 => 3,
+        401 => 16,
+        403 => 7,
+        404 => 5,
+        409 => 6,
+        429 => 8,
+        499 => 1,
+        500 => 13,
+        501 => 12,
+        503 => 14,
+        504 => 4,
+        200..=299 => 0,
+        402..=498 => 3,
+        505..=599 => 13,
+        _ => 2,
+    }
+}
+
+/// Answers with `error`: negotiated by Accept, JSON without one.
+pub fn error(exchange: &mut Exchange, status: u16, text: Option<&str>, headers: Headers) {
+    let form = exchange.request.headers.get_str("accept").map_or(Form::Json, negotiate);
+    let text = text.map_or_else(|| message(status), |t| std::borrow::Cow::Owned(t.to_owned()));
+    render(exchange, status, &text, form, false, headers);
+}
+
+/// Answers as the platform does: Accept, else the request's Content-Type, else `error_default_type`.
+pub fn platform(exchange: &mut Exchange, status: u16, default_type: &str) {
+    let form = match exchange.request.headers.get_str("accept") {
+        Some(accept) => negotiate(accept),
+        None => {
+            let media_type = exchange.request.headers.get_str("content-type").unwrap_or_default();
+            let media_type = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+            Form::of_media_type(&media_type).or_else(|| Form::of_media_type(default_type)).unwrap_or(Form::Plain)
+        }
+    };
+    let text = message(status);
+    let status = if status == 494 { 400 } else { status };
+    render(exchange, status, &text, form, true, Headers::new());
+}
+
+fn render(exchange: &mut Exchange, status: u16, text: &str, form: Form, is_platform: bool, mut headers: Headers) {
+    let is_grpc = exchange.request.headers.get("content-type").is_some_and(|v| v.starts_with(b"application/grpc"));
+    let (content_type, body) = if is_grpc {
+        headers.set("grpc-status", grpc_status(status).to_string());
+        headers.set("grpc-message", text);
+        ("application/grpc", String::new())
+    } else if form == Form::Grpc && is_platform {
+        ("application/json; charset=utf-8", format!("{{\"message\":\"{text}\"}}"))
+    } else {
+        (form.content_type(), form.render(text, exchange.id.as_str()))
+    };
+    let mut all = Headers::with_capacity(4, 128);
+    all.add("Content-Type", content_type);
+    for (name, value) in headers.iter() {
+        all.add(name, value);
+    }
+    exchange.response = Some(Response {
+        status,
+        reason: None,
+        headers: all,
+        source: Source::Error,
+        body: Some(body.into_bytes()),
+        status_of_upstream: None,
+    });
+}
+
+/// nginx's own page: what Kong lets nginx answer itself (501, 505, redirects).
+pub fn nginx_page(exchange: &mut Exchange, status: u16, location: Option<&str>) {
+    let title = format!("{status} {}", super::reason(status));
+    let body = format!("<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n<center><h1>{title}</h1></center>\r\n</body>\r\n</html>\r\n");
+    let mut headers = Headers::with_capacity(2, 96);
+    headers.add("Content-Type", if location.is_some() { "text/html" } else { "text/html; charset=UTF-8" });
+    if let Some(location) = location {
+        headers.add("Location", location);
+    }
+    exchange.response = Some(Response {
+        status,
+        reason: None,
+        headers,
+        source: Source::Error,
+        body: Some(body.into_bytes()),
+        status_of_upstream: None,
+    });
+}
+
+/// Answers with what a plugin asked for.
+pub fn plugin_answer(exchange: &mut Exchange, answer: Answer) {
+    match answer.body {
+        AnswerBody::Error(text) => error(exchange, answer.status, text.as_deref(), answer.headers),
+        AnswerBody::Exit(body) => {
+            exchange.response = Some(Response {
+                status: answer.status,
+                reason: None,
+                headers: answer.headers,
+                source: Source::Exit,
+                body: Some(body),
+                status_of_upstream: None,
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn test_highest_q_wins_and_the_first_on_a_tie() {
+        for (accept, form) in [
+            ("text/html", Form::Html),
+            ("application/json;q=0.5, text/html;q=0.9", Form::Html),
+            ("text/plain, text/html", Form::Plain),
+            ("text/*", Form::Plain),
+            ("image/png", Form::Json),
+            ("*/*", Form::Json),
+            ("application/xml;level=1;q=0.2, image/png", Form::Xml),
+            ("", Form::Json),
+        ] {
+            assert_eq!(negotiate(accept), form, "{accept}");
+        }
+    }
+}

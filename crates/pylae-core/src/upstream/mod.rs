@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Is there a connection? Names, the pool of idle connections, connecting, TLS.
+
+pub mod dns;
+pub mod pool;
+pub mod tls;
+
+use crate::fault::{Fault, FaultKind};
+use crate::http::wire::{Stream, Wire};
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::net::TcpStream;
+
+/// Which connections may stand for one another.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PoolKey {
+    /// Where.
+    pub address: SocketAddr,
+    /// Server name and whether its certificate was checked, for TLS.
+    pub tls: Option<(String, bool)>,
+}
+
+/// A connection to an upstream, held by one exchange at a time.
+pub struct UpstreamConnection {
+    /// The socket.
+    pub wire: Wire,
+    /// Requests it has carried.
+    pub requests: u32,
+}
+
+/// Connects, and shakes hands when the key says TLS.
+///
+/// # Errors
+/// A fault of room `upstream`, with nginx's phrase.
+pub async fn connect(key: &PoolKey, tls: &tls::UpstreamTls, patience: Duration) -> Result<UpstreamConnection, Fault> {
+    let work = async {
+        let stream = TcpStream::connect(key.address).await.map_err(|error| connect_fault(&error))?;
+        let _ = stream.set_nodelay(true);
+        let stream = match &key.tls {
+            None => Stream::Plain(stream),
+            Some((name, verify)) => Stream::Tls(Box::new(tls.handshake(stream, name, *verify).await?)),
+        };
+        Ok(UpstreamConnection { wire: Wire::new(stream), requests: 0 })
+    };
+    let mut work = pin!(work);
+    let mut deadline = crate::http::wire::Deadline::new();
+    deadline.arm(patience);
+    std::future::poll_fn(|cx| match work.as_mut().poll(cx) {
+        Poll::Ready(outcome) => Poll::Ready(outcome),
+        Poll::Pending => deadline
+            .poll(cx)
+            .map(|()| Err(Fault::new(FaultKind::ConnectTimeout, format!("no connection within {} ms", patience.as_millis())))),
+    })
+    .await
+}
+
+fn connect_fault(error: &io::Error) -> Fault {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => FaultKind::ConnectRefused.into(),
+        _ => {
+            let text = errno_text(error);
+            Fault::with_phrase(FaultKind::ConnectFailed, text.clone(), format!("connect() failed ({text})"))
+        }
+    }
+}
+
+/// `111: Connection refused`, as nginx writes an errno.
+pub fn errno_text(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(code) => {
+            let text = error.to_string();
+            let text = text.split(" (os error").next().unwrap_or_default().to_owned();
+            format!("{code}: {text}")
+        }
+        None => error.to_string(),
+    }
+}
