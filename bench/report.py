@@ -8,6 +8,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from bench.scenarios import Sample
 
@@ -67,12 +68,15 @@ def loads(title: str, results: dict[str, list[Sample]], reference: str) -> str:
                 number(_median(samples, lambda sample: sample.p50_ms)),
                 number(_median(samples, lambda sample: sample.p99_ms)),
                 f"{_median(samples, lambda sample: sample.core_ratio):.0%}",
-                f"{_median(samples, lambda sample: sample.others_ratio[0]):.0%} / "
-                f"{_median(samples, lambda sample: sample.others_ratio[1]):.0%}",
+                " / ".join(f"{_median(samples, partial(_others, core)):.0%}" for core in (0, 1)),
                 str(sum(sample.errors for sample in samples)),
             ]
         )
     return f"### {title}\n\n{table(head, rows)}"
+
+
+def _others(core: int, sample: Sample) -> float:
+    return sample.others_ratio[core]
 
 
 def _median(samples: list[Sample], of: Callable[[Sample], float]) -> float:
