@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What may an administrator set for http-log?"""
+
+from __future__ import annotations
+
+from pylae.sdk import Record, field, kinds
+
+
+class QueueConfig(Record):
+    """How entries wait, and how often sending is tried."""
+
+    max_batch_size: int = field(
+        kinds.integer(between=(1, 1_000_000)), default=1, doc="Entries sent in one request at most."
+    )
+    max_coalescing_delay: float = field(
+        kinds.number(between=(0, 3_600)), default=1, unit="s", doc="How long an entry waits for its batch to fill."
+    )
+    max_entries: int = field(
+        kinds.integer(between=(1, 1_000_000)), default=10_000, doc="Entries held at most; the oldest give way."
+    )
+    max_bytes: int | None = field(kinds.integer(), unit="bytes", doc="Bytes held at most; the oldest entries give way.")
+    max_retry_time: float = field(
+        kinds.number(), default=60, unit="s", doc="How long sending a batch is tried before it is lost."
+    )
+    initial_retry_delay: float = field(
+        kinds.number(between=(0.001, 1_000_000)),
+        default=0.01,
+        unit="s",
+        doc="Pause after the first failure; it doubles with each.",
+    )
+    max_retry_delay: float = field(
+        kinds.number(between=(0.001, 1_000_000)), default=60, unit="s", doc="Longest pause between tries."
+    )
+    concurrency_limit: int = field(
+        kinds.integer(one_of=(-1, 1)), default=1, doc="Requests under way at once: 1, or -1 for as many as there are."
+    )
+
+
+class Config(Record):
+    """Where entries go and how."""
+
+    http_endpoint: str = field(
+        kinds.string(rule="url"),
+        required=True,
+        secret=True,
+        referenceable=True,
+        doc="URL entries are sent to; user info becomes `Authorization`.",
+    )
+    method: str = field(
+        kinds.string(one_of=("POST", "PUT", "PATCH")), default="POST", doc="Method entries are sent with."
+    )
+    content_type: str = field(
+        kinds.string(one_of=("application/json", "application/json; charset=utf-8")),
+        default="application/json",
+        doc="Content type entries are sent with.",
+    )
+    timeout: float = field(kinds.number(), default=10_000, unit="ms", doc="How long one request may take.")
+    keepalive: float = field(
+        kinds.number(), default=60_000, unit="ms", doc="How long an idle connection is kept for the next request."
+    )
+    retry_count: int | None = field(kinds.integer(), doc="Has no effect any more.")
+    queue_size: int | None = field(kinds.integer(), doc="Old name of `queue.max_batch_size`.")
+    flush_timeout: float | None = field(kinds.number(), unit="s", doc="Old name of `queue.max_coalescing_delay`.")
+    headers: dict[str, str] | None = field(
+        kinds.map_of(kinds.string(rule="header_name"), kinds.string(referenceable=True)),
+        doc="Headers sent along.",
+    )
+    queue: QueueConfig = field(kinds.record(QueueConfig), required=True, doc="How entries wait and are sent again.")
+    custom_fields_by_lua: dict[str, str] | None = field(
+        kinds.map_of(kinds.string(len_min=1), kinds.string(len_min=1, rule="lua_code")),
+        doc="Lua code that computes further fields of an entry.",
+    )

@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: Apache-2.0
+"""key-auth: who is the client, by a key it sends in a header, the query or the body?
+
+For APIs whose clients each hold a secret key. A key belongs to a Consumer; what is known of it is kept in the
+worker, so that a request with a known key waits for nobody. Challenges follow RFC 9110, section 11.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Any, Final
+
+from pylae.plugins.key_auth.entities import KeyauthCredential
+from pylae.sdk import MISSING, Answer, Exchange, Host, Instance, Lookup, Plugin, Record, bodies, field, kinds
+
+Row = dict[str, Any]
+Refusal = tuple[int, str, dict[str, str] | None]
+"""Status, message, headers."""
+
+MAX_BODY_BYTES: Final = 1_048_576
+
+
+class Config(Record):
+    """What an administrator may set."""
+
+    key_names: list[str] = field(
+        kinds.array(kinds.string(rule="header_name")),
+        required=True,
+        default=["apikey"],
+        doc="Header, argument and body field names a key is looked for under, in order.",
+    )
+    hide_credentials: bool = field(
+        kinds.boolean(), required=True, default=False, doc="Removes the key before the request goes upstream."
+    )
+    anonymous: str | None = field(
+        kinds.string(), doc="Id or username of the Consumer to take a client for that cannot be authenticated."
+    )
+    key_in_header: bool = field(kinds.boolean(), required=True, default=True, doc="Looks for the key in headers.")
+    key_in_query: bool = field(kinds.boolean(), required=True, default=True, doc="Looks for the key in the query.")
+    key_in_body: bool = field(
+        kinds.boolean(), required=True, default=False, doc="Looks for the key in a form, multipart or JSON body."
+    )
+    run_on_preflight: bool = field(
+        kinds.boolean(), required=True, default=True, doc="Asks for a key on OPTIONS requests as well."
+    )
+    realm: str | None = field(kinds.string(), doc="The protection space named in `WWW-Authenticate`.")
+
+
+class Prepared:
+    """A configuration with everything computed that does not depend on the request."""
+
+    __slots__ = (
+        "anonymous",
+        "duplicate",
+        "hide_credentials",
+        "in_body",
+        "in_header",
+        "in_query",
+        "missing",
+        "names",
+        "skips_preflight",
+        "unknown",
+    )
+
+    def __init__(self, config: Config) -> None:
+        challenge = {"WWW-Authenticate": "Key" if config.realm is None else f'Key realm="{config.realm}"'}
+        self.names = tuple(config.key_names)
+        self.in_header = config.key_in_header
+        self.in_query = config.key_in_query
+        self.in_body = config.key_in_body
+        self.hide_credentials = config.hide_credentials
+        self.anonymous = config.anonymous
+        self.skips_preflight = not config.run_on_preflight
+        self.missing: Refusal = (401, "No API key found in request", challenge)
+        self.duplicate: Refusal = (401, "Duplicate API key found", challenge)
+        self.unknown: Refusal = (401, "Unauthorized", challenge)
+
+
+NO_CONSUMER: Final[Refusal] = (500, "An unexpected error occurred", None)
+
+
+class KeyAuth(Plugin):
+    """Authenticates clients by API key."""
+
+    name = "key-auth"
+    version = "3.10.0"
+    priority = 1250
+    scopes = ("global", "service", "route")
+    reads_body = MAX_BODY_BYTES
+    entities = (KeyauthCredential,)
+    Config = Config
+
+    def __init__(self, host: Host) -> None:
+        super().__init__(host)
+        self._credentials: Lookup = host.entities.lookup("keyauth_credentials", "key", {"consumer": "consumers"})
+
+    @classmethod
+    def prepare(cls, config: Config, instance: Instance) -> Prepared:  # noqa: ARG003 - the same for every scope
+        """Splits the configuration into what `access` compares."""
+        return Prepared(config)
+
+    @classmethod
+    def body_limit(cls, config: Prepared) -> int:
+        """Bodies are read only where a key may be in one."""
+        return MAX_BODY_BYTES if config.in_body else 0
+
+    def access(self, exchange: Exchange, config: Prepared) -> Answer | Awaitable[Answer | None] | None:
+        """Authenticates from memory; waits only for a key never seen before."""
+        if config.skips_preflight and exchange.request.method == "OPTIONS":
+            return None
+        if config.anonymous is not None and exchange.client.credential is not None:
+            return None
+        found = _find_key(exchange, config)
+        if type(found) is not str:
+            return self._refuse(exchange, config, found)
+        credential = self._credentials.cached(found)
+        if credential is MISSING:
+            return self._authenticate_later(exchange, config, found)
+        return self._authenticate(exchange, config, credential)
+
+    async def _authenticate_later(self, exchange: Exchange, config: Prepared, key: str) -> Answer | None:
+        verdict = self._authenticate(exchange, config, await self._credentials.get(key))
+        return verdict if verdict is None or not isinstance(verdict, Awaitable) else await verdict
+
+    def _authenticate(
+        self, exchange: Exchange, config: Prepared, credential: Any
+    ) -> Answer | Awaitable[Answer | None] | None:
+        if credential is None:
+            return self._refuse(exchange, config, config.unknown)
+        consumer = credential["consumer"]
+        if consumer is None or "created_at" not in consumer:
+            return self._refuse(exchange, config, NO_CONSUMER)
+        _identify(exchange, consumer, credential)
+        return None
+
+    def _refuse(
+        self, exchange: Exchange, config: Prepared, refusal: Refusal
+    ) -> Answer | Awaitable[Answer | None] | None:
+        if config.anonymous is not None:
+            return self._let_pass_as(exchange, config.anonymous)
+        status, message, headers = refusal
+        return exchange.error(status, message, headers)
+
+    async def _let_pass_as(self, exchange: Exchange, anonymous: str) -> Answer | None:
+        entities = self.host.entities
+        consumer = None
+        if _is_uuid(anonymous):
+            consumer = await entities.lookup("consumers", "id").get(anonymous)
+        if consumer is None:
+            consumer = await entities.lookup("consumers", "username").get(anonymous)
+        if consumer is None:
+            return exchange.error(500, f"anonymous consumer {anonymous} is configured but doesn't exist")
+        _identify(exchange, consumer, None)
+        return None
+
+
+def _is_uuid(text: str) -> bool:
+    return len(text) == 36 and text.count("-") == 4
+
+
+def _find_key(exchange: Exchange, config: Prepared) -> Any:
+    """The key, or the refusal that its absence calls for."""
+    request = exchange.request
+    query = None
+    fields = None
+    for name in config.names:
+        value: Any = None
+        if config.in_header:
+            values = request.get_header_values(name)
+            if values:
+                value = values[0] if len(values) == 1 else values
+        if value is None and config.in_query and request.raw_query:
+            if query is None:
+                query = request.get_query()
+            value = query.get(name)
+        if value is None and config.in_body:
+            if fields is None:
+                fields = _body_fields(exchange)
+            value = fields.get(name)
+        if isinstance(value, str):
+            if config.hide_credentials:
+                _hide(exchange, config, name)
+            return value or config.missing
+        if isinstance(value, (list, dict)):
+            return config.duplicate
+    return config.missing
+
+
+def _body_fields(exchange: Exchange) -> dict[str, Any]:
+    body = exchange.request.body
+    if not body:
+        return {}
+    content_type = exchange.request.get_header("content-type") or ""
+    kind = bodies.media_type(content_type)
+    if kind == bodies.FORM:
+        return dict(bodies.parse_form(body))
+    if kind == bodies.JSON:
+        return bodies.parse_json_object(body) or {}
+    if kind == bodies.MULTIPART:
+        form = bodies.parse_multipart(body, content_type)
+        if form is not None:
+            fields: dict[str, Any] = {}
+            for part in form.parts:
+                if part.name is not None:
+                    bodies.add_argument(fields, part.name, part.content.decode("utf-8", "surrogateescape"))
+            return fields
+    return {}
+
+
+def _hide(exchange: Exchange, config: Prepared, name: str) -> None:
+    upstream = exchange.service.request
+    upstream.clear_header(name)
+    if upstream.raw_query:
+        upstream.set_raw_query(bodies.without_argument(upstream.raw_query, name))
+    if config.in_body and exchange.request.body:
+        content_type = exchange.request.get_header("content-type") or ""
+        body = _body_without(exchange.request.body, content_type, name)
+        if body is not None:
+            upstream.set_body(body)
+
+
+def _body_without(body: bytes, content_type: str, name: str) -> bytes | None:
+    kind = bodies.media_type(content_type)
+    if kind == bodies.FORM:
+        return bodies.without_argument(body.decode("utf-8", "surrogateescape"), name).encode("utf-8", "surrogateescape")
+    if kind == bodies.JSON:
+        fields = bodies.parse_json_object(body)
+        if fields is not None and name in fields:
+            del fields[name]
+            return bodies.encode_json(fields)
+    if kind == bodies.MULTIPART:
+        form = bodies.parse_multipart(body, content_type)
+        if form is not None:
+            form.delete(name)
+            return form.encode()
+    return None
+
+
+def _identify(exchange: Exchange, consumer: Row, credential: Row | None) -> None:
+    """Tells the gateway and the upstream who the client is; a client's own claims are overwritten or removed."""
+    exchange.client.authenticate(consumer, credential)
+    upstream = exchange.service.request
+    upstream.set_header("X-Consumer-ID", consumer["id"])
+    custom_id = consumer.get("custom_id")
+    if custom_id is None:
+        upstream.clear_header("X-Consumer-Custom-ID")
+    else:
+        upstream.set_header("X-Consumer-Custom-ID", custom_id)
+    username = consumer.get("username")
+    if username is None:
+        upstream.clear_header("X-Consumer-Username")
+    else:
+        upstream.set_header("X-Consumer-Username", username)
+    if credential is None:
+        upstream.clear_header("X-Credential-Identifier")
+        upstream.set_header("X-Anonymous-Consumer", "true")
+    else:
+        upstream.set_header("X-Credential-Identifier", credential["id"])
+        upstream.clear_header("X-Anonymous-Consumer")

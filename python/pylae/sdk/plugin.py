@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is a plugin?
+
+A class with a name, a priority, a `Config` and a method for each phase it takes part in. A phase method is
+called `method(exchange, config)` and returns `None` (go on), an `Answer`, or an awaitable of either: so a plain
+`def` may answer from a cache at once and return a coroutine only when it has to wait. A plain `def` must never
+block. `config` is what `prepare` made of the validated configuration, once per configuration.
+
+| phase | method | may |
+|---|---|---|
+| certificate | `certificate(exchange, config)` | see the TLS handshake; global plugins only |
+| rewrite | `rewrite(exchange, config)` | run before a Route is matched; global plugins only |
+| access | `access(exchange, config)` | authenticate, refuse, change what goes upstream |
+| response | `response(exchange, config)` | see the upstream's whole answer before the client does |
+| header_filter | `header_filter(exchange, config)` | change the head of the answer |
+| body_filter | `body_filter(exchange, config, chunk, is_last)` | return other bytes for a chunk, or `None` |
+| log | `log(exchange, config)` | remember what happened; the exchange is over |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import msgspec
+
+from pylae.schema import Entity, Record
+
+if TYPE_CHECKING:
+    from pylae.sdk.host import Host
+    from pylae.sdk.shipping import Shipper
+
+PHASES = ("certificate", "rewrite", "access", "response", "header_filter", "body_filter", "log")
+"""All phases in walking order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One configured plugin: a row of `plugins` without its configuration."""
+
+    id: str
+    route_id: str | None = None
+    service_id: str | None = None
+    consumer_id: str | None = None
+
+
+class NoConfig(Record):
+    """The configuration of a plugin that has nothing to configure."""
+
+
+class Plugin:
+    """Base of every plugin; one object per worker."""
+
+    name: ClassVar[str]
+    version: ClassVar[str] = "0.1.0"
+    priority: ClassVar[int] = 0
+    protocols: ClassVar[Sequence[str]] = ("grpc", "grpcs", "http", "https")
+    scopes: ClassVar[Sequence[str]] = ("global", "service", "route", "consumer")
+    Config: ClassVar[type[Record]] = NoConfig
+    entities: ClassVar[Sequence[type[Entity]]] = ()
+    reads_body: ClassVar[int] = 0
+    """Largest request body, in bytes, to have at hand before access; 0 leaves bodies streaming. See `body_limit`."""
+    Shipper: ClassVar[type[Shipper] | None] = None
+    """Takes what the plugin streamed away, in the control process."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+
+    def __repr__(self) -> str:
+        return f"<plugin {self.name} {self.version}>"
+
+    async def start(self) -> None:
+        """Runs once before the worker accepts."""
+
+    async def stop(self) -> None:
+        """Runs once after the last request has been served."""
+
+    @classmethod
+    def check_config(cls, config: dict[str, Any]) -> None:
+        """Refuses what the schema alone cannot.
+
+        Raises:
+            SchemaViolation: the Admin API answers 400 with its fields.
+        """
+
+    @classmethod
+    def prepare(cls, config: Any, instance: Instance) -> Any:  # noqa: ARG003 - a hook to override
+        """Makes what the phases get from a validated `Config`; runs once per configuration, not per request."""
+        return config
+
+    @classmethod
+    def body_limit(cls, config: Any) -> int:  # noqa: ARG003 - a hook to override
+        """Largest request body, in bytes, to have at hand under this prepared configuration; 0 for none."""
+        return cls.reads_body
+
+    @classmethod
+    def build_config(
+        cls, config: bytes, plugin_id: str, route_id: str | None, service_id: str | None, consumer_id: str | None
+    ) -> Any:
+        """Decodes a stored configuration (MessagePack) and prepares it; called by the data plane."""
+        record = cls.Config.load(msgspec.msgpack.decode(config))
+        return cls.prepare(record, Instance(plugin_id, route_id, service_id, consumer_id))
+
+    def phases(self) -> dict[str, Any]:
+        """The phases this plugin takes part in, as bound methods."""
+        return {phase: getattr(self, phase) for phase in PHASES if hasattr(self, phase)}
