@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-from pylae.errors import PylaeError
+from pylae.errors import SettingsError
 from pylae.schema import Record
 from pylae.sdk.plugin import PHASES, Plugin
 
@@ -26,7 +26,7 @@ BUNDLED_PREFIX: Final = "pylae.plugins."
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]*\Z")
 
 
-class PluginNotLoaded(PylaeError):
+class PluginNotLoaded(SettingsError):
     """A plugin that the settings ask for cannot be had; the gateway does not start."""
 
 
