@@ -156,8 +156,7 @@ mod tests {
     #[test]
     fn shares_follow_the_weights() {
         for weights in [[1, 1, 1], [100, 100, 1], [3, 7, 0], [65_535, 1, 13]] {
-            let (balancer, _) =
-                Balancer::new(&[target(1, "a", weights[0]), target(2, "b", weights[1]), target(3, "c", weights[2])]);
+            let (balancer, _) = Balancer::new(&[target(1, "a", weights[0]), target(2, "b", weights[1]), target(3, "c", weights[2])]);
             let total: u32 = weights.iter().sum();
             let order = turns(&balancer, total as usize);
             for (name, weight) in ["a", "b", "c"].into_iter().zip(weights) {

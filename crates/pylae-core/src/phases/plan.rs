@@ -34,8 +34,7 @@ const SERVICE: u8 = 2;
 const CONSUMER: u8 = 1;
 
 /// The levels' shapes in falling precedence.
-const LEVELS: [u8; 8] =
-    [ROUTE | SERVICE | CONSUMER, ROUTE | CONSUMER, SERVICE | CONSUMER, ROUTE | SERVICE, CONSUMER, ROUTE, SERVICE, 0];
+const LEVELS: [u8; 8] = [ROUTE | SERVICE | CONSUMER, ROUTE | CONSUMER, SERVICE | CONSUMER, ROUTE | SERVICE, CONSUMER, ROUTE, SERVICE, 0];
 
 /// Every row of one plugin by scope.
 struct Rows {
@@ -154,8 +153,11 @@ impl Plan {
         let mut scoped_routes: ConfigSet<Id> = ConfigSet::default();
         let mut scoped_services: ConfigSet<Id> = ConfigSet::default();
         for instance in instances {
-            let rows = rows[usize::from(instance.plugin.0)]
-                .get_or_insert_with(|| Rows { plugin: instance.plugin, by_scope: ConfigMap::default(), shapes: 0 });
+            let rows = rows[usize::from(instance.plugin.0)].get_or_insert_with(|| Rows {
+                plugin: instance.plugin,
+                by_scope: ConfigMap::default(),
+                shapes: 0,
+            });
             let mut shape = 0;
             for (bit, id) in [(ROUTE, instance.route), (SERVICE, instance.service), (CONSUMER, instance.consumer)] {
                 shape |= if id.is_some() { bit } else { 0 };
@@ -228,10 +230,7 @@ impl Plan {
 
     /// What may apply to a Route, whoever the Consumer.
     pub fn for_route(&self, route: Id, service: Option<Id>) -> &Arc<RoutePlan> {
-        self.by_route
-            .get(&route)
-            .or_else(|| service.and_then(|service| self.by_service.get(&service)))
-            .unwrap_or(&self.unscoped)
+        self.by_route.get(&route).or_else(|| service.and_then(|service| self.by_service.get(&service))).unwrap_or(&self.unscoped)
     }
 }
 
@@ -349,8 +348,7 @@ mod tests {
         let plan = Plan::new(&registry, &rows, []);
         let names: Vec<_> = plan.plugins().iter().map(|index| registry.get(*index).name.to_string()).collect();
         assert_eq!(names, ["b", "c", "a"]);
-        let names: Vec<_> =
-            plan.global().candidates().iter().map(|candidate| registry.get(candidate.plugin).name.to_string()).collect();
+        let names: Vec<_> = plan.global().candidates().iter().map(|candidate| registry.get(candidate.plugin).name.to_string()).collect();
         assert_eq!(names, ["b", "c", "a"]);
     }
 

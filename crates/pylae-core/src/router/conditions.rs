@@ -263,7 +263,12 @@ impl PathCondition {
         let regex = Regex::new(&format!("^{pattern}")).map_err(|error| format!("`{path}` is not a regular expression: {error}"))?;
         let names = regex.capture_names().map(|name| name.map(Arc::from)).collect();
         let (literal, inner_text) = literals(pattern);
-        Ok(PathCondition::Regex(Arc::new(PathRegex { regex, literal: literal.into_bytes().into(), inner_text: inner_text.into_bytes().into(), names })))
+        Ok(PathCondition::Regex(Arc::new(PathRegex {
+            regex,
+            literal: literal.into_bytes().into(),
+            inner_text: inner_text.into_bytes().into(),
+            names,
+        })))
     }
 
     /// What every path that matches begins with.

@@ -150,9 +150,10 @@ impl Router {
             PathMatch::Prefix(length) => (Some(*length), None),
             PathMatch::Regex(path) if path.names.len() == 1 => (path.regex.find(view.path).map(|found| found.len()), None),
             PathMatch::Regex(path) => {
-                let groups: Vec<Option<Vec<u8>>> = path.regex.captures(view.path).map_or_else(Vec::new, |captures| {
-                    captures.iter().map(|group| group.map(|group| group.as_bytes().to_vec())).collect()
-                });
+                let groups: Vec<Option<Vec<u8>>> = path
+                    .regex
+                    .captures(view.path)
+                    .map_or_else(Vec::new, |captures| captures.iter().map(|group| group.map(|group| group.as_bytes().to_vec())).collect());
                 let matched_length = groups.first().and_then(|whole| whole.as_ref().map(Vec::len));
                 let has_first = groups.get(1).is_some_and(Option::is_some);
                 (matched_length, has_first.then(|| Box::new(Captures { groups, names: path.names.clone() })))

@@ -398,7 +398,9 @@ mod tests {
 
     #[test]
     fn a_route_without_paths_keeps_the_whole_path() {
-        for (base, request, expected) in [(None, "/foo", "/foo"), (Some("/s"), "/foo/", "/s/foo/"), (Some("/s"), "/", "/s"), (None, "/", "/")] {
+        for (base, request, expected) in
+            [(None, "/foo", "/foo"), (Some("/s"), "/foo/", "/s/foo/"), (Some("/s"), "/", "/s"), (None, "/", "/")]
+        {
             let path = upstream_path(base, request.as_bytes(), None, true, PathHandling::V0);
             assert_eq!(String::from_utf8(path).expect("UTF-8"), expected);
         }

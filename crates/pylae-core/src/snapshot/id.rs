@@ -158,7 +158,13 @@ mod tests {
 
     #[test]
     fn what_is_no_uuid_is_refused() {
-        for text in ["", "0dc6f45b", "0dc6f45b-8f8d-40d2-a504-473544ee190", "0dc6f45bx8f8d-40d2-a504-473544ee190b", "zdc6f45b-8f8d-40d2-a504-473544ee190b"] {
+        for text in [
+            "",
+            "0dc6f45b",
+            "0dc6f45b-8f8d-40d2-a504-473544ee190",
+            "0dc6f45bx8f8d-40d2-a504-473544ee190b",
+            "zdc6f45b-8f8d-40d2-a504-473544ee190b",
+        ] {
             assert_eq!(Id::parse(text), None, "{text}");
         }
     }

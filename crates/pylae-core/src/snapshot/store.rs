@@ -375,13 +375,8 @@ impl Store {
         let upstreams = self.compile_upstreams(&mut warnings);
         let routes = self.compile_routes(&mut warnings);
         let plan = self.compile_plan(&routes, &mut warnings);
-        let snapshot = Snapshot {
-            version: self.version.clone(),
-            router: Router::new(routes),
-            plan,
-            services: self.services.clone(),
-            upstreams,
-        };
+        let snapshot =
+            Snapshot { version: self.version.clone(), router: Router::new(routes), plan, services: self.services.clone(), upstreams };
         warnings.sort_unstable();
         Compiled { snapshot: Arc::new(snapshot), warnings }
     }
