@@ -3,7 +3,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from pylae.schema import Pattern
 from pylae.sdk import Record, field, kinds
+
+
+def _never(name: str, lua: str) -> tuple[Pattern, str]:
+    """A header that is made here and may not be given."""
+    return Pattern(lua, lua.replace("%-", r"\-")), f"cannot contain '{name}' header"
+
+
+_RESERVED_HEADERS: Final = (
+    _never("Host", "^[Hh][Oo][Ss][Tt]$"),
+    _never("Content-Length", "^[Cc][Oo][Nn][Tt][Ee][Nn][Tt]%-[Ll][Ee][nn][Gg][Tt][Hh]$"),
+    _never("Content-Type", "^[Cc][Oo][Nn][Tt][Ee][Nn][Tt]%-[Tt][Yy][Pp][Ee]$"),
+)
+
+
+def _judge(config: Mapping[str, Any]) -> str | None:
+    """Credentials may be given in one place only."""
+    headers = config.get("headers") or {}
+    endpoint = config.get("http_endpoint") or ""
+    if any(name.lower() == "authorization" for name in headers) and urlsplit(endpoint).username is not None:
+        return "specifying both an 'Authorization' header and user info in 'http_endpoint' is not allowed"
+    return None
 
 
 class QueueConfig(Record):
@@ -13,23 +39,26 @@ class QueueConfig(Record):
         kinds.integer(between=(1, 1_000_000)), default=1, doc="Entries sent in one request at most."
     )
     max_coalescing_delay: float = field(
-        kinds.number(between=(0, 3_600)), default=1, unit="s", doc="How long an entry waits for its batch to fill."
+        kinds.number(between=(0, 3_600)),
+        default=1,
+        unit="seconds",
+        doc="How long an entry waits for its batch to fill.",
     )
     max_entries: int = field(
         kinds.integer(between=(1, 1_000_000)), default=10_000, doc="Entries held at most; the oldest give way."
     )
     max_bytes: int | None = field(kinds.integer(), unit="bytes", doc="Bytes held at most; the oldest entries give way.")
     max_retry_time: float = field(
-        kinds.number(), default=60, unit="s", doc="How long sending a batch is tried before it is lost."
+        kinds.number(), default=60, unit="seconds", doc="How long sending a batch is tried before it is lost."
     )
     initial_retry_delay: float = field(
         kinds.number(between=(0.001, 1_000_000)),
         default=0.01,
-        unit="s",
+        unit="seconds",
         doc="Pause after the first failure; it doubles with each.",
     )
     max_retry_delay: float = field(
-        kinds.number(between=(0.001, 1_000_000)), default=60, unit="s", doc="Longest pause between tries."
+        kinds.number(between=(0.001, 1_000_000)), default=60, unit="seconds", doc="Longest pause between tries."
     )
     concurrency_limit: int = field(
         kinds.integer(one_of=(-1, 1)), default=1, doc="Requests under way at once: 1, or -1 for as many as there are."
@@ -38,6 +67,8 @@ class QueueConfig(Record):
 
 class Config(Record):
     """Where entries go and how."""
+
+    rule = _judge
 
     http_endpoint: str = field(
         kinds.string(rule="url"),
@@ -54,15 +85,20 @@ class Config(Record):
         default="application/json",
         doc="Content type entries are sent with.",
     )
-    timeout: float = field(kinds.number(), default=10_000, unit="ms", doc="How long one request may take.")
+    timeout: float = field(kinds.number(), default=10_000, unit="milliseconds", doc="How long one request may take.")
     keepalive: float = field(
-        kinds.number(), default=60_000, unit="ms", doc="How long an idle connection is kept for the next request."
+        kinds.number(),
+        default=60_000,
+        unit="milliseconds",
+        doc="How long an idle connection is kept for the next request.",
     )
-    retry_count: int | None = field(kinds.integer(), doc="Has no effect any more.")
-    queue_size: int | None = field(kinds.integer(), doc="Old name of `queue.max_batch_size`.")
-    flush_timeout: float | None = field(kinds.number(), unit="s", doc="Old name of `queue.max_coalescing_delay`.")
+    retry_count: int | None = field(kinds.integer(), deprecated="4.0", doc="Has no effect any more.")
+    queue_size: int | None = field(kinds.integer(), deprecated="4.0", doc="Old name of `queue.max_batch_size`.")
+    flush_timeout: float | None = field(
+        kinds.number(), unit="seconds", deprecated="4.0", doc="Old name of `queue.max_coalescing_delay`."
+    )
     headers: dict[str, str] | None = field(
-        kinds.map_of(kinds.string(rule="header_name"), kinds.string(referenceable=True)),
+        kinds.map_of(kinds.string(match_none=_RESERVED_HEADERS, rule="header_name"), kinds.string(referenceable=True)),
         doc="Headers sent along.",
     )
     queue: QueueConfig = field(kinds.record(QueueConfig), required=True, doc="How entries wait and are sent again.")

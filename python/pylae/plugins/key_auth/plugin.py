@@ -58,6 +58,7 @@ class Prepared:
         "in_query",
         "missing",
         "names",
+        "only_header",
         "skips_preflight",
         "unknown",
     )
@@ -65,6 +66,8 @@ class Prepared:
     def __init__(self, config: Config) -> None:
         challenge = {"WWW-Authenticate": "Key" if config.realm is None else f'Key realm="{config.realm}"'}
         self.names = tuple(config.key_names)
+        has_only_header = len(self.names) == 1 and config.key_in_header and not config.hide_credentials
+        self.only_header = self.names[0] if has_only_header else None
         self.in_header = config.key_in_header
         self.in_query = config.key_in_query
         self.in_body = config.key_in_body
@@ -110,9 +113,16 @@ class KeyAuth(Plugin):
             return None
         if config.anonymous is not None and exchange.client.credential is not None:
             return None
-        found = _find_key(exchange, config)
-        if type(found) is not str:
-            return self._refuse(exchange, config, found)
+        found: Any = None
+        if config.only_header is not None:
+            # The usual request: one name, sent once, in a header.
+            values = exchange.request.get_header_values(config.only_header)
+            if len(values) == 1:
+                found = values[0]
+        if not found:
+            found = _find_key(exchange, config)
+            if type(found) is not str:
+                return self._refuse(exchange, config, found)
         credential = self._credentials.cached(found)
         if credential is MISSING:
             return self._authenticate_later(exchange, config, found)

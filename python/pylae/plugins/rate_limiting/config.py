@@ -3,12 +3,39 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
+from pylae.schema import at_least_one_of, conditional, deprecated_shorthand
 from pylae.sdk import Record, field, kinds
 
 PERIODS: Final = ("second", "minute", "hour", "day", "month", "year")
 """Window lengths, from short to long."""
+
+
+MIN_SYNC_RATE_S: Final = 0.02
+
+
+def _judge(config: Mapping[str, Any]) -> str | None:
+    """A longer period may not allow less than a shorter one; counters are brought to Redis where there is one."""
+    shorter: str | None = None
+    for period in PERIODS:
+        limit = config.get(period)
+        if limit is None:
+            continue
+        if shorter is not None and limit < config[shorter]:
+            return (
+                f"The limit for {period}({limit:.1f}) cannot be lower than the limit for "
+                f"{shorter}({config[shorter]:.1f})"
+            )
+        shorter = period
+    sync_rate_s = config.get("sync_rate")
+    if sync_rate_s is not None and sync_rate_s != -1:
+        if config.get("policy") != "redis":
+            return "sync_rate can only be used with the redis policy"
+        if sync_rate_s < MIN_SYNC_RATE_S:
+            return "sync_rate must be greater than 0.02, or -1 to disable"
+    return None
 
 
 class Redis(Record):
@@ -19,7 +46,7 @@ class Redis(Record):
     timeout: int = field(
         kinds.integer(between=(0, 2_147_483_646)),
         default=2_000,
-        unit="ms",
+        unit="milliseconds",
         doc="How long connecting, sending and receiving may each take.",
     )
     username: str | None = field(kinds.string(), referenceable=True, doc="User to log in as.")
@@ -32,8 +59,35 @@ class Redis(Record):
     server_name: str | None = field(kinds.string(rule="sni"), doc="Name the Redis server's certificate must carry.")
 
 
+_REDIS_NAMES: Final = (
+    ("host", kinds.string()),
+    ("port", kinds.integer()),
+    ("password", kinds.string(len_min=0)),
+    ("username", kinds.string()),
+    ("ssl", kinds.boolean()),
+    ("ssl_verify", kinds.boolean()),
+    ("server_name", kinds.string()),
+    ("timeout", kinds.integer()),
+    ("database", kinds.integer()),
+)
+
+
 class Config(Record):
     """How many requests, of whom, and what a refused client is told."""
+
+    rule = _judge
+    plugin_checks = (
+        at_least_one_of(*(f"config.{period}" for period in PERIODS)),
+        conditional("config.policy", {"eq": "redis"}, "config.redis.host", {"required": True}),
+        conditional("config.policy", {"eq": "redis"}, "config.redis.port", {"required": True}),
+        conditional("config.policy", {"eq": "redis"}, "config.redis.timeout", {"required": True}),
+        conditional("config.limit_by", {"eq": "header"}, "config.header_name", {"required": True}),
+        conditional("config.limit_by", {"eq": "path"}, "config.path", {"required": True}),
+    )
+    shorthands = tuple(
+        deprecated_shorthand(f"redis_{name}", kind, f"redis.{name}", doc=f"Old name of `redis.{name}`.")
+        for name, kind in _REDIS_NAMES
+    )
 
     second: float | None = field(kinds.number(gt=0), doc="Requests a second that are let through.")
     minute: float | None = field(kinds.number(gt=0), doc="Requests a minute that are let through.")
@@ -50,7 +104,8 @@ class Config(Record):
         kinds.string(rule="header_name"), doc="Header whose values are counted apart, with `limit_by` = `header`."
     )
     path: str | None = field(
-        kinds.string(starts_with="/", rule="path"), doc="Path that is counted, with `limit_by` = `path`."
+        kinds.string(starts_with="/", match_none=[("//", "must not have empty segments")], rule="path"),
+        doc="Path that is counted, with `limit_by` = `path`.",
     )
     policy: str = field(
         kinds.string(len_min=0, one_of=("local", "cluster", "redis")),
@@ -70,6 +125,6 @@ class Config(Record):
         kinds.number(),
         required=True,
         default=-1,
-        unit="s",
+        unit="seconds",
         doc="How often counters are brought to Redis; -1 for at every request.",
     )

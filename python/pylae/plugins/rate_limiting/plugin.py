@@ -94,9 +94,7 @@ class Prepared:
     )
 
     def __init__(self, config: Config, instance: Instance) -> None:
-        self.periods = tuple(
-            Period(name, limit) for name in PERIODS if (limit := getattr(config, name)) is not None
-        )
+        self.periods = tuple(Period(name, limit) for name in PERIODS if (limit := getattr(config, name)) is not None)
         self.error_code = int(config.error_code)
         self.error_message = config.error_message
         self.fault_tolerant = config.fault_tolerant
@@ -213,10 +211,9 @@ class RateLimiting(Plugin):
         is_allowed, usage, periods, limits, now_ms = counted
         set_header = exchange.response.set_header
         least: float = math.inf
-        told: Period | None = None
-        told_start_ms = 0
-        for period, used, (_, start_ms, _) in zip(periods, usage, limits, strict=True):
-            remaining = period.limit - used
+        told = 0
+        for index, period in enumerate(periods):
+            remaining = period.limit - usage[index]
             if remaining < 0:
                 remaining = 0
             set_header(period.limit_header, period.limit_text)
@@ -224,13 +221,12 @@ class RateLimiting(Plugin):
             # Periods come from short to long, so that a tie tells the longer one.
             if remaining <= least:
                 least = remaining
-                told = period
-                told_start_ms = start_ms
-        if told is None:
-            return
-        reset_s = str(max(1, told.length_s - (now_ms - told_start_ms) // 1000))
-        set_header("RateLimit-Limit", told.limit_text)
+                told = index
+        period = periods[told]
+        reset_s = period.length_s - (now_ms - limits[told][1]) // 1000
+        reset_text = str(reset_s) if reset_s > 0 else "1"
+        set_header("RateLimit-Limit", period.limit_text)
         set_header("RateLimit-Remaining", _number(least))
-        set_header("RateLimit-Reset", reset_s)
+        set_header("RateLimit-Reset", reset_text)
         if not is_allowed:
-            set_header("Retry-After", reset_s)
+            set_header("Retry-After", reset_text)

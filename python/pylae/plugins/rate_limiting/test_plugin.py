@@ -102,9 +102,7 @@ def test_fractional_limit_lets_a_request_through_while_anything_is_left() -> Non
 
 def _as(consumer: str | None, credential: str | None) -> Any:
     def authenticate(exchange: MemoryExchange) -> None:
-        exchange.client.authenticate(
-            {"id": consumer} if consumer else None, {"id": credential} if credential else None
-        )
+        exchange.client.authenticate({"id": consumer} if consumer else None, {"id": credential} if credential else None)
 
     return authenticate
 

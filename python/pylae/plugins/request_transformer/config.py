@@ -3,10 +3,38 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from pylae.sdk import Record, field, kinds
 
-HEADER_ENTRY = kinds.string(match=r"^[^:]+:.*$", rule="header_entry")
-PAIR = kinds.string(rule="name_value_template")
+_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9_-]+\Z")
+ENTRY: Final = r"^[^:]+:.*$"
+
+
+def _judge_name(name: str) -> str | None:
+    return None if _HEADER_NAME.match(name) else f"'{name}' is not a valid header"
+
+
+def _judge_entry(entry: str) -> str | None:
+    """What stands before the colon must be the name of a header."""
+    return _judge_name(entry.partition(":")[0])
+
+
+def _judge_pair(entry: str) -> str | None:
+    """What stands before and after the colon must be names of headers."""
+    old, _, new = entry.partition(":")
+    return _judge_name(old) or _judge_name(new)
+
+
+def _judge_name_and_value(entry: str) -> str | None:
+    """A name needs a value."""
+    name, _, value = entry.partition(":")
+    return None if value else f"key '{name}' has no value"
+
+
+HEADER_ENTRY: Final = kinds.string(match=ENTRY, rule=_judge_entry)
+PAIR: Final = kinds.string(rule=_judge_name_and_value)
 
 
 class Remove(Record):
@@ -14,7 +42,7 @@ class Remove(Record):
 
     body: list[str] = field(kinds.array(kinds.string()), required=True, default=[], doc="Body fields to remove.")
     headers: list[str] = field(
-        kinds.array(kinds.string(rule="header_entry")), required=True, default=[], doc="Headers to remove."
+        kinds.array(kinds.string(rule=_judge_entry)), required=True, default=[], doc="Headers to remove."
     )
     querystring: list[str] = field(kinds.array(kinds.string()), required=True, default=[], doc="Arguments to remove.")
 
@@ -24,7 +52,7 @@ class Rename(Record):
 
     body: list[str] = field(kinds.array(PAIR), required=True, default=[], doc="Body fields to rename.")
     headers: list[str] = field(
-        kinds.array(kinds.string(match=r"^[^:]+:.*$", rule="header_pair")),
+        kinds.array(kinds.string(match=ENTRY, rule=_judge_pair)),
         required=True,
         default=[],
         doc="Headers to rename.",

@@ -87,9 +87,7 @@ ALL_BODY_RULES = {
 
 
 def test_form_body_rules() -> None:
-    upstream = upstream_of(
-        ALL_BODY_RULES, method="POST", headers={"Content-Type": FORM}, body=b"gone=1&old=0&keep=%26"
-    )
+    upstream = upstream_of(ALL_BODY_RULES, method="POST", headers={"Content-Type": FORM}, body=b"gone=1&old=0&keep=%26")
     assert upstream.sent_body == b"keep=%26&new=1&new=2&added=a"
 
 

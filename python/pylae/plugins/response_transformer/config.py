@@ -3,10 +3,25 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from pylae.sdk import Record, field, kinds
 
-PAIR = kinds.string(match=r"^[^:]+:.*$")
-TYPE = kinds.string(one_of=("boolean", "number", "string"))
+_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9_-]+\Z")
+ENTRY: Final = r"^[^:]+:.*$"
+
+
+def _judge_pair(entry: str) -> str | None:
+    """What stands before and after the colon must be names of headers."""
+    for name in entry.split(":", 1):
+        if not _HEADER_NAME.match(name):
+            return f"'{name}' is not a valid header"
+    return None
+
+
+PAIR: Final = kinds.string(match=ENTRY)
+TYPE: Final = kinds.string(one_of=("boolean", "number", "string"))
 
 
 class Remove(Record):
@@ -21,7 +36,7 @@ class Rename(Record):
 
     json: list[str] = field(kinds.array(PAIR), required=True, default=[], doc="JSON fields to rename.")
     headers: list[str] = field(
-        kinds.array(kinds.string(match=r"^[^:]+:.*$", rule="header_pair")),
+        kinds.array(kinds.string(match=ENTRY, rule=_judge_pair)),
         required=True,
         default=[],
         doc="Headers to rename.",
