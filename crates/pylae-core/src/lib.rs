@@ -26,6 +26,7 @@ pub mod fault;
 pub mod gateway;
 pub mod http;
 pub mod journey;
+pub mod line;
 pub mod listener;
 pub mod observe;
 pub mod phases;

@@ -1,1 +1,25 @@
-//! x
+// SPDX-License-Identifier: Apache-2.0
+//! The seam: how do Python and the data plane meet? The only crate that imports pyo3.
+
+mod call_handler;
+mod event_loop;
+mod exchange;
+mod gateway;
+mod shared;
+
+use pyo3::prelude::*;
+
+/// The data plane as a Python module; its typed face is `python/pylae/_core.pyi`.
+#[pymodule]
+#[pyo3(name = "_core")]
+fn core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<gateway::Gateway>()?;
+    module.add_class::<event_loop::Reactor>()?;
+    module.add_class::<shared::Shared>()?;
+    module.add_class::<exchange::Exchange>()?;
+    module.add_class::<exchange::Answer>()?;
+    module.add_function(wrap_pyfunction!(shared::create_shared, module)?)?;
+    module.add("CallFailed", module.py().get_type::<gateway::CallFailed>())?;
+    module.add("build_profile", if cfg!(debug_assertions) { "debug" } else { "release" })?;
+    Ok(())
+}

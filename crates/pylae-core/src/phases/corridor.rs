@@ -51,7 +51,8 @@ pub async fn collect_and_run(
                     continue;
                 };
                 let runs = candidate.phases & phase.bit() != 0 && matches!(passage, Passage::Through);
-                if runs && candidate.reads_body_limit_bytes > 0 && is_unread && phase == Phase::Access {
+                let may_read = runs && candidate.reads_body_limit_bytes > 0 && is_unread && phase == Phase::Access;
+                if may_read && gateway.host.reads_body_bytes(&instance) > 0 {
                     needs_body = true;
                     return;
                 }

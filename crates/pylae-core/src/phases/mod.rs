@@ -122,6 +122,9 @@ pub trait PluginHost {
         is_last: bool,
     ) -> Result<Option<Vec<u8>>, Box<PluginFailure>>;
 
+    /// Bytes of the request body this instance wants at hand before it runs; 0: none.
+    fn reads_body_bytes(&self, instance: &Arc<PluginInstance>) -> u64;
+
     /// Runs `f` with the interpreter attached, so that several calls share one attach.
     fn attached(&self, f: &mut dyn FnMut());
 
@@ -138,6 +141,9 @@ impl PluginHost for NoPlugins {
     }
     fn filter_body(&self, _: &Arc<PluginInstance>, _: &ExchangeRef, _: &[u8], _: bool) -> Result<Option<Vec<u8>>, Box<PluginFailure>> {
         Ok(None)
+    }
+    fn reads_body_bytes(&self, _: &Arc<PluginInstance>) -> u64 {
+        0
     }
     fn attached(&self, f: &mut dyn FnMut()) {
         f();

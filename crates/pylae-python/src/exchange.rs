@@ -1,0 +1,933 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What does a plugin see of an exchange? Views onto the data plane's own exchange; they copy nothing until asked, and
+//! raise when kept beyond the log phase.
+
+use crate::call_handler::over;
+use pylae_core::exchange::{BodyStore, Exchange as CoreExchange, ExchangeRef, Source};
+use pylae_core::http::headers::{Headers, is_token, is_value};
+use pylae_core::phases::{Answer as CoreAnswer, AnswerBody, Phase};
+use pylae_core::snapshot::Id;
+use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyBytes, PyDict, PyList, PyString};
+use std::cell::{Cell, OnceCell, RefCell};
+use std::os::unix::fs::FileExt;
+use std::rc::Rc;
+
+/// The exchange behind all views of it; emptied when it is over.
+pub struct Life {
+    exchange: RefCell<Option<ExchangeRef>>,
+    /// Bytes of body the plugin that runs now asked for.
+    pub body_bytes: Cell<u64>,
+    view: RefCell<Option<Py<Exchange>>>,
+    ctx: OnceCell<Py<PyDict>>,
+    consumer: RefCell<Option<Py<PyAny>>>,
+    credential: RefCell<Option<Py<PyAny>>>,
+    log_values: RefCell<Vec<(String, Py<PyAny>)>>,
+}
+
+impl Life {
+    /// The view of this exchange, the same for all plugins.
+    pub fn view_of<'py>(py: Python<'py>, exchange: &ExchangeRef) -> PyResult<Bound<'py, Exchange>> {
+        let known = exchange.borrow().host_data.as_ref().and_then(|data| data.downcast_ref::<Rc<Life>>()).cloned();
+        if let Some(life) = known {
+            let view = life.view.borrow().as_ref().map(|view| view.bind(py).clone());
+            return view.ok_or_else(over);
+        }
+        let life = Rc::new(Life {
+            exchange: RefCell::new(Some(Rc::clone(exchange))),
+            body_bytes: Cell::new(0),
+            view: RefCell::new(None),
+            ctx: OnceCell::new(),
+            consumer: RefCell::new(None),
+            credential: RefCell::new(None),
+            log_values: RefCell::new(Vec::new()),
+        });
+        let view = Bound::new(py, Exchange { life: Rc::clone(&life), parts: Parts::default() })?;
+        *life.view.borrow_mut() = Some(view.clone().unbind());
+        exchange.borrow_mut().host_data = Some(Box::new(life));
+        Ok(view)
+    }
+
+    /// The exchange is over.
+    pub fn end(&self) {
+        self.exchange.borrow_mut().take();
+        self.view.borrow_mut().take();
+    }
+
+    fn read<R>(&self, f: impl FnOnce(&CoreExchange) -> R) -> PyResult<R> {
+        let exchange = self.exchange.borrow();
+        let exchange = exchange.as_ref().ok_or_else(over)?;
+        Ok(f(&exchange.borrow()))
+    }
+
+    fn write<R>(&self, f: impl FnOnce(&mut CoreExchange) -> R) -> PyResult<R> {
+        let exchange = self.exchange.borrow();
+        let exchange = exchange.as_ref().ok_or_else(over)?;
+        Ok(f(&mut exchange.borrow_mut()))
+    }
+}
+
+#[derive(Default)]
+struct Parts {
+    request: OnceCell<Py<Request>>,
+    service: OnceCell<Py<Service>>,
+    response: OnceCell<Py<Response>>,
+    client: OnceCell<Py<Client>>,
+}
+
+fn text<'py>(py: Python<'py>, bytes: &[u8]) -> Bound<'py, PyString> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => PyString::new(py, text),
+        // obs-text (RFC 9110 §5.5): each byte is one character, as latin-1 has it.
+        Err(_) => PyString::new(py, &bytes.iter().map(|&b| b as char).collect::<String>()),
+    }
+}
+
+fn get_header<'py>(py: Python<'py>, headers: &Headers, name: &str) -> Option<Bound<'py, PyString>> {
+    headers.get(name).map(|value| text(py, value))
+}
+
+fn header_dict<'py>(py: Python<'py>, headers: &Headers) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    for (name, value) in headers.iter() {
+        let key = text(py, &name.to_ascii_lowercase());
+        let value = text(py, value);
+        match dict.get_item(&key)? {
+            None => dict.set_item(key, value)?,
+            Some(known) => match known.cast::<PyList>() {
+                Ok(list) => list.append(value)?,
+                Err(_) => dict.set_item(key, PyList::new(py, [known, value.into_any()])?)?,
+            },
+        }
+    }
+    Ok(dict)
+}
+
+/// A value as the bytes of a field; numbers and booleans are written out.
+fn field_value(value: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
+    let text = value.str()?;
+    let bytes = text.to_str()?.trim().as_bytes().to_vec();
+    if !is_value(&bytes) {
+        return Err(PyValueError::new_err("a header value holds CR, LF or NUL"));
+    }
+    Ok(bytes)
+}
+
+fn field_values(value: &Bound<'_, PyAny>) -> PyResult<Vec<Vec<u8>>> {
+    match value.cast::<PyList>() {
+        Ok(list) => list.iter().map(|item| field_value(&item)).collect(),
+        Err(_) => Ok(vec![field_value(value)?]),
+    }
+}
+
+fn checked_name(name: &str) -> PyResult<&str> {
+    if is_token(name.as_bytes()) {
+        return Ok(name);
+    }
+    Err(PyValueError::new_err(format!("`{}` is no header name", name.escape_default())))
+}
+
+fn set_header(headers: &mut Headers, name: &str, values: &[Vec<u8>]) {
+    match values {
+        [] => {
+            headers.remove(name);
+        }
+        [one] => headers.set(name, one),
+        [first, rest @ ..] => {
+            headers.set(name, first);
+            for value in rest {
+                headers.add(name, value);
+            }
+        }
+    }
+}
+
+fn headers_of(value: Option<&Bound<'_, PyAny>>) -> PyResult<Headers> {
+    let mut headers = Headers::new();
+    let Some(value) = value.filter(|value| !value.is_none()) else { return Ok(headers) };
+    for item in value.call_method0("items")?.try_iter()? {
+        let (name, value) = item?.extract::<(String, Bound<'_, PyAny>)>()?;
+        checked_name(&name)?;
+        for value in field_values(&value)? {
+            headers.add(&name, value);
+        }
+    }
+    Ok(headers)
+}
+
+fn percent_decode(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let hex = |offset: usize| bytes.get(at + offset).and_then(|b| (*b as char).to_digit(16));
+        match (bytes[at], hex(1), hex(2)) {
+            (b'%', Some(high), Some(low)) => {
+                out.push((high * 16 + low) as u8);
+                at += 3;
+                continue;
+            }
+            (b'+', _, _) => out.push(b' '),
+            (other, _, _) => out.push(other),
+        }
+        at += 1;
+    }
+    out
+}
+
+fn arguments(query: &[u8]) -> impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)> + '_ {
+    query.split(|&b| b == b'&').filter(|part| !part.is_empty()).map(|part| match part.iter().position(|&b| b == b'=') {
+        Some(at) => (percent_decode(&part[..at]), Some(percent_decode(&part[at + 1..]))),
+        None => (percent_decode(part), None),
+    })
+}
+
+fn query_value<'py>(py: Python<'py>, value: Option<Vec<u8>>) -> Bound<'py, PyAny> {
+    match value {
+        Some(value) => text(py, &value).into_any(),
+        None => PyBool::new(py, true).to_owned().into_any(),
+    }
+}
+
+fn query_dict<'py>(py: Python<'py>, query: &[u8]) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    for (name, value) in arguments(query) {
+        let key = text(py, &name);
+        let value = query_value(py, value);
+        match dict.get_item(&key)? {
+            None => dict.set_item(key, value)?,
+            Some(known) => match known.cast::<PyList>() {
+                Ok(list) => list.append(value)?,
+                Err(_) => dict.set_item(key, PyList::new(py, [known, value])?)?,
+            },
+        }
+    }
+    Ok(dict)
+}
+
+fn encode_argument(out: &mut Vec<u8>, text: &[u8]) {
+    for &b in text {
+        if b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~') {
+            out.push(b);
+        } else {
+            out.extend_from_slice(format!("%{b:02X}").as_bytes());
+        }
+    }
+}
+
+fn row<'py>(py: Python<'py>, raw: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    py.import(pyo3::intern!(py, "msgspec.msgpack"))?.call_method1(pyo3::intern!(py, "decode"), (PyBytes::new(py, raw),))
+}
+
+fn body_bytes<'py>(py: Python<'py>, store: &BodyStore, limit: u64) -> PyResult<Option<Bound<'py, PyBytes>>> {
+    if limit == 0 {
+        return Ok(None);
+    }
+    match store {
+        BodyStore::Empty => Ok(Some(PyBytes::new(py, b""))),
+        BodyStore::Unread => Ok(None),
+        BodyStore::Memory(bytes) if bytes.len() as u64 <= limit => Ok(Some(PyBytes::new(py, bytes))),
+        BodyStore::File(file, length) if *length <= limit => {
+            let mut bytes = vec![0; *length as usize];
+            file.read_exact_at(&mut bytes, 0)?;
+            Ok(Some(PyBytes::new(py, &bytes)))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// An answer a plugin gives.
+#[pyclass(frozen, module = "pylae._core")]
+pub struct Answer {
+    /// What the data plane takes.
+    pub inner: CoreAnswer,
+}
+
+#[pymethods]
+impl Answer {
+    #[getter]
+    fn status(&self) -> u16 {
+        self.inner.status
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<answer {}>", self.inner.status)
+    }
+}
+
+/// One request, its answer and what plugins share about it.
+#[pyclass(frozen, unsendable, module = "pylae._core")]
+pub struct Exchange {
+    /// The exchange behind.
+    pub life: Rc<Life>,
+    parts: Parts,
+}
+
+macro_rules! part {
+    ($self:ident, $py:ident, $field:ident, $class:ident) => {{
+        match $self.parts.$field.get() {
+            Some(part) => Ok(part.bind($py).clone()),
+            None => {
+                let part = Bound::new($py, $class { life: Rc::clone(&$self.life) })?;
+                let _ = $self.parts.$field.set(part.clone().unbind());
+                Ok(part)
+            }
+        }
+    }};
+}
+
+fn checked_status(status: u16) -> PyResult<u16> {
+    if (200..600).contains(&status) {
+        return Ok(status);
+    }
+    Err(PyValueError::new_err(format!("{status} is no status to answer with, expected 200 to 599")))
+}
+
+#[pymethods]
+impl Exchange {
+    #[getter]
+    fn id<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        self.life.read(|exchange| PyString::new(py, exchange.id.as_str()))
+    }
+
+    fn __repr__(&self) -> String {
+        self.life
+            .read(|exchange| format!("<exchange {} {} {}>", exchange.id.as_str(), exchange.request.method, String::from_utf8_lossy(&exchange.request.path)))
+            .unwrap_or_else(|_| "<exchange, over>".to_owned())
+    }
+
+    #[getter]
+    fn request<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Request>> {
+        part!(self, py, request, Request)
+    }
+
+    #[getter]
+    fn service<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Service>> {
+        part!(self, py, service, Service)
+    }
+
+    #[getter]
+    fn response<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Response>> {
+        part!(self, py, response, Response)
+    }
+
+    #[getter]
+    fn client<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Client>> {
+        part!(self, py, client, Client)
+    }
+
+    #[getter]
+    fn route<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let raw = self.life.read(|exchange| exchange.matched.as_ref().map(|matched| matched.route.raw.0.clone()))?;
+        raw.map(|raw| row(py, &raw)).transpose()
+    }
+
+    #[getter]
+    fn ctx<'py>(&self, py: Python<'py>) -> Bound<'py, PyDict> {
+        self.life.ctx.get_or_init(|| PyDict::new(py).unbind()).bind(py).clone()
+    }
+
+    #[pyo3(signature = (status, body = None, headers = None))]
+    fn answer(&self, status: u16, body: Option<&Bound<'_, PyAny>>, headers: Option<&Bound<'_, PyAny>>) -> PyResult<Answer> {
+        let mut headers = headers_of(headers)?;
+        let body = match body.filter(|body| !body.is_none()) {
+            None => Vec::new(),
+            Some(body) => {
+                if let Ok(bytes) = body.cast::<PyBytes>() {
+                    bytes.as_bytes().to_vec()
+                } else if let Ok(text) = body.cast::<PyString>() {
+                    text.to_str()?.as_bytes().to_vec()
+                } else if body.is_instance_of::<PyDict>() || body.is_instance_of::<PyList>() {
+                    if !headers.contains("content-type") {
+                        headers.add("Content-Type", "application/json; charset=utf-8");
+                    }
+                    let encoded = body.py().import("msgspec.json")?.call_method1("encode", (body,))?;
+                    encoded.cast::<PyBytes>()?.as_bytes().to_vec()
+                } else {
+                    return Err(PyTypeError::new_err("a body is str, bytes, dict or list"));
+                }
+            }
+        };
+        Ok(Answer { inner: CoreAnswer { status: checked_status(status)?, headers, body: AnswerBody::Exit(body) } })
+    }
+
+    #[pyo3(signature = (status, message = None, headers = None))]
+    fn error(&self, status: u16, message: Option<String>, headers: Option<&Bound<'_, PyAny>>) -> PyResult<Answer> {
+        let headers = headers_of(headers)?;
+        Ok(Answer { inner: CoreAnswer { status: checked_status(status)?, headers, body: AnswerBody::Error(message) } })
+    }
+
+    fn set_log_value(&self, key: String, value: Py<PyAny>) -> PyResult<()> {
+        self.life.read(|_| ())?;
+        self.life.log_values.borrow_mut().push((key, value));
+        Ok(())
+    }
+
+    fn log(&self, py: Python<'_>, level: &str, message: &str) -> PyResult<()> {
+        let exchange = self.life.exchange.borrow().as_ref().cloned().ok_or_else(over)?;
+        let _ = py;
+        crate::gateway::log_exchange(level, &exchange, &message.replace(['\n', '\r'], " "));
+        Ok(())
+    }
+
+    /// The request as log plugins send it (proxy.md §8).
+    fn serialize<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let exchange = self.life.exchange.borrow().as_ref().cloned().ok_or_else(over)?;
+        let exchange = exchange.borrow();
+        let consumer = self.life.consumer.borrow().as_ref().map(|c| c.clone_ref(py));
+        let credential = self.life.credential.borrow().as_ref().map(|c| c.clone_ref(py));
+        let dict = serialize(py, &exchange, consumer, credential)?;
+        for (key, value) in self.life.log_values.borrow().iter() {
+            put(py, &dict, key, value)?;
+        }
+        Ok(dict)
+    }
+}
+
+/// Puts a value under a dotted key; `\.` is a dot inside a name.
+fn put(py: Python<'_>, dict: &Bound<'_, PyDict>, key: &str, value: &Py<PyAny>) -> PyResult<()> {
+    let parts: Vec<String> = key.replace("\\.", "\u{0}").split('.').map(|part| part.replace('\u{0}', ".")).collect();
+    let mut current = dict.clone();
+    for part in &parts[..parts.len() - 1] {
+        let next = match current.get_item(part)?.and_then(|next| next.cast_into::<PyDict>().ok()) {
+            Some(next) => next,
+            None => {
+                let next = PyDict::new(py);
+                current.set_item(part, &next)?;
+                next
+            }
+        };
+        current = next;
+    }
+    match parts.last() {
+        Some(last) if value.is_none(py) => {
+            if current.contains(last)? {
+                current.del_item(last)?;
+            }
+            Ok(())
+        }
+        Some(last) => current.set_item(last, value),
+        None => Ok(()),
+    }
+}
+
+fn ms(duration: std::time::Duration) -> u64 {
+    duration.as_millis() as u64
+}
+
+fn serialize<'py>(py: Python<'py>, exchange: &CoreExchange, consumer: Option<Py<PyAny>>, credential: Option<Py<PyAny>>) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    let request = PyDict::new(py);
+    let scheme = exchange.scheme();
+    let query = exchange.request.query.as_deref();
+    let mut uri = exchange.request.raw_path.clone();
+    if let Some(query) = query {
+        uri.push(b'?');
+        uri.extend_from_slice(query);
+    }
+    request.set_item("id", exchange.id.as_str())?;
+    request.set_item("uri", text(py, &uri))?;
+    request.set_item("url", format!("{scheme}://{}:{}{}", exchange.request.host, exchange.connection.listen_port, String::from_utf8_lossy(&uri)))?;
+    request.set_item("querystring", query_dict(py, query.unwrap_or_default())?)?;
+    request.set_item("method", &exchange.request.method)?;
+    let headers = header_dict(py, &exchange.request.headers)?;
+    for secret in ["authorization", "proxy-authorization"] {
+        if headers.contains(secret)? {
+            headers.set_item(secret, "REDACTED")?;
+        }
+    }
+    request.set_item("headers", headers)?;
+    request.set_item("size", exchange.request.received_bytes)?;
+    if let Some(tls) = &exchange.connection.tls {
+        let facts = PyDict::new(py);
+        facts.set_item("version", &tls.version)?;
+        facts.set_item("cipher", &tls.cipher)?;
+        facts.set_item("client_verify", "NONE")?;
+        request.set_item("tls", facts)?;
+    }
+    dict.set_item("request", request)?;
+    let mut upstream_uri = exchange.upstream.path.clone();
+    if let Some(query) = &exchange.upstream.query {
+        upstream_uri.push(b'?');
+        upstream_uri.extend_from_slice(query);
+    }
+    dict.set_item("upstream_uri", if exchange.matched.as_ref().is_some_and(|m| m.service.is_some()) { text(py, &upstream_uri) } else { text(py, b"") })?;
+    let statuses: Vec<String> = exchange
+        .attempts
+        .iter()
+        .map(|attempt| attempt.status.or_else(|| attempt.fault.as_ref().map(pylae_core::fault::Fault::status)).map_or_else(String::new, |s| s.to_string()))
+        .collect();
+    dict.set_item("upstream_status", statuses.join(", "))?;
+    let response = PyDict::new(py);
+    if let Some(answer) = &exchange.response {
+        response.set_item("status", answer.status)?;
+        response.set_item("headers", header_dict(py, &answer.headers)?)?;
+    }
+    response.set_item("size", exchange.sent_bytes)?;
+    dict.set_item("response", response)?;
+    let moments = &exchange.moments;
+    let latencies = PyDict::new(py);
+    let whole = exchange.started.elapsed();
+    latencies.set_item("request", ms(whole))?;
+    match moments.attempt_started {
+        Some(attempt) => {
+            latencies.set_item("kong", ms(attempt.saturating_duration_since(exchange.started)))?;
+            let head = moments.head_received.or(moments.answer_started);
+            latencies.set_item("proxy", head.map_or(-1, |head| head.saturating_duration_since(attempt).as_millis() as i64))?;
+            latencies.set_item("receive", head.map_or(0, |head| ms(head.elapsed())))?;
+        }
+        None => {
+            latencies.set_item("kong", ms(whole))?;
+            latencies.set_item("proxy", -1)?;
+        }
+    }
+    dict.set_item("latencies", latencies)?;
+    let tries = PyList::empty(py);
+    let last = exchange.attempts.len().saturating_sub(1);
+    for (at, attempt) in exchange.attempts.iter().enumerate() {
+        let entry = PyDict::new(py);
+        if let Some(address) = attempt.address {
+            entry.set_item("ip", address.ip().to_string())?;
+            entry.set_item("port", address.port())?;
+        }
+        entry.set_item("balancer_start", attempt.started_at_ms)?;
+        entry.set_item("balancer_start_ns", attempt.started_at_ms * 1_000_000)?;
+        entry.set_item("balancer_latency", 0)?;
+        entry.set_item("balancer_latency_ns", 0)?;
+        if let Some(fault) = &attempt.fault {
+            entry.set_item("state", if at == last { "failed" } else { "next" })?;
+            entry.set_item("code", fault.status())?;
+        }
+        tries.append(entry)?;
+    }
+    dict.set_item("tries", tries)?;
+    if let Some(credential) = credential {
+        let credential = credential.bind(py);
+        let entity = PyDict::new(py);
+        entity.set_item("id", credential.get_item("id").ok())?;
+        let owner = credential.get_item("consumer").ok().filter(|owner| !owner.is_none());
+        if let Some(owner) = owner {
+            entity.set_item("consumer_id", owner.get_item("id").ok())?;
+        }
+        dict.set_item("authenticated_entity", entity)?;
+    }
+    if let Some(matched) = &exchange.matched {
+        dict.set_item("route", row(py, &matched.route.raw.0)?)?;
+        if let Some(service) = &matched.service {
+            dict.set_item("service", row(py, &service.raw.0)?)?;
+        }
+    }
+    if let Some(consumer) = consumer {
+        dict.set_item("consumer", consumer)?;
+    }
+    dict.set_item("client_ip", exchange.client_ip.to_string())?;
+    dict.set_item("started_at", exchange.started_at_ms)?;
+    let from_service = exchange.response.as_ref().is_some_and(|answer| answer.source == Source::Service);
+    dict.set_item("source", if from_service { "upstream" } else { "kong" })?;
+    dict.set_item("workspace", "0dc6f45b-8f8d-40d2-a504-473544ee190b")?;
+    dict.set_item("workspace_name", "default")?;
+    Ok(dict)
+}
+
+/// What the client asked.
+#[pyclass(frozen, unsendable, module = "pylae._core")]
+pub struct Request {
+    life: Rc<Life>,
+}
+
+#[pymethods]
+impl Request {
+    #[getter]
+    fn method<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        self.life.read(|e| PyString::new(py, &e.request.method))
+    }
+    #[getter]
+    fn scheme(&self) -> PyResult<&'static str> {
+        self.life.read(CoreExchange::scheme)
+    }
+    #[getter]
+    fn host(&self) -> PyResult<String> {
+        self.life.read(|e| e.request.host.to_ascii_lowercase())
+    }
+    #[getter]
+    fn port(&self) -> PyResult<u16> {
+        self.life.read(|e| e.connection.listen_port)
+    }
+    #[getter]
+    fn path<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        self.life.read(|e| text(py, &e.request.path))
+    }
+    #[getter]
+    fn raw_path<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        self.life.read(|e| text(py, &e.request.raw_path))
+    }
+    #[getter]
+    fn raw_query<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        self.life.read(|e| text(py, e.request.query.as_deref().unwrap_or_default()))
+    }
+    #[getter]
+    fn path_with_query<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        self.life.read(|e| {
+            let mut whole = e.request.raw_path.clone();
+            if let Some(query) = &e.request.query {
+                whole.push(b'?');
+                whole.extend_from_slice(query);
+            }
+            text(py, &whole)
+        })
+    }
+    #[getter]
+    fn http_version(&self) -> PyResult<&'static str> {
+        self.life.read(|e| e.request.version.number())
+    }
+    #[getter]
+    fn body<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        self.life.read(|e| body_bytes(py, &e.request.body, self.life.body_bytes.get()))?
+    }
+    #[getter]
+    fn uri_captures<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
+        self.life.read(|e| {
+            let Some(captures) = e.matched.as_ref().and_then(|m| m.captures.as_ref()) else { return Ok(None) };
+            let dict = PyDict::new(py);
+            for (number, name, value) in captures.iter() {
+                dict.set_item(number, text(py, value))?;
+                if let Some(name) = name {
+                    dict.set_item(name, text(py, value))?;
+                }
+            }
+            Ok(Some(dict))
+        })?
+    }
+    fn get_header<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Option<Bound<'py, PyString>>> {
+        self.life.read(|e| get_header(py, &e.request.headers, name))
+    }
+    fn get_header_values<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Vec<Bound<'py, PyString>>> {
+        self.life.read(|e| e.request.headers.get_all(name).map(|value| text(py, value)).collect())
+    }
+    fn get_headers<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        self.life.read(|e| header_dict(py, &e.request.headers))?
+    }
+    fn get_query<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        self.life.read(|e| query_dict(py, e.request.query.as_deref().unwrap_or_default()))?
+    }
+    fn get_query_arg<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
+        self.life.read(|e| {
+            let query = e.request.query.as_deref()?;
+            arguments(query).find(|(key, _)| key == name.as_bytes()).map(|(_, value)| query_value(py, value))
+        })
+    }
+}
+
+/// The Service and both messages exchanged with it.
+#[pyclass(frozen, unsendable, module = "pylae._core")]
+pub struct Service {
+    life: Rc<Life>,
+}
+
+#[pymethods]
+impl Service {
+    #[getter]
+    fn entity<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let raw = self.life.read(|e| e.matched.as_ref().and_then(|m| m.service.as_ref()).map(|service| service.raw.0.clone()))?;
+        raw.map(|raw| row(py, &raw)).transpose()
+    }
+    #[getter]
+    fn id(&self) -> PyResult<Option<String>> {
+        self.life.read(|e| e.matched.as_ref().and_then(|m| m.service.as_ref()).map(|service| service.id.to_string()))
+    }
+    #[getter]
+    fn request(&self) -> ServiceRequest {
+        ServiceRequest { life: Rc::clone(&self.life) }
+    }
+    #[getter]
+    fn response(&self) -> ServiceResponse {
+        ServiceResponse { life: Rc::clone(&self.life) }
+    }
+    fn set_target(&self, host: String, port: u16) -> PyResult<()> {
+        self.life.write(|e| {
+            e.upstream.target_host = host;
+            e.upstream.target_port = port;
+        })
+    }
+    fn set_upstream(&self, name: String) -> PyResult<()> {
+        let known = self.life.read(|e| e.snapshot.upstream(&name).is_some())?;
+        if !known {
+            return Err(PyValueError::new_err(format!("there is no Upstream `{name}`")));
+        }
+        self.life.write(|e| e.upstream.target_host = name)
+    }
+}
+
+/// What goes upstream.
+#[pyclass(frozen, unsendable, module = "pylae._core")]
+pub struct ServiceRequest {
+    life: Rc<Life>,
+}
+
+#[pymethods]
+impl ServiceRequest {
+    #[getter]
+    fn method<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        self.life.read(|e| PyString::new(py, e.upstream.method.as_deref().unwrap_or(&e.request.method)))
+    }
+    #[getter]
+    fn path<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        self.life.read(|e| text(py, &e.upstream.path))
+    }
+    #[getter]
+    fn raw_query<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        self.life.read(|e| text(py, e.upstream.query.as_deref().unwrap_or_default()))
+    }
+    #[getter]
+    fn body<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        self.life.read(|e| match &e.upstream.body {
+            Some(body) => Ok(Some(PyBytes::new(py, body))),
+            None => body_bytes(py, &e.request.body, self.life.body_bytes.get()),
+        })?
+    }
+    fn get_header<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Option<Bound<'py, PyString>>> {
+        self.life.read(|e| get_header(py, e.upstream_headers(), name))
+    }
+    fn get_headers<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        self.life.read(|e| header_dict(py, e.upstream_headers()))?
+    }
+    fn get_query<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        self.life.read(|e| query_dict(py, e.upstream.query.as_deref().unwrap_or_default()))?
+    }
+    fn set_method(&self, method: String) -> PyResult<()> {
+        if !method.bytes().all(|b| b.is_ascii_uppercase() || b == b'_' || b == b'-') || method.is_empty() {
+            return Err(PyValueError::new_err("a method is made of capital letters"));
+        }
+        self.life.write(|e| e.upstream.method = Some(method))
+    }
+    fn set_scheme(&self, scheme: &str) -> PyResult<()> {
+        let is_tls = match scheme {
+            "http" => false,
+            "https" => true,
+            _ => return Err(PyValueError::new_err("a scheme is `http` or `https`")),
+        };
+        self.life.write(|e| e.upstream.is_tls = is_tls)
+    }
+    fn set_path(&self, path: &str) -> PyResult<()> {
+        if !path.starts_with('/') {
+            return Err(PyValueError::new_err("a path starts with `/`"));
+        }
+        let path = pylae_core::router::path::escape(path.as_bytes()).into_owned();
+        self.life.write(|e| e.upstream.path = path)
+    }
+    fn set_raw_query(&self, query: &str) -> PyResult<()> {
+        if query.bytes().any(|b| b <= b' ' || b == 0x7f || b == b'#') {
+            return Err(PyValueError::new_err("a raw query holds no space, control byte or `#`"));
+        }
+        self.life.write(|e| e.upstream.query = (!query.is_empty()).then(|| query.as_bytes().to_vec()))
+    }
+    fn set_query(&self, arguments: &Bound<'_, PyAny>) -> PyResult<()> {
+        let mut query = Vec::new();
+        for item in arguments.call_method0("items")?.try_iter()? {
+            let (name, value) = item?.extract::<(String, Bound<'_, PyAny>)>()?;
+            let values: Vec<Bound<'_, PyAny>> = match value.cast::<PyList>() {
+                Ok(list) => list.iter().collect(),
+                Err(_) => vec![value],
+            };
+            for value in values {
+                if value.is_instance_of::<PyBool>() && !value.is_truthy()? {
+                    continue;
+                }
+                if !query.is_empty() {
+                    query.push(b'&');
+                }
+                encode_argument(&mut query, name.as_bytes());
+                if !value.is_instance_of::<PyBool>() {
+                    query.push(b'=');
+                    encode_argument(&mut query, value.str()?.to_str()?.as_bytes());
+                }
+            }
+        }
+        self.life.write(|e| e.upstream.query = (!query.is_empty()).then_some(query))
+    }
+    fn set_header(&self, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        checked_name(name)?;
+        let values = field_values(value)?;
+        self.life.write(|e| set_header(e.upstream_headers_mut(), name, &values))
+    }
+    fn add_header(&self, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        checked_name(name)?;
+        let values = field_values(value)?;
+        self.life.write(|e| values.iter().for_each(|value| e.upstream_headers_mut().add(name, value)))
+    }
+    fn clear_header(&self, name: &str) -> PyResult<()> {
+        self.life.write(|e| {
+            if e.upstream_headers().contains(name) {
+                e.upstream_headers_mut().remove(name);
+            }
+        })
+    }
+    fn set_body(&self, body: &Bound<'_, PyAny>) -> PyResult<()> {
+        let bytes = match body.cast::<PyBytes>() {
+            Ok(bytes) => bytes.as_bytes().to_vec(),
+            Err(_) => body.extract::<String>()?.into_bytes(),
+        };
+        self.life.write(|e| e.upstream.body = Some(bytes))
+    }
+}
+
+/// What the upstream answered.
+#[pyclass(frozen, unsendable, module = "pylae._core")]
+pub struct ServiceResponse {
+    life: Rc<Life>,
+}
+
+#[pymethods]
+impl ServiceResponse {
+    #[getter]
+    fn status(&self) -> PyResult<Option<u16>> {
+        self.life.read(|e| e.response.as_ref().and_then(|r| r.status_of_upstream))
+    }
+    #[getter]
+    fn body<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        self.life.read(|e| {
+            let response = e.response.as_ref().filter(|r| r.source == Source::Service)?;
+            response.body.as_ref().map(|body| PyBytes::new(py, body))
+        })
+    }
+    fn get_header<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Option<Bound<'py, PyString>>> {
+        self.life.read(|e| e.response.as_ref().filter(|r| r.source == Source::Service).and_then(|r| get_header(py, &r.headers, name)))
+    }
+    fn get_headers<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        self.life.read(|e| match e.response.as_ref().filter(|r| r.source == Source::Service) {
+            Some(response) => header_dict(py, &response.headers),
+            None => Ok(PyDict::new(py)),
+        })?
+    }
+}
+
+/// What the client will see.
+#[pyclass(frozen, unsendable, module = "pylae._core")]
+pub struct Response {
+    life: Rc<Life>,
+}
+
+impl Response {
+    fn edit<R>(&self, f: impl FnOnce(&mut pylae_core::exchange::Response) -> R) -> PyResult<R> {
+        self.life.write(|e| {
+            if e.phase > Phase::HeaderFilter || e.phase < Phase::Response {
+                return Err(PyRuntimeError::new_err(format!("the answer can't be changed in the {} phase, only in response and header_filter", e.phase.name())));
+            }
+            e.response.as_mut().map(f).ok_or_else(|| PyRuntimeError::new_err("there is no answer yet"))
+        })?
+    }
+}
+
+#[pymethods]
+impl Response {
+    #[getter]
+    fn status(&self) -> PyResult<u16> {
+        self.life.read(|e| e.response.as_ref().map_or(0, |r| r.status))
+    }
+    #[setter]
+    fn set_status(&self, status: u16) -> PyResult<()> {
+        checked_status(status)?;
+        self.edit(|response| {
+            response.status = status;
+            response.reason = None;
+        })
+    }
+    #[getter]
+    fn source(&self) -> PyResult<&'static str> {
+        self.life.read(|e| e.response.as_ref().map_or("error", |r| r.source.name()))
+    }
+    #[getter]
+    fn body<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        self.life.read(|e| e.response.as_ref().and_then(|r| r.body.as_ref()).map(|body| PyBytes::new(py, body)))
+    }
+    fn get_header<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Option<Bound<'py, PyString>>> {
+        self.life.read(|e| e.response.as_ref().and_then(|r| get_header(py, &r.headers, name)))
+    }
+    fn get_headers<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        self.life.read(|e| match &e.response {
+            Some(response) => header_dict(py, &response.headers),
+            None => Ok(PyDict::new(py)),
+        })?
+    }
+    fn set_header(&self, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        checked_name(name)?;
+        let values = field_values(value)?;
+        self.edit(|response| set_header(&mut response.headers, name, &values))
+    }
+    fn add_header(&self, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        checked_name(name)?;
+        let values = field_values(value)?;
+        self.edit(|response| values.iter().for_each(|value| response.headers.add(name, value)))
+    }
+    fn clear_header(&self, name: &str) -> PyResult<()> {
+        self.edit(|response| response.headers.remove(name)).map(|_| ())
+    }
+    fn set_body(&self, body: &Bound<'_, PyAny>) -> PyResult<()> {
+        let bytes = match body.cast::<PyBytes>() {
+            Ok(bytes) => bytes.as_bytes().to_vec(),
+            Err(_) => body.extract::<String>()?.into_bytes(),
+        };
+        self.life.write(|e| {
+            if e.phase != Phase::Response {
+                return Err(PyRuntimeError::new_err("the whole body can be replaced in the response phase only"));
+            }
+            if let Some(response) = &mut e.response {
+                response.body = Some(bytes);
+            }
+            Ok(())
+        })?
+    }
+}
+
+/// Who called.
+#[pyclass(frozen, unsendable, module = "pylae._core")]
+pub struct Client {
+    life: Rc<Life>,
+}
+
+#[pymethods]
+impl Client {
+    #[getter]
+    fn ip(&self) -> PyResult<String> {
+        self.life.read(|e| e.connection.peer.ip().to_string())
+    }
+    #[getter]
+    fn forwarded_ip(&self) -> PyResult<String> {
+        self.life.read(|e| e.client_ip.to_string())
+    }
+    #[getter]
+    fn port(&self) -> PyResult<u16> {
+        self.life.read(|e| e.connection.peer.port())
+    }
+    #[getter]
+    fn forwarded_port(&self) -> PyResult<u16> {
+        self.life.read(|e| e.client_port)
+    }
+    #[getter]
+    fn protocol(&self) -> PyResult<&'static str> {
+        self.life.read(CoreExchange::scheme)
+    }
+    #[getter]
+    fn consumer(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.life.consumer.borrow().as_ref().map(|consumer| consumer.clone_ref(py))
+    }
+    #[getter]
+    fn credential(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.life.credential.borrow().as_ref().map(|credential| credential.clone_ref(py))
+    }
+    #[pyo3(signature = (consumer, credential))]
+    fn authenticate(&self, consumer: Option<Bound<'_, PyAny>>, credential: Option<Bound<'_, PyAny>>) -> PyResult<()> {
+        let id = match &consumer {
+            Some(consumer) => {
+                let id = consumer.get_item("id")?;
+                let id = id.cast::<PyString>()?;
+                Some(Id::parse(id.to_str()?).ok_or_else(|| PyValueError::new_err("a Consumer's id is a UUID"))?)
+            }
+            None => None,
+        };
+        self.life.write(|e| e.consumer_id = id)?;
+        *self.life.consumer.borrow_mut() = consumer.map(Bound::unbind);
+        *self.life.credential.borrow_mut() = credential.map(Bound::unbind);
+        Ok(())
+    }
+}
