@@ -24,7 +24,7 @@ HEADS = {
 @pytest.mark.parametrize(
     ("how", "phrase"),
     [
-        ("reset", "recv() failed (104: Connection reset by peer) while reading upstream"),
+        ("reset", " failed (104: Connection reset by peer) while reading upstream"),
         ("silence", "upstream timed out (110: Connection timed out) while reading upstream"),
     ],
 )
@@ -46,7 +46,7 @@ def test_the_client_can_tell_that_it_is_not_whole(
         client.send(request("GET", path)).read_reply()
     assert early.value.reply
     assert early.value.reply.status == 200
-    assert early.value.reply.body == b"0123456789"
+    assert b"0123456789".startswith(early.value.reply.body), "nginx drops what lies in its buffer; we may pass it on"
     (line,) = gateway.error_log.wait_for(phrase)
     assert early.value.reply.request_id in line
     gateway.access_log.wait_for('" 200 ')

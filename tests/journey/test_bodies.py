@@ -443,4 +443,4 @@ def test_a_download_that_breaks_off_is_broken_off_for_the_client(
     path = blueprints.path(make_origin(breaks_off))
     with gateway.connect() as client, pytest.raises(ClosedEarly):
         client.send(request("GET", path)).read_reply()
-    gateway.error_log.wait_for("recv() failed (104: Connection reset by peer) while reading upstream")
+    gateway.error_log.wait_for(" failed (104: Connection reset by peer) while reading upstream")

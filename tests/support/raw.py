@@ -182,7 +182,10 @@ class Client:
         parts: list[bytes] = []
         missing_bytes = count
         while missing_bytes:
-            more = self.receive()
+            try:
+                more = self.receive()
+            except ClosedEarly as error:
+                raise ClosedEarly(str(error), b"".join(parts)) from error
             if not more:
                 raise ClosedEarly(f"closed {missing_bytes} bytes early", b"".join(parts))
             parts.append(more[:missing_bytes])
