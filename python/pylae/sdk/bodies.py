@@ -34,7 +34,8 @@ def media_type(content_type: str | None) -> str:
 
 
 def _decode(text: str) -> str:
-    return unquote_to_bytes(text.replace("+", " ")).decode("utf-8", "surrogateescape")
+    raw = text.replace("+", " ").encode("utf-8", "surrogateescape")
+    return unquote_to_bytes(raw).decode("utf-8", "surrogateescape")
 
 
 def parse_query(query: str) -> dict[str, QueryValue]:

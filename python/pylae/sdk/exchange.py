@@ -43,7 +43,7 @@ class Request(Protocol):
 
     @property
     def host(self) -> str:
-        """Host the client named, lower case, without port."""
+        """Host the client named, without port."""
         ...
 
     @property
@@ -151,7 +151,7 @@ class ServiceRequest(Protocol):
         ...
 
     def set_path(self, path: str) -> None:
-        """Sends this path; what is not allowed in a path is percent-encoded."""
+        """Sends this path, which begins with `/`; what is not allowed in a path is percent-encoded."""
         ...
 
     def set_raw_query(self, query: str) -> None:
@@ -207,6 +207,11 @@ class Service(Protocol):
     @property
     def entity(self) -> dict[str, Any] | None:
         """The Service's row."""
+        ...
+
+    @property
+    def id(self) -> str | None:
+        """The Service's id, without the cost of its row."""
         ...
 
     @property
@@ -359,7 +364,9 @@ class Exchange(Protocol):
         """An answer with the body as given; a dict or list becomes compact JSON."""
         ...
 
-    def error(self, status: int, message: str | None = None, headers: Mapping[str, HeaderValue] | None = None) -> Answer:
+    def error(
+        self, status: int, message: str | None = None, headers: Mapping[str, HeaderValue] | None = None
+    ) -> Answer:
         """An error whose body is JSON, HTML, XML or plain text as the client's Accept asks, with the request id."""
         ...
 

@@ -56,7 +56,9 @@ class Plugin:
     version: ClassVar[str] = "0.1.0"
     priority: ClassVar[int] = 0
     protocols: ClassVar[Sequence[str]] = ("grpc", "grpcs", "http", "https")
+    """What `protocols` of a configured plugin may hold; all of these that are HTTP unless it says otherwise."""
     scopes: ClassVar[Sequence[str]] = ("global", "service", "route", "consumer")
+    """What it may be configured for."""
     Config: ClassVar[type[Record]] = NoConfig
     entities: ClassVar[Sequence[type[Entity]]] = ()
     reads_body: ClassVar[int] = 0

@@ -14,7 +14,9 @@ order, over an exchange that behaves as the data plane's does:
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
+import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +27,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from pylae.schema import schema_of
+from pylae.schema import Record, Schema, kinds, schema_of
+from pylae.schema import field as field_
 from pylae.sdk import bodies
 from pylae.sdk.entities import CallFailed, Row
 from pylae.sdk.exchange import HeaderValue, QueryValue
@@ -37,6 +40,11 @@ SERVICE_ID: Final = "22222222-2222-4222-8222-222222222222"
 PLUGIN_ID: Final = "33333333-3333-4333-8333-333333333333"
 START_MS: Final = 1_767_225_600_000
 """What a scene's clock shows at first: 2026-01-01 00:00:00 UTC."""
+
+
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+_METHOD: Final = re.compile(r"[A-Z_-]+\Z")
+_NOT_IN_QUERY: Final = re.compile(r"[\x00-\x20\x7f#]")
 
 
 class ExchangeIsOver(RuntimeError):
@@ -87,9 +95,12 @@ class Fields:
 
     def add_header(self, name: str, value: str) -> None:
         """Adds one more field."""
-        if not isinstance(value, str):
-            raise TypeError(f"value of header `{name}` is a {type(value).__name__}, expected a str")
-        self.lines.append((name, value))
+        if _TOKEN.match(name) is None:
+            raise ValueError(f"`{name}` is no header name")
+        text = str(value).strip()
+        if any(character in text for character in "\r\n\0"):
+            raise ValueError("a header value holds CR, LF or NUL")
+        self.lines.append((name, text))
 
     def clear_header(self, name: str) -> None:
         """Removes every field of that name."""
@@ -182,6 +193,8 @@ class MemoryServiceRequest(Fields):
 
     def set_method(self, method: str) -> None:
         """Sends this method."""
+        if _METHOD.match(method) is None:
+            raise ValueError("a method is made of capital letters")
         self.method = method
 
     def set_scheme(self, scheme: Literal["http", "https"]) -> None:
@@ -190,21 +203,23 @@ class MemoryServiceRequest(Fields):
 
     def set_path(self, path: str) -> None:
         """Sends this path."""
+        if not path.startswith("/"):
+            raise ValueError("a path starts with `/`")
         self.path = quote(path, safe="/!$&'()*+,;=:@~-._%")
 
     def set_raw_query(self, query: str) -> None:
         """Sends this query."""
+        if _NOT_IN_QUERY.search(query):
+            raise ValueError("a raw query holds no space, control byte or `#`")
         self.raw_query = query
 
     def set_query(self, arguments: Mapping[str, QueryValue]) -> None:
         """Sends these arguments."""
         self.raw_query = bodies.encode_query(arguments)
 
-    def set_body(self, body: bytes) -> None:
+    def set_body(self, body: bytes | str) -> None:
         """Sends this body."""
-        if not isinstance(body, bytes):
-            raise TypeError(f"body is a {type(body).__name__}, expected bytes")
-        self._body = body
+        self._body = body.encode() if isinstance(body, str) else bytes(body)
 
 
 class MemoryServiceResponse(Fields):
@@ -226,6 +241,11 @@ class MemoryService:
         self.target: tuple[str, int] | None = None
         self.upstream_name: str | None = None
 
+    @property
+    def id(self) -> str | None:
+        """The Service's id."""
+        return None if self.entity is None else self.entity["id"]
+
     def set_target(self, host: str, port: int) -> None:
         """Connects there."""
         self.target = (host, port)
@@ -236,17 +256,46 @@ class MemoryService:
 
 
 class MemoryResponse(Fields):
-    """What the client will see."""
+    """What the client will see; plugins change it in the response and header_filter phases only."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.status = 0
+        self.phase = ""
+        self.shown_status = 0
         self.source: Literal["service", "exit", "error"] = "service"
         self.body: bytes | None = None
 
-    def set_body(self, body: bytes) -> None:
+    def _check_phase(self, phases: Sequence[str]) -> None:
+        if self.phase and self.phase not in phases:
+            raise RuntimeError(f"the answer can't be changed in the {self.phase} phase, only in {' and '.join(phases)}")
+
+    @property
+    def status(self) -> int:
+        """HTTP status."""
+        return self.shown_status
+
+    @status.setter
+    def status(self, status: int) -> None:
+        self._check_phase(_EDITING_PHASES)
+        self.shown_status = _status(status)
+
+    def add_header(self, name: str, value: str) -> None:
+        """Adds one more field."""
+        self._check_phase(_EDITING_PHASES)
+        super().add_header(name, value)
+
+    def clear_header(self, name: str) -> None:
+        """Removes every field of that name."""
+        self._check_phase(_EDITING_PHASES)
+        super().clear_header(name)
+
+    def set_body(self, body: bytes | str) -> None:
         """Replaces the body."""
-        self.body = body
+        self._check_phase(("response",))
+        self.body = body.encode() if isinstance(body, str) else bytes(body)
+
+
+_EDITING_PHASES: Final = ("response", "header_filter")
 
 
 class MemoryClient:
@@ -685,9 +734,13 @@ class Scene:
         method = getattr(self.plugin, phase, None)
         if method is None:
             return None
+        response: MemoryResponse = exchange._target.response
+        response.phase = phase
         verdict = method(exchange, self.config)
         if inspect.isawaitable(verdict):
             verdict = await verdict
+        # Between phases the scene itself works on the answer.
+        response.phase = ""
         if verdict is not None and not isinstance(verdict, MemoryAnswer):
             raise TypeError(f"{self.plugin.name}.{phase} returned {verdict!r}, expected None or an Answer")
         if verdict is not None and phase in ("header_filter", "log"):
@@ -737,13 +790,22 @@ class Scene:
         return bytes(sent)
 
 
+@functools.cache
+def _row_schema(config: type[Record]) -> Schema:
+    """The rules of a plugin row, as far as its configuration is concerned."""
+    declared = field_(kinds.record(config), doc="The plugin's configuration.")
+    row = type("PluginRow", (Record,), {"config": declared, "checks": config.plugin_checks})
+    return schema_of(row)
+
+
 def validated(plugin: type[Plugin], config: Mapping[str, Any]) -> dict[str, Any]:
     """The full configuration, as the Admin API would store it.
 
     Raises:
         SchemaViolation: it would answer 400.
     """
-    full_config = schema_of(plugin.Config).insert(dict(config))
+    row = _row_schema(plugin.Config).insert({"config": dict(config)})
+    full_config: dict[str, Any] = row["config"]
     plugin.check_config(full_config)
     return full_config
 

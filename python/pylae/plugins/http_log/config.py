@@ -103,6 +103,6 @@ class Config(Record):
     )
     queue: QueueConfig = field(kinds.record(QueueConfig), required=True, doc="How entries wait and are sent again.")
     custom_fields_by_lua: dict[str, str] | None = field(
-        kinds.map_of(kinds.string(len_min=1), kinds.string(len_min=1, rule="lua_code")),
+        kinds.map_of(kinds.string(len_min=1), kinds.string(len_min=1)),
         doc="Lua code that computes further fields of an entry.",
     )

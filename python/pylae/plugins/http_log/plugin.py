@@ -26,7 +26,7 @@ class HttpLog(Plugin):
     name = "http-log"
     version = "3.10.0"
     priority = 12
-    protocols = ("grpc", "grpcs", "http", "https")
+    protocols = ("grpc", "grpcs", "http", "https", "tcp", "tls", "tls_passthrough", "udp")
     Config = Config
     Shipper = HttpLogShipper
 

@@ -187,6 +187,9 @@ def _find_key(exchange: Exchange, config: Prepared) -> Any:
             if fields is None:
                 fields = _body_fields(exchange)
             value = fields.get(name)
+            if isinstance(value, str):
+                # Bytes that are no text are no key either, yet must not break the look-up.
+                value = value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
         if isinstance(value, str):
             if config.hide_credentials:
                 _hide(exchange, config, name)

@@ -124,6 +124,12 @@ def test_key_in_body_is_found_and_hidden(content_type: str, body: bytes, rest: b
     assert outcome.upstream.sent_body == rest
 
 
+def test_key_in_body_that_is_no_text_is_unknown() -> None:
+    with scene_with(key_in_body=True) as scene:
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        assert scene.send("POST", headers=form, body=b"apikey=%ff\xfe").json()["message"] == "Unauthorized"
+
+
 def test_body_is_not_read_without_key_in_body() -> None:
     with scene_with() as scene:
         assert KeyAuth.body_limit(scene.config) == 0

@@ -136,8 +136,7 @@ def _by_ip(exchange: Exchange, config: Prepared) -> str | None:  # noqa: ARG001 
 
 
 def _by_service(exchange: Exchange, config: Prepared) -> str | None:  # noqa: ARG001 - one form for all
-    service = exchange.service.entity
-    return service["id"] if service is not None else None
+    return exchange.service.id
 
 
 def _by_header(exchange: Exchange, config: Prepared) -> str | None:

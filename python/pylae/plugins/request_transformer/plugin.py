@@ -67,7 +67,7 @@ class RequestTransformer(Plugin):
     name = "request-transformer"
     version = "3.10.0"
     priority = 801
-    protocols = ("grpc", "grpcs", "http", "https")
+    protocols = ("grpc", "grpcs", "http", "https", "tcp", "tls", "tls_passthrough", "udp")
     reads_body = MAX_BODY_BYTES
     Config = Config
 
@@ -111,14 +111,14 @@ class RequestTransformer(Plugin):
         if config.body:
             _transform_body(exchange, upstream, config.body)
         if config.query:
-            arguments = upstream.get_query()
-            _transform_fields(arguments, config.query)
-            upstream.set_query(arguments)
+            arguments = bodies.parse_query(upstream.raw_query)
+            if _transform_fields(arguments, config.query):
+                upstream.set_raw_query(bodies.encode_query(arguments))
 
 
 def _replace_uri(upstream: ServiceRequest, uri: str) -> None:
     path, _, query = uri.partition("?")
-    upstream.set_path(path)
+    upstream.set_path(path if path.startswith("/") else f"/{path}")
     if query:
         upstream.set_raw_query(f"{query}&{upstream.raw_query}" if upstream.raw_query else query)
 
@@ -126,11 +126,11 @@ def _replace_uri(upstream: ServiceRequest, uri: str) -> None:
 def _move_body_to_query(upstream: ServiceRequest) -> None:
     if bodies.media_type(upstream.get_header("content-type")) != bodies.FORM or not upstream.body:
         return
-    arguments = upstream.get_query()
+    arguments = bodies.parse_query(upstream.raw_query)
     for name, values in bodies.parse_form(upstream.body).items():
         for value in values if isinstance(values, list) else [values]:
             bodies.add_argument(arguments, name, value)
-    upstream.set_query(arguments)
+    upstream.set_raw_query(bodies.encode_query(arguments))
     upstream.set_body(b"")
 
 
