@@ -19,25 +19,26 @@ from datetime import UTC, datetime
 from pylae.sdk import Answer, Exchange, Plugin, Record, field, kinds
 
 
-class Config(Record):
-    """What an administrator may set."""
-
-    greeting: str = field(kinds.string(), required=True, doc="Sent upstream as `X-Greeting`.")
-    opens_at_hour: int = field(
-        kinds.integer(between=(0, 23)), default=0, unit="h", doc="First hour (UTC) that requests pass in."
-    )
-    closes_at_hour: int = field(
-        kinds.integer(between=(1, 24)), default=24, unit="h", doc="First hour (UTC) that requests are refused in again."
-    )
-
-
 class MyPlugin(Plugin):
     """Lets requests pass within opening hours."""
 
     name = "my-plugin"
     version = "1.0.0"
     priority = 900
-    Config = Config
+
+    class Config(Record):
+        """What an administrator may set."""
+
+        greeting: str = field(kinds.string(), required=True, doc="Sent upstream as `X-Greeting`.")
+        opens_at_hour: int = field(
+            kinds.integer(between=(0, 23)), default=0, unit="h", doc="First hour (UTC) that requests pass in."
+        )
+        closes_at_hour: int = field(
+            kinds.integer(between=(1, 24)),
+            default=24,
+            unit="h",
+            doc="First hour (UTC) that requests are refused in again.",
+        )
 
     def access(self, exchange: Exchange, config: Config) -> Answer | None:
         """Refuses, or greets the upstream."""

@@ -46,6 +46,15 @@ def send(**request: Any) -> Outcome:
         return scene.send(**request)
 
 
+def exchange_of(outcome: Outcome) -> Exchange:
+    """The stand-in, which the type checker holds to what plugins are promised."""
+    return outcome.exchange
+
+
+def test_stand_in_is_an_exchange() -> None:
+    assert len(exchange_of(send()).id) == 32
+
+
 def test_phases_run_in_order_over_every_chunk() -> None:
     outcome = send()
     assert outcome.exchange.ctx["walk"] == ["rewrite", "access", "header_filter", "body_filter", "body_filter", "log"]

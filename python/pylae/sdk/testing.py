@@ -14,7 +14,6 @@ order, over an exchange that behaves as the data plane's does:
 from __future__ import annotations
 
 import asyncio
-import functools
 import inspect
 import re
 import uuid
@@ -790,7 +789,6 @@ class Scene:
         return bytes(sent)
 
 
-@functools.cache
 def _row_schema(config: type[Record]) -> Schema:
     """The rules of a plugin row, as far as its configuration is concerned."""
     declared = field_(kinds.record(config), doc="The plugin's configuration.")

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from pylae.plugins.http_log.config import Config
+from pylae.plugins.http_log import config as declared
 from pylae.plugins.http_log.shipper import HttpLogShipper
 from pylae.sdk import Exchange, Instance, Plugin, SchemaViolation
 
@@ -27,7 +27,7 @@ class HttpLog(Plugin):
     version = "3.10.0"
     priority = 12
     protocols = ("grpc", "grpcs", "http", "https", "tcp", "tls", "tls_passthrough", "udp")
-    Config = Config
+    Config = declared.Config
     Shipper = HttpLogShipper
 
     @classmethod
@@ -38,7 +38,7 @@ class HttpLog(Plugin):
             raise SchemaViolation({"config": {"custom_fields_by_lua": reason}})
 
     @classmethod
-    def prepare(cls, config: Config, instance: Instance) -> str:  # noqa: ARG003 - control looks the rest up
+    def prepare(cls, config: declared.Config, instance: Instance) -> str:  # noqa: ARG003 - control looks the rest up
         """An entry names its configuration; all else is read where it is sent."""
         return instance.id
 

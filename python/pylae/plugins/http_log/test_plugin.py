@@ -276,7 +276,7 @@ def test_slow_endpoint_is_given_up_after_the_timeout() -> None:
 def test_lua_code_is_refused_by_name() -> None:
     with pytest.raises(SchemaViolation) as refused:
         validated(HttpLog, {"http_endpoint": "http://h/x", "custom_fields_by_lua": {"a": "return 1"}})
-    assert "Lua" in str(refused.value.fields["config"]["custom_fields_by_lua"])
+    assert "Lua" in str(refused.value.body()["fields"]["config"]["custom_fields_by_lua"])
 
 
 def test_authorization_may_not_be_given_twice() -> None:

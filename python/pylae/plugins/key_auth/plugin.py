@@ -10,40 +10,15 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Any, Final
 
+from pylae.plugins.key_auth import config as declared
 from pylae.plugins.key_auth.entities import KeyauthCredential
-from pylae.sdk import MISSING, Answer, Exchange, Host, Instance, Lookup, Plugin, Record, bodies, field, kinds
+from pylae.sdk import MISSING, Answer, Exchange, Host, Instance, Lookup, Plugin, bodies
 
 Row = dict[str, Any]
 Refusal = tuple[int, str, dict[str, str] | None]
 """Status, message, headers."""
 
 MAX_BODY_BYTES: Final = 1_048_576
-
-
-class Config(Record):
-    """What an administrator may set."""
-
-    key_names: list[str] = field(
-        kinds.array(kinds.string(rule="header_name")),
-        required=True,
-        default=["apikey"],
-        doc="Header, argument and body field names a key is looked for under, in order.",
-    )
-    hide_credentials: bool = field(
-        kinds.boolean(), required=True, default=False, doc="Removes the key before the request goes upstream."
-    )
-    anonymous: str | None = field(
-        kinds.string(), doc="Id or username of the Consumer to take a client for that cannot be authenticated."
-    )
-    key_in_header: bool = field(kinds.boolean(), required=True, default=True, doc="Looks for the key in headers.")
-    key_in_query: bool = field(kinds.boolean(), required=True, default=True, doc="Looks for the key in the query.")
-    key_in_body: bool = field(
-        kinds.boolean(), required=True, default=False, doc="Looks for the key in a form, multipart or JSON body."
-    )
-    run_on_preflight: bool = field(
-        kinds.boolean(), required=True, default=True, doc="Asks for a key on OPTIONS requests as well."
-    )
-    realm: str | None = field(kinds.string(), doc="The protection space named in `WWW-Authenticate`.")
 
 
 class Prepared:
@@ -63,7 +38,7 @@ class Prepared:
         "unknown",
     )
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: declared.Config) -> None:
         challenge = {"WWW-Authenticate": "Key" if config.realm is None else f'Key realm="{config.realm}"'}
         self.names = tuple(config.key_names)
         has_only_header = len(self.names) == 1 and config.key_in_header and not config.hide_credentials
@@ -91,14 +66,14 @@ class KeyAuth(Plugin):
     scopes = ("global", "service", "route")
     reads_body = MAX_BODY_BYTES
     entities = (KeyauthCredential,)
-    Config = Config
+    Config = declared.Config
 
     def __init__(self, host: Host) -> None:
         super().__init__(host)
         self._credentials: Lookup = host.entities.lookup("keyauth_credentials", "key", {"consumer": "consumers"})
 
     @classmethod
-    def prepare(cls, config: Config, instance: Instance) -> Prepared:  # noqa: ARG003 - the same for every scope
+    def prepare(cls, config: declared.Config, instance: Instance) -> Prepared:  # noqa: ARG003 - the same for every scope
         """Splits the configuration into what `access` compares."""
         return Prepared(config)
 

@@ -11,9 +11,24 @@ from pylae.plugins.key_auth.plugin import KeyAuth
 from pylae.sdk import SchemaViolation
 from pylae.sdk.testing import MemoryExchange, Scene, validated
 
-ALICE = {"id": "a1111111-1111-4111-8111-111111111111", "username": "alice", "custom_id": "42", "created_at": 1}
-GUEST = {"id": "a2222222-2222-4222-8222-222222222222", "username": "guest", "custom_id": None, "created_at": 1}
-KEY = {"id": "c1111111-1111-4111-8111-111111111111", "key": "secret", "consumer": {"id": ALICE["id"]}, "tags": None}
+ALICE: dict[str, Any] = {
+    "id": "a1111111-1111-4111-8111-111111111111",
+    "username": "alice",
+    "custom_id": "42",
+    "created_at": 1,
+}
+GUEST: dict[str, Any] = {
+    "id": "a2222222-2222-4222-8222-222222222222",
+    "username": "guest",
+    "custom_id": None,
+    "created_at": 1,
+}
+KEY: dict[str, Any] = {
+    "id": "c1111111-1111-4111-8111-111111111111",
+    "key": "secret",
+    "consumer": {"id": ALICE["id"]},
+    "tags": None,
+}
 ROWS: dict[str, Any] = {"consumers": [ALICE, GUEST], "keyauth_credentials": [KEY]}
 
 

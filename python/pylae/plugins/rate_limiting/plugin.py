@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from pylae.sdk import Answer, CountersUnavailable, Exchange, Host, Instance, Plugin, SchemaViolation
-from pylae.plugins.rate_limiting.config import PERIODS, Config
+from pylae.plugins.rate_limiting import config as declared
 
 CONTEXT_KEY: Final = "rate-limiting"
 MAX_COUNT: Final = 2**62
@@ -93,8 +93,10 @@ class Prepared:
         "valid_until_ms",
     )
 
-    def __init__(self, config: Config, instance: Instance) -> None:
-        self.periods = tuple(Period(name, limit) for name in PERIODS if (limit := getattr(config, name)) is not None)
+    def __init__(self, config: declared.Config, instance: Instance) -> None:
+        self.periods = tuple(
+            Period(name, limit) for name in declared.PERIODS if (limit := getattr(config, name)) is not None
+        )
         self.error_code = int(config.error_code)
         self.error_message = config.error_message
         self.fault_tolerant = config.fault_tolerant
@@ -163,7 +165,7 @@ class RateLimiting(Plugin):
     name = "rate-limiting"
     version = "3.10.0"
     priority = 910
-    Config = Config
+    Config = declared.Config
 
     def __init__(self, host: Host) -> None:
         super().__init__(host)
@@ -178,7 +180,7 @@ class RateLimiting(Plugin):
             raise SchemaViolation({"config": {"policy": reason}})
 
     @classmethod
-    def prepare(cls, config: Config, instance: Instance) -> Prepared:
+    def prepare(cls, config: declared.Config, instance: Instance) -> Prepared:
         """Names counters and headers once."""
         return Prepared(config, instance)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from pylae.plugins.request_transformer.config import Config
+from pylae.plugins.request_transformer import config as declared
 from pylae.sdk import Exchange, Instance, Plugin, SchemaViolation, bodies
 from pylae.sdk.exchange import QueryValue, ServiceRequest
 
@@ -36,7 +36,7 @@ class Rules:
 
     __slots__ = ("add", "append", "remove", "rename", "replace")
 
-    def __init__(self, config: Config, kind: str) -> None:
+    def __init__(self, config: declared.Config, kind: str) -> None:
         self.remove: tuple[str, ...] = tuple(getattr(config.remove, kind))
         self.rename = _pairs(getattr(config.rename, kind))
         self.replace = _pairs(getattr(config.replace, kind))
@@ -52,7 +52,7 @@ class Prepared:
 
     __slots__ = ("body", "headers", "method", "moves_body_to_query", "query", "uri")
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: declared.Config) -> None:
         self.uri: str | None = config.replace.uri
         self.method: str | None = config.http_method
         self.moves_body_to_query = self.method in METHODS_WITHOUT_BODY
@@ -69,7 +69,7 @@ class RequestTransformer(Plugin):
     priority = 801
     protocols = ("grpc", "grpcs", "http", "https", "tcp", "tls", "tls_passthrough", "udp")
     reads_body = MAX_BODY_BYTES
-    Config = Config
+    Config = declared.Config
 
     @classmethod
     def check_config(cls, config: dict[str, Any]) -> None:
@@ -88,7 +88,7 @@ class RequestTransformer(Plugin):
             raise SchemaViolation({"config": refused})
 
     @classmethod
-    def prepare(cls, config: Config, instance: Instance) -> Prepared:  # noqa: ARG003 - the same for every scope
+    def prepare(cls, config: declared.Config, instance: Instance) -> Prepared:  # noqa: ARG003 - the same for every scope
         """Splits entries once."""
         return Prepared(config)
 

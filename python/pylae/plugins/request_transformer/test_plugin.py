@@ -171,7 +171,7 @@ def test_uri_is_replaced() -> None:
 def test_templates_are_refused_by_name(config: dict[str, Any], where: tuple[str, str]) -> None:
     with pytest.raises(SchemaViolation) as refused:
         validated(RequestTransformer, config)
-    assert "templates" in str(refused.value.fields["config"][where[0]][where[1]])
+    assert "templates" in str(refused.value.body()["fields"]["config"][where[0]][where[1]])
 
 
 @pytest.mark.parametrize("config", [{"add": {"headers": ["X-A"]}}, {"rename": {"headers": ["X-A:X B"]}}])

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from pylae.plugins.response_transformer.config import Config
+from pylae.plugins.response_transformer import config as declared
 from pylae.sdk import Exchange, Instance, Plugin, bodies
 from pylae.sdk.exchange import Response
 
@@ -76,7 +76,7 @@ class Prepared:
         "transforms_json",
     )
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: declared.Config) -> None:
         self.remove_headers = tuple(config.remove.headers)
         self.rename_headers = _pairs(config.rename.headers)
         self.replace_headers = _pairs(config.replace.headers)
@@ -98,10 +98,10 @@ class ResponseTransformer(Plugin):
     name = "response-transformer"
     version = "3.10.0"
     priority = 800
-    Config = Config
+    Config = declared.Config
 
     @classmethod
-    def prepare(cls, config: Config, instance: Instance) -> Prepared:  # noqa: ARG003 - the same for every scope
+    def prepare(cls, config: declared.Config, instance: Instance) -> Prepared:  # noqa: ARG003 - the same for every scope
         """Splits and casts entries once."""
         return Prepared(config)
 
