@@ -226,7 +226,7 @@ class Entities:
                 row: Row | None = _decode(await self._call("select_by", arguments, max(remaining_ms, 1)))
             except CallFailed as failure:
                 # Reading twice does no harm: a control process that was killed is back within two seconds.
-                if failure.name != "unavailable" or loop.time() + RETRY_PAUSE_S >= deadline_s:
+                if failure.name not in ("unavailable", "busy") or loop.time() + RETRY_PAUSE_S >= deadline_s:
                     raise
                 await asyncio.sleep(RETRY_PAUSE_S)
             else:

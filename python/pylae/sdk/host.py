@@ -26,7 +26,7 @@ class CountersUnavailable(Exception):
 class Gateway(Protocol):
     """The part of `pylae._core.Gateway` that plugins reach through their host."""
 
-    on_invalidate: Callable[[list[tuple[str, str, Any]] | None], None]
+    on_invalidate: Callable[[list[tuple[str, str, Any]] | None], None] | None
 
     def call(self, operation: str, args: bytes, timeout_ms: int) -> Awaitable[bytes]:
         """Asks the control process; MessagePack both ways."""

@@ -461,7 +461,6 @@ class MemoryHost(Host):
         self.lines: list[tuple[str, str]] = []
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.counters: dict[tuple[bytes, int, int], int] = {}
-        self.on_invalidate: Callable[[list[tuple[str, str, Any]] | None], None]
         self.connect(_MemoryGateway(self))
 
     def change(self, table: str, row_id: str, **changes: Any) -> None:
@@ -483,7 +482,7 @@ class MemoryHost(Host):
 class _MemoryGateway:
     def __init__(self, host: MemoryHost) -> None:
         self._host = host
-        self.on_invalidate: Callable[[list[tuple[str, str, Any]] | None], None] = host.entities.invalidate
+        self.on_invalidate: Callable[[list[tuple[str, str, Any]] | None], None] | None = host.entities.invalidate
 
     async def call(self, operation: str, args: bytes, timeout_ms: int) -> bytes:
         arguments = msgspec.msgpack.decode(args)

@@ -93,6 +93,7 @@ class Queue:
         self._is_over = False
         self._sending: set[asyncio.Task[None]] = set()
         self._task = asyncio.get_running_loop().create_task(self._run(), name=f"http-log {plugin_id}")
+        self._task.add_done_callback(_retrieve)
 
     def __repr__(self) -> str:
         return f"<queue {self.plugin_id} pending={len(self._pending)} sending={self._flying_count}>"
@@ -120,6 +121,16 @@ class Queue:
         self._changed.set()
 
     async def _run(self) -> None:
+        try:
+            await self._work()
+        except Exception as error:
+            self._lose(len(self._pending), f"{type(error).__name__}: {error}")
+            self._pending.clear()
+            raise
+        finally:
+            self._is_over = True
+
+    async def _work(self) -> None:
         while not (self._is_stopping and not self._pending):
             if not self._pending:
                 if not await self._wait_for_entries():
@@ -242,7 +253,7 @@ class Queue:
 
     async def ended(self) -> None:
         """Returns when everything has been sent or lost."""
-        await self._task
+        await asyncio.wait([self._task])
 
     async def cancel(self) -> None:
         """Gives up."""
@@ -251,6 +262,12 @@ class Queue:
             task.cancel()
         await asyncio.wait(tasks)
         self._lose(len(self._pending) + self._lost_count, "the gateway stops")
+
+
+def _retrieve(task: asyncio.Task[None]) -> None:
+    # What went wrong has been logged with the entries it cost.
+    if not task.cancelled():
+        task.exception()
 
 
 class HttpLogShipper(Shipper):
@@ -284,7 +301,7 @@ class HttpLogShipper(Shipper):
         try:
             async with asyncio.timeout(STOP_TIMEOUT_S):
                 for queue in queues:
-                    await asyncio.shield(queue.ended())
+                    await queue.ended()
         except TimeoutError:
             for queue in queues:
                 await queue.cancel()

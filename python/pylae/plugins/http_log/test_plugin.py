@@ -250,6 +250,21 @@ def test_entries_of_a_plugin_that_is_gone_are_lost_and_counted() -> None:
     assert line.endswith("1 entries were lost: its configuration is gone or cannot be used")
 
 
+def test_queue_that_breaks_tells_its_losses_and_the_next_entry_makes_a_new_one() -> None:
+    async def test(shipper: HttpLogShipper, endpoint: Endpoint, host: ControlHost) -> None:
+        config, host.config = host.config, {"queue": 3}
+        await shipper.ship([item(1)])
+        await shipper._queues[PLUGIN_ID].ended()
+        host.config = config
+        await shipper.ship([item(2)])
+        await endpoint.wait_for(1)
+        assert endpoint.bodies == [2]
+
+    [(level, line)] = run(test).lines
+    assert level == "error"
+    assert "1 entries were lost: " in line
+
+
 def test_stop_sends_what_waits_for_a_full_batch() -> None:
     bodies: list[Any] = []
 
