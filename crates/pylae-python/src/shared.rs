@@ -59,10 +59,9 @@ impl Shared {
     fn statistics(&self) -> BTreeMap<&'static str, u64> {
         let mut counts: BTreeMap<&'static str, u64> =
             Statistic::ALL.iter().map(|&(statistic, name)| (name, self.segment.total(statistic))).collect();
-        let (evicted, refused, stolen) = self.segment.counter_events();
-        counts.insert("counters_evicted", evicted);
-        counts.insert("counters_refused", refused);
-        counts.insert("counters_locks_recovered", stolen);
+        let events = self.segment.counter_events();
+        counts.insert("counters_evicted", events.evicted);
+        counts.insert("counters_refused", events.refused);
         counts
     }
 }

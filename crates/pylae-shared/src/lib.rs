@@ -6,12 +6,14 @@
 pub mod counters;
 mod siphash;
 
+use portable_atomic::AtomicU128;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-const MAGIC: u64 = 0x5059_4c41_4553_4d31;
-const HEADER_WORDS: usize = 16;
+/// `PYLAESM2`: another layout gets another number.
+const MAGIC: u64 = 0x5059_4c41_4553_4d32;
+const HEADER_WORDS: usize = 32;
 const SLOT_WORDS: usize = 64;
 const NAME_WORDS: usize = 8;
 
@@ -22,7 +24,6 @@ mod header {
     pub const SECRET: usize = 3;
     pub const EVICTED: usize = 5;
     pub const REFUSED: usize = 6;
-    pub const STOLEN: usize = 7;
 }
 
 mod slot {
@@ -95,7 +96,10 @@ fn words_for(worker_slots: usize, buckets: usize) -> usize {
 /// # Errors
 /// No memory, or no random bytes.
 pub fn create(worker_slots: usize, counter_slots: usize) -> io::Result<OwnedFd> {
-    let buckets = (counter_slots / counters::BUCKET_SLOTS).max(1).next_power_of_two();
+    if !AtomicU128::is_lock_free() {
+        return Err(io::Error::new(io::ErrorKind::Unsupported, "this processor has no 128-bit compare-and-swap"));
+    }
+    let buckets = counter_slots.div_ceil(counters::BUCKET_SLOTS).clamp(1, u32::MAX as usize);
     let bytes = words_for(worker_slots, buckets) * 8;
     // SAFETY: the name is a C string; the result is checked.
     let raw = unsafe { libc::memfd_create(c"pylae".as_ptr(), libc::MFD_CLOEXEC) };
@@ -173,6 +177,20 @@ impl Segment {
         unsafe { &*self.words.add(index) }
     }
 
+    /// Two words as one, for what must change at once; `index` is even.
+    #[expect(clippy::cast_ptr_alignment, reason = "the mapping begins at a page and the index is even")]
+    fn wide_word(&self, index: usize) -> &AtomicU128 {
+        assert!(index & 1 == 0 && index + 1 < self.count, "two words of the segment");
+        // SAFETY: both words lie within the mapping, which begins at a page, so an even index is aligned to 16 bytes; words
+        // of the counters are never used singly.
+        unsafe { &*self.words.add(index).cast::<AtomicU128>() }
+    }
+
+    /// Word at which the counters begin.
+    fn counters_at(&self) -> usize {
+        HEADER_WORDS + self.worker_slots() * SLOT_WORDS
+    }
+
     /// Worker slots in it.
     pub fn worker_slots(&self) -> usize {
         self.word(header::WORKER_SLOTS).load(Ordering::Relaxed) as usize
@@ -242,7 +260,7 @@ impl Segment {
             word[..chunk.len()].copy_from_slice(chunk);
             self.of_slot(index, slot::RUNNING_NAME + at).store(u64::from_ne_bytes(word), Ordering::Relaxed);
         }
-        if bytes.len() % 8 == 0 && bytes.len() < NAME_WORDS * 8 {
+        if bytes.len().trailing_zeros() >= 3 && bytes.len() < NAME_WORDS * 8 {
             self.of_slot(index, slot::RUNNING_NAME + bytes.len() / 8).store(0, Ordering::Relaxed);
         }
         self.of_slot(index, slot::RUNNING_SINCE).store(monotonic_ms().max(1), Ordering::Release);
@@ -276,12 +294,20 @@ impl Segment {
         (0..self.worker_slots()).map(|index| self.statistic(index, statistic).load(Ordering::Relaxed)).sum()
     }
 
-    /// Live counters evicted because a bucket was full; attempts refused because a bucket stayed locked; locks taken over
-    /// from dead workers.
-    pub fn counter_events(&self) -> (u64, u64, u64) {
+    /// What became of counters since the start.
+    pub fn counter_events(&self) -> CounterEvents {
         let load = |index| self.word(index).load(Ordering::Relaxed);
-        (load(header::EVICTED), load(header::REFUSED), load(header::STOLEN))
+        CounterEvents { evicted: load(header::EVICTED), refused: load(header::REFUSED) }
     }
+}
+
+/// What became of counters since the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CounterEvents {
+    /// Live counters that gave way because their bucket was full.
+    pub evicted: u64,
+    /// Takes refused because room was short, not because their own count had reached the limit.
+    pub refused: u64,
 }
 
 /// Milliseconds of the machine's monotonic clock, the same in every process.
