@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What must a worker be sent to serve the newest configuration?
+
+Rows of the snapshot tables stay encoded in memory, so that a snapshot of 10,000 Routes is a concatenation and a
+delta one look-up per change. Rows enter here in commit order, on one thread.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from pylae.control.frames import encode_value, frame, message
+from pylae.database.changes import SNAPSHOT_TABLES, Change, Commit
+
+MAX_REMEMBERED_CHANGES: Final = 10_000
+"""A worker that is further behind gets a snapshot, which is then smaller than the delta would be."""
+
+Version = tuple[str, int]
+
+
+class Feed:
+    """The newest configuration and the way to it from the last changes.
+
+    Args:
+        database_id: which database this is.
+        sequence: of the last change that `rows` hold.
+        rows: of every snapshot table.
+        changes: the tail of the change log up to `sequence`, oldest first, without a gap.
+    """
+
+    def __init__(
+        self,
+        database_id: str,
+        sequence: int,
+        rows: Mapping[str, Iterable[Mapping[str, Any]]],
+        changes: Sequence[Change] = (),
+    ) -> None:
+        self.database_id = database_id
+        self.sequence = sequence
+        self._rows: dict[str, dict[str, bytes]] = {
+            table: {row["id"]: encode_value(row) for row in rows.get(table, ())} for table in SNAPSHOT_TABLES
+        }
+        # Invariant: holds every change after `_remembers_after`, up to `sequence`.
+        self._changes: deque[Change] = deque(changes, MAX_REMEMBERED_CHANGES)
+        self._remembers_after = self._changes[0].sequence - 1 if self._changes else sequence
+        self._snapshot_frame: bytes | None = None
+        self._delta_frame: tuple[int, bytes] | None = None
+
+    def __repr__(self) -> str:
+        counts = " ".join(f"{table}={len(rows)}" for table, rows in self._rows.items())
+        return f"<feed {self.database_id}:{self.sequence} {counts}>"
+
+    @property
+    def version(self) -> Version:
+        """Database and sequence."""
+        return self.database_id, self.sequence
+
+    def apply(self, commit: Commit) -> None:
+        """Takes in what a transaction changed; commits come in order."""
+        for change in commit.changes:
+            rows = self._rows.get(change.table)
+            if rows is not None:
+                if change.row is None:
+                    rows.pop(change.id, None)
+                else:
+                    rows[change.id] = encode_value(change.row)
+            if len(self._changes) == MAX_REMEMBERED_CHANGES:
+                self._remembers_after = self._changes[0].sequence
+            self._changes.append(change)
+        self.sequence = commit.sequence
+        self._snapshot_frame = self._delta_frame = None
+
+    def snapshot(self) -> bytes:
+        """The whole configuration, as a frame."""
+        if self._snapshot_frame is None:
+            entities = {table: [msgspec.Raw(row) for row in rows.values()] for table, rows in self._rows.items()}
+            self._snapshot_frame = message("snapshot", {"version": self.version, "entities": entities})
+        return self._snapshot_frame
+
+    def since(self, version: Version | None) -> bytes:
+        """What brings a worker from its version to the newest: a delta if the changes are known, else a snapshot."""
+        if version is None or version[0] != self.database_id:
+            return self.snapshot()
+        after = version[1]
+        if not self._remembers_after <= after <= self.sequence:
+            return self.snapshot()
+        if self._delta_frame is None or self._delta_frame[0] != after:
+            self._delta_frame = after, self._delta(after)
+        return self._delta_frame[1]
+
+    def _delta(self, after: int) -> bytes:
+        newest: dict[tuple[str, str], None] = {}
+        invalidations: dict[tuple[str, str, Any], None] = {}
+        # Newest first: what a worker asks for is nearly always the last change or two.
+        for change in reversed(self._changes):
+            if change.sequence <= after:
+                break
+            if change.table in self._rows:
+                newest.setdefault((change.table, change.id))
+            invalidations.update(dict.fromkeys(change.invalidations))
+        changes = []
+        for table, id_ in reversed(newest):
+            # The row as it is now: a change in between that was undone since is not worth sending.
+            row = self._rows[table].get(id_)
+            changes.append([table, "delete", id_, None] if row is None else [table, "upsert", id_, msgspec.Raw(row)])
+        body = {
+            "from": after,
+            "to": self.sequence,
+            "database_id": self.database_id,
+            "changes": changes,
+            "invalidations": list(invalidations),
+        }
+        return frame(encode_value(["delta", body]))

@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What do workers and control say to each other?
+
+Three kinds of message share one Unix socket per worker: *config* goes down (snapshots and deltas, acknowledged by
+version), *calls* come up and are answered, *streams* come up and are not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import struct
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from pylae.control.feed import Feed, Version
+from pylae.control.frames import FrameReader, LineError, message
+from pylae.errors import PylaeError
+
+MAX_CALLS_IN_FLIGHT: Final = 1024
+"""Of one worker; it keeps within it itself, this guards control against one that does not."""
+MAX_CALL_TIMEOUT_MS: Final = 60_000
+SOCKET_MODE: Final = 0o600
+
+Call = Callable[[str, Mapping[str, Any]], Awaitable[Any]]
+
+
+class StreamSink(Protocol):
+    """Takes what workers stream."""
+
+    def take(self, channel: str, items: Sequence[bytes], lost_count: int) -> None:
+        """Keeps the items and returns at once."""
+        ...
+
+
+class Log(Protocol):
+    """Takes lines for the error log."""
+
+    def __call__(self, level: str, text: str) -> None:
+        """Writes one line."""
+        ...
+
+
+@dataclass
+class WorkerState:
+    """One connected worker, as `/status` shows it."""
+
+    index: int
+    generation: int
+    pid: int
+    version: Version | None
+    """What it serves."""
+
+
+class Hello(msgspec.Struct):
+    """How a worker introduces itself."""
+
+    worker: int
+    generation: int
+    pid: int
+    version: tuple[str, int] | None = None
+
+
+class Line(asyncio.Protocol):
+    """Control's end of one worker's line."""
+
+    def __init__(self, server: LineServer) -> None:
+        self._server = server
+        self._reader = FrameReader()
+        self._transport: asyncio.Transport | None = None
+        self._calls: dict[Any, asyncio.Task[None]] = {}
+        self.worker: WorkerState | None = None
+        # What the worker will serve once it has applied everything that was sent.
+        self._sent: Version | None = None
+        # At most one config message is unacknowledged: while a worker compiles, changes gather into one delta, and
+        # a worker that hangs costs no memory.
+        self._awaits_ack = False
+
+    def __repr__(self) -> str:
+        return f"<line {self.worker}>"
+
+    # === asyncio.Protocol ===
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Lets in only processes of the user this process runs as."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        uid = _peer_uid(transport.get_extra_info("socket"))
+        if uid not in (0, os.geteuid()):
+            self._server.log("warn", f"control line: a process of user {uid} was refused")
+            transport.abort()
+            return
+        self._server.lines.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forgets the worker; its calls have nobody left to answer."""
+        del exc
+        self._server.lines.discard(self)
+        for task in self._calls.values():
+            task.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        """Acts on every whole message."""
+        try:
+            for parts in self._reader.feed(data):
+                self._receive(parts)
+        except (LineError, msgspec.ValidationError) as error:
+            self._server.log("error", f"control line: {self.worker} was cut off: {error}")
+            self.close()
+
+    # === messages up ===
+
+    def _receive(self, parts: list[Any]) -> None:
+        match parts:
+            case ["ack", version]:
+                self._acknowledged(msgspec.convert(version, tuple[str, int]))
+            case ["call", identifier, timeout_ms, operation, arguments]:
+                self._start_call(identifier, timeout_ms, operation, arguments)
+            case ["stream", str(channel), list(items), int(lost_count)]:
+                self._server.streams.take(channel, items, lost_count)
+            case ["hello", facts]:
+                self._greeted(msgspec.convert(facts, Hello))
+            case _:
+                raise LineError(f"an unknown message `{parts[0] if parts else ''}` of {len(parts)} parts")
+
+    def _greeted(self, hello: Hello) -> None:
+        self.worker = WorkerState(hello.worker, hello.generation, hello.pid, hello.version)
+        self._sent = hello.version
+        self._awaits_ack = False
+        if self._server.feed is None:
+            self._write(message("unavailable", {"database_id": None, "reason": self._server.unavailable_reason}))
+        else:
+            self._send_config(self._server.feed)
+
+    def _acknowledged(self, version: Version) -> None:
+        if self.worker is None:
+            raise LineError("an ack before hello")
+        self.worker.version = version
+        if version == self._sent:
+            self._awaits_ack = False
+            self.refresh()
+
+    def _start_call(self, identifier: Any, timeout_ms: Any, operation: Any, arguments: Any) -> None:
+        if not isinstance(operation, str) or not isinstance(arguments, dict) or not isinstance(timeout_ms, int):
+            raise LineError("a call without operation, arguments or timeout")
+        if len(self._calls) >= MAX_CALLS_IN_FLIGHT or identifier in self._calls:
+            self._refuse(identifier, "overloaded", f"more than {MAX_CALLS_IN_FLIGHT} calls in flight")
+            return
+        timeout_s = min(max(timeout_ms, 0), MAX_CALL_TIMEOUT_MS) / 1000
+        task = asyncio.get_running_loop().create_task(self._answer(identifier, timeout_s, operation, arguments))
+        self._calls[identifier] = task
+
+    async def _answer(self, identifier: Any, timeout_s: float, operation: str, arguments: dict[str, Any]) -> None:
+        try:
+            async with asyncio.timeout(timeout_s):
+                value = await self._server.call(operation, arguments)
+            self._write(message("reply", identifier, True, value))
+        except TimeoutError:
+            self._refuse(identifier, "timeout", f"`{operation}` took longer than {timeout_s:g} s")
+        except PylaeError as error:
+            self._refuse(identifier, getattr(error, "name", None) or type(error).__name__, str(error))
+        except Exception as error:
+            self._refuse(identifier, "internal error", f"{type(error).__name__}: {error}")
+            raise
+        finally:
+            self._calls.pop(identifier, None)
+
+    def _refuse(self, identifier: Any, name: str, text: str) -> None:
+        self._write(message("reply", identifier, False, {"error": name, "message": text}))
+
+    # === messages down ===
+
+    def refresh(self) -> None:
+        """Sends what is new, unless the worker is still busy with the last."""
+        feed = self._server.feed
+        if feed is None or self.worker is None or self._awaits_ack or self._sent == feed.version:
+            return
+        self._send_config(feed)
+
+    def _send_config(self, feed: Feed) -> None:
+        self._write(feed.since(self._sent))
+        self._sent = feed.version
+        self._awaits_ack = True
+
+    def feed_came(self) -> None:
+        """The database can be reached now."""
+        if self.worker is not None:
+            self._sent = self.worker.version
+            self._awaits_ack = False
+            self._send_config_if_any()
+
+    def _send_config_if_any(self) -> None:
+        if self._server.feed is not None:
+            self._send_config(self._server.feed)
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+    def close(self) -> None:
+        """Ends the line."""
+        if self._transport is not None:
+            self._transport.abort()
+
+
+class LineServer:
+    """Control's side of all workers' lines.
+
+    Args:
+        path: of the Unix socket.
+        call: answers calls.
+        streams: takes what workers stream.
+        log: takes lines for the error log.
+    """
+
+    def __init__(self, path: Path, call: Call, streams: StreamSink, log: Log) -> None:
+        self.call = call
+        self.streams = streams
+        self.log = log
+        self.feed: Feed | None = None
+        self.unavailable_reason = "the database is not open yet"
+        self.lines: set[Line] = set()
+        self._path = path
+        self._server: asyncio.Server | None = None
+
+    def __repr__(self) -> str:
+        return f"<line server {self._path} workers={len(self.lines)}>"
+
+    async def start(self) -> None:
+        """Begins to listen; a socket that an earlier control process left behind is replaced."""
+        self._path.parent.mkdir(mode=0o700, exist_ok=True)
+        temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}")
+        temporary.unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(str(temporary))
+        temporary.chmod(SOCKET_MODE)
+        listener.listen(128)
+        listener.setblocking(False)
+        self._server = await asyncio.get_running_loop().create_unix_server(lambda: Line(self), sock=listener)
+        # Renamed only now: whoever finds the socket can connect, and nobody ever finds it with another mode.
+        temporary.rename(self._path)
+
+    def serve(self, feed: Feed) -> None:
+        """The database is open: from now on workers get its configuration."""
+        self.feed = feed
+        for line in tuple(self.lines):
+            line.feed_came()
+
+    def push(self) -> None:
+        """Sends what is new to every worker that is ready for it."""
+        for line in tuple(self.lines):
+            line.refresh()
+
+    def workers(self) -> list[WorkerState]:
+        """Connected workers in order of generation and index."""
+        states = [line.worker for line in self.lines if line.worker is not None]
+        return sorted(states, key=lambda state: (state.generation, state.index))
+
+    async def stop(self) -> None:
+        """Ends every line."""
+        if self._server is not None:
+            self._server.close()
+        for line in tuple(self.lines):
+            line.close()
+        with contextlib.suppress(FileNotFoundError):
+            self._path.unlink()
+
+
+def _peer_uid(connection: socket.socket) -> int:
+    """Who connected (SO_PEERCRED, unix(7))."""
+    size = struct.calcsize("3i")
+    _, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+    return int(uid)

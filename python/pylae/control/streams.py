@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who takes what the workers stream?"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from pylae.control.line import Log
+from pylae.database.database import Database
+from pylae.sdk.plugin import Plugin
+from pylae.sdk.shipping import Shipper
+
+LOG_CHANNEL: Final = "log:"
+
+
+class ShipperSide:
+    """What a plugin's Shipper may ask of control."""
+
+    def __init__(self, database: Database, log: Log) -> None:
+        self._database = database
+        self._log = log
+
+    def log(self, level: str, message: str) -> None:
+        """Writes one line to the error log."""
+        self._log(level, message)
+
+    async def plugin_config(self, plugin_id: str) -> dict[str, Any] | None:
+        """The configuration of a row of `plugins`."""
+        row = await self._database.read(lambda dao: dao.get("plugins", plugin_id))
+        return None if row is None else row["config"]
+
+
+class Streams:
+    """Hands log batches to the Shipper of their plugin; other channels have no taker yet, and are counted."""
+
+    def __init__(self, plugins: Mapping[str, type[Plugin]], database: Database, log: Log) -> None:
+        side = ShipperSide(database, log)
+        self._log = log
+        self._shippers: dict[str, Shipper] = {
+            LOG_CHANNEL + name: plugin.Shipper(side)
+            for name, plugin in plugins.items()
+            if plugin.Shipper is not None
+        }
+        self._queues: dict[str, asyncio.Queue[tuple[Sequence[bytes], int]]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self.untaken_count = 0
+
+    async def start(self) -> None:
+        """Makes the shippers ready."""
+        for channel, shipper in self._shippers.items():
+            await shipper.start()
+            queue: asyncio.Queue[tuple[Sequence[bytes], int]] = asyncio.Queue()
+            self._queues[channel] = queue
+            self._tasks.append(asyncio.get_running_loop().create_task(self._ship(channel, shipper, queue)))
+
+    async def _ship(
+        self, channel: str, shipper: Shipper, queue: asyncio.Queue[tuple[Sequence[bytes], int]]
+    ) -> None:
+        while True:
+            items, lost_count = await queue.get()
+            try:
+                await shipper.ship(items, lost_count)
+            except Exception as error:  # noqa: BLE001 - a plugin's fault: it is told, and the next batch is tried
+                self._log("error", f"{channel}: {len(items)} entries were lost: {type(error).__name__}: {error}")
+
+    def take(self, channel: str, items: Sequence[bytes], lost_count: int) -> None:
+        """Keeps the items for their taker."""
+        queue = self._queues.get(channel)
+        if queue is None:
+            self.untaken_count += len(items) + lost_count
+        else:
+            queue.put_nowait((items, lost_count))
+
+    async def stop(self) -> None:
+        """Delivers what can still be delivered."""
+        for task in self._tasks:
+            task.cancel()
+        for queue, shipper in zip(self._queues.values(), self._shippers.values(), strict=True):
+            while not queue.empty():
+                await shipper.ship(*queue.get_nowait())
+        for shipper in self._shippers.values():
+            await shipper.stop()

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where is the configuration kept, and what may be done to it?"""

@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What does a write mean?
+
+The same for every database: defaults and validation from the declaration, parents named by their key, who may be
+deleted and who goes along, and the list of what changed, which is committed with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from pylae.database.changes import Change, Invalidation, Operation, Row
+from pylae.database.paging import DEFAULT_PAGE_SIZE, Page, id_before, offset_after
+from pylae.database.strategies import Reader, TagFilter, Transaction
+from pylae.database.table import Table, Tables, table_of
+from pylae.errors import ForeignKeysUnresolved, ForeignKeyViolation, InvalidUnique, SchemaViolation
+from pylae.entities.targets import normalise_target
+from pylae.schema import Entity, Schema, schema_of
+from pylae.schema.validate import is_uuid
+
+MAX_INTEGER: Final = 2**53
+"""Beyond it Lua, JavaScript and JSON's readers lose digits."""
+_ALL_CHILDREN: Final = 10_000_000
+
+Check = Callable[[Reader, Row], None]
+"""Refuses a row for what other rows say, or for what its schema cannot."""
+
+
+class Catalogue:
+    """Every entity this gateway knows, with its table, its schema and what is checked on each write.
+
+    Args:
+        entities: declarations by table.
+        checks: more checks by table.
+    """
+
+    def __init__(self, entities: Mapping[str, type[Entity]], checks: Mapping[str, Check] | None = None) -> None:
+        self.entities = dict(entities)
+        self.tables = Tables(map(table_of, entities.values()))
+        self.checks = dict(checks or {})
+
+    def __repr__(self) -> str:
+        return f"<catalogue {' '.join(self.entities)}>"
+
+    def schema(self, table: str) -> Schema:
+        """How rows of a table are validated."""
+        return schema_of(self.entities[table])
+
+
+class ReadDao:
+    """Entities as one consistent look at the database finds them."""
+
+    def __init__(self, reader: Reader, catalogue: Catalogue) -> None:
+        self._reader = reader
+        self._catalogue = catalogue
+
+    def get(self, table: str, id_: str) -> Row | None:
+        """The row of an id."""
+        return self._reader.get(table, id_)
+
+    def find(self, table: str, values: dict[str, Any]) -> Row | None:
+        """The row that has these values; of a foreign field, the id it refers to."""
+        return self._reader.find(table, values)
+
+    def select(self, table: str, key: str, within: Mapping[str, str] | None = None) -> Row | None:
+        """The row that a path names: by its id, or by its endpoint key.
+
+        Args:
+            within: foreign field to id, of the parent under which the path looks.
+        """
+        endpoint_key = self._catalogue.tables[table].endpoint_key
+        field = "id" if is_uuid(key) or endpoint_key is None else endpoint_key
+        if table == "targets" and field != "id":
+            key = _target(key)
+        return self._reader.find(table, {field: key, **(within or {})})
+
+    def select_unique(self, table: str, field: str, value: Any) -> Row | None:
+        """The row by one of its unique fields.
+
+        Raises:
+            InvalidUnique: the field is not one.
+        """
+        declared = self._catalogue.tables.get(table)
+        if declared is None or field not in declared.unique:
+            raise InvalidUnique(field, f"`{table}` has no unique field `{field}`")
+        if not isinstance(value, (str, int, float)):
+            raise InvalidUnique(field, "expected a string or a number")
+        return self._reader.find(table, {field: value})
+
+    def page(
+        self,
+        table: str,
+        size: int = DEFAULT_PAGE_SIZE,
+        offset: str | None = None,
+        *,
+        where: dict[str, Any] | None = None,
+        tags: TagFilter | None = None,
+    ) -> Page:
+        """Some rows in the order of their ids.
+
+        Raises:
+            InvalidOffset: no page of ours had this offset.
+        """
+        after = None if offset is None else id_before(offset)
+        rows = self._reader.page(table, limit=size + 1, after=after, where=where, tags=tags)
+        if len(rows) <= size:
+            return Page(rows, None)
+        return Page(rows[:size], offset_after(rows[size - 1]["id"]))
+
+
+class Dao(ReadDao):
+    """Entities, in a transaction that may change them.
+
+    Attributes:
+        changes: what was changed so far, to be logged before the commit.
+    """
+
+    def __init__(self, transaction: Transaction, catalogue: Catalogue) -> None:
+        super().__init__(transaction, catalogue)
+        self._transaction = transaction
+        self.changes: list[Change] = []
+
+    def insert(self, table: str, values: Mapping[str, Any]) -> Row:
+        """Adds a row and returns it with everything that was filled in.
+
+        Raises:
+            SchemaViolation, UniqueViolation, ForeignKeyViolation, PrimaryKeyViolation: it cannot be.
+        """
+        row = self._catalogue.schema(table).insert(self._resolve(table, values))
+        ttl_s = row.pop("ttl", None) or None
+        self._check(table, row)
+        self._transaction.insert(table, row, ttl_s)
+        return self._changed(table, None, row)
+
+    def update(self, table: str, old: Row, patch: Mapping[str, Any]) -> Row:
+        """Changes the fields that are given.
+
+        Raises:
+            SchemaViolation, UniqueViolation, ForeignKeyViolation: it cannot be.
+        """
+        row = self._catalogue.schema(table).update(old, {**self._resolve(table, patch), "id": old["id"]})
+        ttl_s = row.pop("ttl", None) or None
+        if "ttl" not in patch:
+            ttl_s = None
+        self._check(table, row)
+        self._transaction.update(table, row, ttl_s, keeps_ttl="ttl" not in patch)
+        return self._changed(table, old, row)
+
+    def upsert(self, table: str, old: Row | None, values: Mapping[str, Any]) -> Row:
+        """Puts a row in the place of another, or adds it: what is not given goes back to its default.
+
+        Raises:
+            SchemaViolation, UniqueViolation, ForeignKeyViolation: it cannot be.
+        """
+        if old is None:
+            return self.insert(table, values)
+        kept = {name: old[name] for name in ("id", "created_at") if name in old}
+        fresh = self._catalogue.schema(table).upsert({**kept, **self._resolve(table, values), "id": old["id"]})
+        ttl_s = fresh.pop("ttl", None) or None
+        self._check(table, fresh)
+        self._transaction.update(table, fresh, ttl_s, keeps_ttl=False)
+        return self._changed(table, old, fresh)
+
+    def delete(self, table: str, row: Row) -> None:
+        """Removes a row with everything that lives only with it.
+
+        Raises:
+            ForeignKeyViolation: a row that may not lose it refers to it.
+        """
+        for reference in self._catalogue.tables.references_to(table):
+            where = {reference.field: row["id"]}
+            if reference.on_delete == "restrict":
+                if self._reader.find(reference.table, where) is not None:
+                    raise ForeignKeyViolation.referenced(table, reference.table)
+                continue
+            for child in self._reader.page(reference.table, limit=_ALL_CHILDREN, where=where):
+                if reference.on_delete == "cascade":
+                    self.delete(reference.table, child)
+                else:
+                    orphan = {**child, reference.field: None}
+                    orphan.pop("ttl", None)
+                    self._transaction.update(reference.table, orphan)
+                    self._changed(reference.table, child, orphan)
+        self._transaction.delete(table, row["id"])
+        self._note("delete", table, row, None)
+
+    # === what every write goes through ===
+
+    def _resolve(self, table: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The values with every parent named by its id."""
+        resolved = dict(values)
+        for column in self._catalogue.tables[table].foreign:
+            given = resolved.get(column.field)
+            parent = self._catalogue.tables.get(column.references or "")
+            if not isinstance(given, Mapping) or given.get("id") is not None or not given:
+                continue
+            key = None if parent is None or parent.endpoint_key is None else given.get(parent.endpoint_key)
+            if parent is None or parent.endpoint_key is None or not isinstance(key, str):
+                raise SchemaViolation({column.field: {"id": "missing primary key"}})
+            found = self._reader.find(parent.name, {parent.endpoint_key: key})
+            if found is None:
+                raise ForeignKeysUnresolved(column.field, {parent.endpoint_key: key}, parent.name)
+            resolved[column.field] = {"id": found["id"]}
+        return resolved
+
+    def _check(self, table: str, row: Row) -> None:
+        declared = self._catalogue.tables[table]
+        for column in declared.columns:
+            value = row.get(column.field)
+            if column.type == "integer" and value is not None and abs(value) > MAX_INTEGER:
+                raise SchemaViolation({column.field: "expected an integer"})
+        for column in declared.foreign:
+            key = row.get(column.field)
+            if key is None or column.references is None:
+                continue
+            if column.references not in self._catalogue.tables or self._reader.get(column.references, key["id"]) is None:
+                raise ForeignKeyViolation.dangling(column.field, key, column.references)
+        check = self._catalogue.checks.get(table)
+        if check is not None:
+            check(self._reader, row)
+
+    def _changed(self, table: str, old: Row | None, new: Row) -> Row:
+        # Read back where the database adds to a row: the seconds it has left to live.
+        shown = self._reader.get(table, new["id"]) if self._catalogue.tables[table].has_ttl else new
+        assert shown is not None
+        self._note("upsert", table, old, shown)
+        return shown
+
+    def _note(self, operation: Operation, table: str, old: Row | None, new: Row | None) -> None:
+        row = new or old
+        assert row is not None
+        invalidations = _invalidations(self._catalogue.tables[table], old, new)
+        self.changes.append(Change(0, table, operation, row["id"], new, invalidations))
+
+
+def _target(key: str) -> str:
+    """A Target as it is stored, for one that may be written shorter."""
+    try:
+        return normalise_target(key)
+    except ValueError:
+        return key
+
+
+def _invalidations(table: Table, old: Row | None, new: Row | None) -> tuple[Invalidation, ...]:
+    """Every value by which the row could be, or could not be, found."""
+    found: dict[Invalidation, None] = {}
+    for row in (old, new):
+        if row is not None:
+            for field in table.unique:
+                if row.get(field) is not None:
+                    found[table.name, field, row[field]] = None
+    return tuple(found)

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How does an event loop use the database without waiting for it?"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar
+
+from pylae.database.changes import Commit
+from pylae.database.dao import Catalogue, Dao, ReadDao
+from pylae.database.strategies import Strategy
+
+READ_THREADS: Final = 4
+
+T = TypeVar("T")
+
+
+class Database:
+    """A database in threads of its own: one that writes, some that read.
+
+    Args:
+        strategy: which kind of database.
+        catalogue: what it holds.
+        on_commit: told of every commit, in order, on the event loop, before the write returns.
+    """
+
+    def __init__(self, strategy: Strategy, catalogue: Catalogue, on_commit: Callable[[Commit], None]) -> None:
+        self.strategy = strategy
+        self.catalogue = catalogue
+        self._on_commit = on_commit
+        self._writer = ThreadPoolExecutor(1, "database-write")
+        self._readers = ThreadPoolExecutor(READ_THREADS, "database-read")
+
+    def __repr__(self) -> str:
+        return f"<database {self.strategy!r}>"
+
+    async def open(self) -> None:
+        """Connects and migrates.
+
+        Raises:
+            StrategyUnavailable: it cannot be reached.
+        """
+        await asyncio.get_running_loop().run_in_executor(self._writer, self.strategy.open)
+
+    async def close(self) -> None:
+        """Disconnects once what was begun has ended."""
+        await asyncio.get_running_loop().run_in_executor(self._writer, self.strategy.close)
+        self._writer.shutdown()
+        self._readers.shutdown()
+
+    async def read(self, work: Callable[[ReadDao], T]) -> T:
+        """Runs `work` on one consistent look."""
+
+        def run() -> T:
+            with self.strategy.read() as reader:
+                return work(ReadDao(reader, self.catalogue))
+
+        return await asyncio.get_running_loop().run_in_executor(self._readers, run)
+
+    async def write(self, work: Callable[[Dao], T]) -> T:
+        """Runs `work` in a transaction of its own; what it changed is committed when this returns, or nothing is."""
+        loop = asyncio.get_running_loop()
+
+        def run() -> T:
+            with self.strategy.write() as transaction:
+                dao = Dao(transaction, self.catalogue)
+                result = work(dao)
+                changes = transaction.log(dao.changes)
+            if changes:
+                # From this thread, so that commits are told in the order in which they were made.
+                loop.call_soon_threadsafe(self._on_commit, Commit(changes))
+            return result
+
+        # Shielded: a client that leaves must not make us forget to tell of its commit.
+        return await asyncio.shield(loop.run_in_executor(self._writer, run))
+
+    async def sweep(self) -> int:
+        """Removes rows whose time to live is over; how many."""
+
+        def run() -> int:
+            with self.strategy.write() as transaction:
+                return transaction.sweep()
+
+        return await asyncio.get_running_loop().run_in_executor(self._writer, run)

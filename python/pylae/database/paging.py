@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where does the next page of a collection begin?"""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from pylae.database.changes import Row
+from pylae.errors import InvalidOffset
+
+DEFAULT_PAGE_SIZE: Final = 100
+MAX_PAGE_SIZE: Final = 1000
+
+_BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]*={0,2}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some rows of a collection, and the offset of the next if there are more."""
+
+    rows: list[Row]
+    offset: str | None
+
+
+def offset_after(id_: str) -> str:
+    """The offset of the page that follows a row.
+
+    >>> offset_after("057f17ae-43fc-4fa8-b19a-06197d8222d6")
+    'WyIwNTdmMTdhZS00M2ZjLTRmYTgtYjE5YS0wNjE5N2Q4MjIyZDYiXQ'
+    """
+    return base64.urlsafe_b64encode(msgspec.json.encode([id_])).rstrip(b"=").decode()
+
+
+def id_before(offset: str) -> str:
+    """The row that a page follows.
+
+    Raises:
+        InvalidOffset: no page of ours had this offset.
+    """
+    text = offset.rstrip("=")
+    if _BASE64.match(offset) is None or len(text) % 4 == 1:
+        raise InvalidOffset(offset, "bad base64 encoding")
+    decoded = base64.urlsafe_b64decode(text.translate({43: 45, 47: 95}) + "=" * (-len(text) % 4))
+    try:
+        key = msgspec.json.decode(decoded)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidOffset(offset, "bad json encoding") from error
+    match key:
+        case [str(id_)]:
+            return id_
+    raise InvalidOffset(offset, "bad offset string")
