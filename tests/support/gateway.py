@@ -205,4 +205,7 @@ class Gateway:
 
 
 def _is_settled(status: dict[str, Any], workers: int) -> bool:
-    raise NotImplementedError
+    committed, connected = status["pylae"]["version"], status["pylae"]["workers"]
+    newest = max((worker["generation"] for worker in connected), default=0)
+    serving = [worker for worker in connected if worker["generation"] == newest and worker["version"] == committed]
+    return committed is not None and len(serving) == workers
