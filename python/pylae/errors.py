@@ -184,11 +184,8 @@ class InvalidOptions(DatabaseError):
 
     def __init__(self, options: Mapping[str, str]) -> None:
         texts = [f"{option}: {options[option]}" for option in sorted(options)]
-        if len(texts) == 1:
-            message = f"invalid option ({texts[0]})"
-        else:
-            message = f"{len(texts)} option violations ({'; '.join(texts)})"
-        super().__init__(message)
+        listed = "; ".join(texts)
+        super().__init__(f"invalid option ({listed})" if len(texts) == 1 else f"{len(texts)} option violations ({listed})")
         self.options = dict(options)
 
     def body(self) -> dict[str, Any]:

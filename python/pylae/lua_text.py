@@ -9,7 +9,10 @@ from typing import Any, Final
 
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _KEYWORDS: Final = frozenset(
-    "and break do else elseif end false for function goto if in local nil not or repeat return then true until while".split()
+    re.findall(
+        r"\w+",
+        "and break do else elseif end false for function goto if in local nil not or repeat return then true until while",
+    )
 )
 
 

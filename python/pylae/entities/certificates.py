@@ -58,9 +58,7 @@ class Certificate(Entity):
     cert: str = field(
         kinds.string(rule="certificate"), required=True, referenceable=True, doc="The certificate and its chain, in PEM."
     )
-    key: str = field(
-        kinds.string(rule="key"), required=True, secret=True, referenceable=True, doc="The private key, in PEM."
-    )
+    key: str = field(kinds.string(rule="key"), required=True, secret=True, referenceable=True, doc="The private key, in PEM.")
     cert_alt: str | None = field(
         kinds.string(rule="certificate"), referenceable=True, doc="A certificate with a key of another type, in PEM."
     )

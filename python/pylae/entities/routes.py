@@ -150,9 +150,7 @@ class Route(Entity):
         kinds.set_of(kinds.string(rule="wildcard_host")), doc="Matches the server name of the TLS handshake."
     )
     sources: list[dict[str, Any]] | None = field(common.addresses(), doc="Matches the client's address of a stream.")
-    destinations: list[dict[str, Any]] | None = field(
-        common.addresses(), doc="Matches the address that a stream was sent to."
-    )
+    destinations: list[dict[str, Any]] | None = field(common.addresses(), doc="Matches the address that a stream was sent to.")
     methods: list[str] | None = field(common.methods(), doc="Matches the method.")
     hosts: list[str] | None = field(
         common.route_hosts(), doc="Matches the Host; an asterisk stands for the first or the last labels."

@@ -83,9 +83,7 @@ class Service(Entity):
     ca_certificates: list[str] | None = field(
         kinds.array(kinds.string(uuid=True)), doc="The CA certificates that the upstream's is checked against."
     )
-    enabled: bool = field(
-        kinds.boolean(), required=True, default=True, doc="Whether its Routes take part in matching."
-    )
+    enabled: bool = field(kinds.boolean(), required=True, default=True, doc="Whether its Routes take part in matching.")
 
     checks = (
         conditional("protocol", {"one_of": _WITHOUT_PATH}, "path", {"eq": None}),
@@ -94,6 +92,4 @@ class Service(Entity):
         conditional("protocol", {"not_one_of": _WITH_TLS}, "tls_verify_depth", {"eq": None}),
         conditional("protocol", {"not_one_of": _WITH_TLS}, "ca_certificates", {"eq": None}),
     )
-    shorthands = (
-        shorthand("url", kinds.string(), _expand_url, doc="Sets protocol, host, port and path at once; never shown."),
-    )
+    shorthands = (shorthand("url", kinds.string(), _expand_url, doc="Sets protocol, host, port and path at once; never shown."),)

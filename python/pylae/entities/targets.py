@@ -33,9 +33,7 @@ class Target(Entity):
     id: str = field(common.uuid, doc="Identifies the Target.")
     created_at: float = field(common.timestamp_ms, unit="seconds since the epoch", doc="When it was made.")
     updated_at: float = field(common.timestamp_ms, unit="seconds since the epoch", doc="When it was last written.")
-    upstream: dict[str, str] = field(
-        kinds.foreign("upstreams", on_delete="cascade"), required=True, doc="Whose Target it is."
-    )
+    upstream: dict[str, str] = field(kinds.foreign("upstreams", on_delete="cascade"), required=True, doc="Whose Target it is.")
     target: str = field(kinds.string(rule="target"), required=True, doc="Host name or address, and port.")
     weight: int = field(
         kinds.integer(between=(0, 65535)), default=100, unit="shares", doc="Its share of the requests; 0 for none."

@@ -37,9 +37,7 @@ class ActiveUnhealthy(Record):
     tcp_failures: int = field(_count, default=0, unit="failures", doc="Refused connections that make a Target unhealthy.")
     timeouts: int = field(_count, default=0, unit="failures", doc="Timeouts that make a Target unhealthy.")
     http_failures: int = field(_count, default=0, unit="failures", doc="Failing statuses that make a Target unhealthy.")
-    interval: float = field(
-        _interval, default=0, unit="seconds", doc="Time between probes of unhealthy Targets; 0 for none."
-    )
+    interval: float = field(_interval, default=0, unit="seconds", doc="Time between probes of unhealthy Targets; 0 for none.")
     http_statuses: list[int] = field(
         _statuses, default=[429, 404, 500, 501, 502, 503, 504, 505], doc="The statuses that count as a failure."
     )
@@ -77,9 +75,7 @@ class PassiveUnhealthy(Record):
 class PassiveHealthy(Record):
     """When traffic shows that a Target is healthy."""
 
-    http_statuses: list[int] = field(
-        _statuses, default=list(_PASSIVE_HEALTHY), doc="The statuses that count as a success."
-    )
+    http_statuses: list[int] = field(_statuses, default=list(_PASSIVE_HEALTHY), doc="The statuses that count as a success.")
     successes: int = field(_count, default=0, unit="successes", doc="How many in a row make a Target healthy; 0 for never.")
 
 
@@ -158,31 +154,21 @@ class Upstream(Entity):
     )
     hash_on_cookie_path: str = field(common.path, default="/", doc="The path of the cookie that is set.")
     hash_on_query_arg: str | None = field(kinds.string(len_min=1), doc="The query argument that is hashed.")
-    hash_fallback_query_arg: str | None = field(
-        kinds.string(len_min=1), doc="The query argument that is hashed in its place."
-    )
+    hash_fallback_query_arg: str | None = field(kinds.string(len_min=1), doc="The query argument that is hashed in its place.")
     hash_on_uri_capture: str | None = field(
         kinds.string(len_min=1), doc="The group of the Route's regular expression that is hashed."
     )
-    hash_fallback_uri_capture: str | None = field(
-        kinds.string(len_min=1), doc="The group that is hashed in its place."
-    )
+    hash_fallback_uri_capture: str | None = field(kinds.string(len_min=1), doc="The group that is hashed in its place.")
     slots: int = field(
         kinds.integer(between=(10, 65536)), default=10000, unit="slots", doc="Size of the ring for consistent hashing."
     )
-    healthchecks: dict[str, Any] = field(
-        kinds.record(Healthchecks), doc="How it is found out which Targets can be used."
-    )
+    healthchecks: dict[str, Any] = field(kinds.record(Healthchecks), doc="How it is found out which Targets can be used.")
     tags: list[str] | None = field(common.tags, doc="Words to find it by.")
     host_header: str | None = field(
         kinds.string(rule="host_with_optional_port"), doc="The Host sent upstream unless the Route keeps the client's."
     )
-    client_certificate: dict[str, str] | None = field(
-        kinds.foreign("certificates"), doc="Shown to Targets in the TLS handshake."
-    )
-    use_srv_name: bool = field(
-        kinds.boolean(), default=False, doc="Sends the name of the SRV record as Host."
-    )
+    client_certificate: dict[str, str] | None = field(kinds.foreign("certificates"), doc="Shown to Targets in the TLS handshake.")
+    use_srv_name: bool = field(kinds.boolean(), default=False, doc="Sends the name of the SRV record as Host.")
 
     checks = (
         _needs("hash_on", "header", "hash_on_header"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from pylae.schema.record import Record
@@ -21,7 +21,7 @@ class Unset:
 
     _only: Unset | None = None
 
-    def __new__(cls) -> Unset:
+    def __new__(cls) -> Unset:  # noqa: D102 - the class says that there is one
         if cls._only is None:
             cls._only = super().__new__(cls)
         return cls._only
@@ -34,6 +34,7 @@ class Unset:
 
 
 UNSET: Final = Unset()
+RecordClass: TypeAlias = "type[Record]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +96,11 @@ class Field:
     elements: Field | None = None
     keys: Field | None = None
     values: Field | None = None
-    record: type[Record] | None = None
+    record: RecordClass | None = None
     references: str | None = None
     on_delete: OnDelete = "restrict"
 
-    def __set_name__(self, owner: type, name: str) -> None:
+    def __set_name__(self, owner: RecordClass, name: str) -> None:
         self.name = name
 
     def but(self, **changes: Any) -> Field:

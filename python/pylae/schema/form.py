@@ -22,10 +22,7 @@ def process_form(schema: Schema, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _fields(fields: Mapping[str, Field], values: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: value if name not in fields else convert(fields[name], value)
-        for name, value in values.items()
-    }
+    return {name: value if name not in fields else convert(fields[name], value) for name, value in values.items()}
 
 
 def convert(declared: Field, value: Any) -> Any:

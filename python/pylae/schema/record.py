@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from pylae.schema.checks import Check
     from pylae.schema.field import Rule
     from pylae.schema.shorthands import Shorthand
-    from pylae.schema.validate import Schema
 
 
 class Record:
@@ -37,9 +36,7 @@ class Record:
         super().__init_subclass__(**options)
         own = {name: value for name, value in vars(cls).items() if isinstance(value, Field)}
         cls.fields = {**cls.fields, **own}
-        cls._nested = tuple(
-            (name, declared) for name, declared in cls.fields.items() if _holds_record(declared)
-        )
+        cls._nested = tuple((name, declared) for name, declared in cls.fields.items() if _holds_record(declared))
 
     _nested: ClassVar[tuple[tuple[str, Field], ...]] = ()
 
@@ -112,8 +109,6 @@ class Variant:
         self.checks = tuple(checks)
         for name, declared in self.fields.items():
             declared.name = name
-
-
 
 
 def default_of(declared: Field) -> Any:

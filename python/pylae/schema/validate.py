@@ -285,10 +285,15 @@ class Schema:
         return shown
 
 
-@cache
+_schemas: dict[type[Record], Schema] = {}
+
+
 def schema_of(declaration: type[Record]) -> Schema:
     """The rules of a declaration, compiled once."""
-    return Schema(declaration)
+    known = _schemas.get(declaration)
+    if known is None:
+        known = _schemas[declaration] = Schema(declaration)
+    return known
 
 
 def _subschema_key(schema: Schema, row: Mapping[str, Any]) -> str | None:
@@ -348,9 +353,7 @@ def _filled(declared: Field, value: Any, context: Context, now_s: float) -> Any:
         generated = _generated(declared, value, context, now_s)
         if generated is not UNSET:
             return generated
-    if value is UNSET:
-        value = default_of(declared)
-    elif value is None and declared.required and context == "insert":
+    if value is UNSET or (value is None and declared.required and context == "insert"):
         value = default_of(declared)
     if value is None:
         return None

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Does each part do what it says, on its own?"""
