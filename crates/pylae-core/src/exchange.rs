@@ -124,8 +124,10 @@ pub struct UpstreamRequest {
     pub is_tls: bool,
     /// Fields to send instead of the client's, once a plugin has touched one. Holds no hop-by-hop and no gateway field.
     pub headers: Option<Headers>,
-    /// Host to send; `None`: by `preserve_host` and the target.
+    /// Host to send, chosen anew for each attempt.
     pub host_header: Option<Vec<u8>>,
+    /// Host a plugin asked for; outlives retries.
+    pub host_by_plugin: Option<Vec<u8>>,
     /// Body to send instead of the client's.
     pub body: Option<Vec<u8>>,
     /// Host (name or address) to connect to, or an Upstream's name.

@@ -464,17 +464,17 @@ async fn choose(gateway: &Rc<Gateway>, client: &mut ClientConnection, exchange: 
         };
         let is_tls = borrowed.upstream.is_tls;
         let bare_host = if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.clone() };
-        let with_port = if port == if is_tls { 443 } else { 80 } { bare_host.clone() } else { format!("{bare_host}:{port}") };
-        let is_set_by_plugin = borrowed.upstream.headers.as_ref().and_then(|h| h.get("host")).map(<[u8]>::to_vec);
-        if let Some(headers) = borrowed.upstream.headers.as_mut() {
+        let default_port = if is_tls { 443 } else { 80 };
+        let with_port = if port == default_port { bare_host } else { format!("{bare_host}:{port}") };
+        if let Some(headers) = borrowed.upstream.headers.as_mut()
+            && let Some(by_plugin) = headers.get("host").map(<[u8]>::to_vec)
+        {
             headers.remove("host");
+            borrowed.upstream.host_by_plugin = Some(by_plugin);
         }
-        let kept = if is_set_by_plugin.is_some() { is_set_by_plugin } else { preserved.filter(|host| !host.is_empty()) };
-        let chosen = kept.or_else(|| host_header.map(String::into_bytes)).unwrap_or_else(|| with_port.clone().into_bytes());
-        // A plugin's Host outlives a retry; what was derived from a Target does not.
-        if borrowed.upstream.host_header.is_none() || borrowed.attempts.is_empty() || borrowed.matched.is_some() {
-            borrowed.upstream.host_header = Some(chosen);
-        }
+        let kept = borrowed.upstream.host_by_plugin.clone().or(preserved.filter(|host| !host.is_empty()));
+        let chosen = kept.or_else(|| host_header.map(String::into_bytes)).unwrap_or_else(|| with_port.into_bytes());
+        borrowed.upstream.host_header = Some(chosen);
         (host, port, is_tls)
     };
     let resolved = {
@@ -504,6 +504,7 @@ async fn choose(gateway: &Rc<Gateway>, client: &mut ClientConnection, exchange: 
         let name = crate::http::head::parse_authority(header).map_or_else(|| host.clone(), |(name, _)| name);
         (name, verify)
     });
+    borrowed.attempts.reserve_exact(1);
     borrowed.attempts.push(Attempt {
         address: Some(address),
         host,
@@ -646,11 +647,14 @@ async fn deliver_upstream(
         )
     };
 
-    let mut whole = None;
     if has_phase(&exchange.borrow(), Phase::Response) {
         let read = read_whole(client, &mut upstream, &mut decoder, read_timeout).await;
         match read {
-            Ok(bytes) => exchange.borrow_mut().response.as_mut().map(|r| r.body = Some(bytes)).unwrap_or_default(),
+            Ok(bytes) => {
+                if let Some(response) = exchange.borrow_mut().response.as_mut() {
+                    response.body = Some(bytes);
+                }
+            }
             Err(Failure::Fault(fault, what)) => {
                 gateway.logs.log_exchange(Level::Error, &exchange.borrow(), fault.phrase(), what);
                 return answer_fault(gateway, client, exchange, fault, keep_alive).await;
@@ -662,13 +666,9 @@ async fn deliver_upstream(
         if let Some(outcome) = end_of(gateway, client, exchange, passage, keep_alive).await {
             return outcome;
         }
-        whole = exchange.borrow_mut().response.as_mut().and_then(|r| r.body.take());
-        if let Some(body) = whole.take() {
-            return deliver(gateway, client, exchange, Some(body), None, Framing::None, length_field, keep_alive, read_timeout, is_buffered).await.0;
-        }
-        return deliver(gateway, client, exchange, Some(Vec::new()), None, Framing::None, length_field, keep_alive, read_timeout, is_buffered).await.0;
+        let body = exchange.borrow_mut().response.as_mut().and_then(|r| r.body.take()).unwrap_or_default();
+        return deliver(gateway, client, exchange, Some(body), None, Framing::None, length_field, keep_alive, read_timeout, is_buffered).await.0;
     }
-    debug_assert!(whole.is_none());
     let (outcome, is_clean) = deliver(
         gateway,
         client,

@@ -2,36 +2,28 @@
 //! How is a plugin's phase run? Calls the Python hook, reads its verdict, names it when it fails, blocks or returns rubbish.
 
 use crate::event_loop;
-use crate::exchange::{Answer as PyAnswer, Life};
+use crate::exchange::{Answer as PyAnswer, Exchange, Life};
+use crate::monitor::{Label, Monitor};
 use pylae_core::exchange::ExchangeRef;
 use pylae_core::observe::Level;
 use pylae_core::phases::{HostCall, Phase, PluginFailure, PluginHost, Verdict};
 use pylae_core::snapshot::PluginInstance;
-use pylae_shared::{Segment, Statistic};
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
+use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
-use std::cell::RefCell;
-use std::future::Future;
+use pyo3::types::{PyBytes, PyDict, PyTuple};
+use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
-use tokio::sync::oneshot;
-
-/// A hook that holds the thread longer than this is named.
-const BLOCKING: Duration = Duration::from_millis(5);
+use std::task::{Context, Poll, Waker};
 
 /// One plugin as Python gave it.
 pub struct Definition {
     /// Its name.
     pub name: String,
     /// Bound methods by phase.
-    pub hooks: [Option<Py<PyAny>>; 7],
-    /// `plugin phase`, for the "now running" slot.
-    pub labels: [String; 7],
+    pub hooks: [Option<Hook>; 7],
     /// Builds a configuration from MessagePack.
     pub build_config: Py<PyAny>,
     /// Bytes of body wanted under a configuration.
@@ -40,53 +32,68 @@ pub struct Definition {
     pub reads_body: u64,
 }
 
+/// A bound method and what to call it.
+pub struct Hook {
+    /// The bound method.
+    pub method: Py<PyAny>,
+    /// Its plugin and phase.
+    pub label: Rc<Label>,
+}
+
 /// What is kept with a plugin instance: its configuration, built once.
 struct Built {
     config: Result<Py<PyAny>, String>,
     body_bytes: u64,
 }
 
-/// Says something in `error.log`; set once the gateway exists.
-pub type LogSink = Rc<RefCell<Option<Box<dyn Fn(Level, &str)>>>>;
-
 /// Runs Python plugins.
 pub struct PythonHost {
     definitions: Vec<Definition>,
-    segment: Arc<Segment>,
-    slot: usize,
+    monitor: Rc<Monitor>,
     task_class: Py<PyAny>,
-    loop_: Py<PyAny>,
-    is_eager: bool,
-    log: LogSink,
+    task_arguments: Py<PyDict>,
+    waiting: Rc<Cell<usize>>,
 }
 
 impl PythonHost {
-    /// A host for these plugins, in the order of the registry; coroutines run on `loop_`.
-    pub fn new(py: Python<'_>, definitions: Vec<Definition>, segment: Arc<Segment>, slot: usize, loop_: Py<PyAny>, log: LogSink) -> PyResult<Self> {
+    /// A host for these plugins, in the order of the registry; coroutines run on `event_loop`. `waiting` counts the hooks that
+    /// await something.
+    pub fn new(
+        py: Python<'_>,
+        definitions: Vec<Definition>,
+        monitor: Rc<Monitor>,
+        event_loop: &Bound<'_, PyAny>,
+        waiting: Rc<Cell<usize>>,
+    ) -> PyResult<Self> {
+        let task_arguments = PyDict::new(py);
+        task_arguments.set_item("loop", event_loop)?;
+        if py.version_info() >= (3, 12) {
+            // Measured: a task that runs its first step at once costs 1 us when it need not wait, another one 14 us.
+            task_arguments.set_item("eager_start", true)?;
+        }
         let task_class = py.import("asyncio")?.getattr("Task")?.unbind();
-        let is_eager = py.version_info() >= (3, 12);
-        Ok(PythonHost { definitions, segment, slot, task_class, loop_, is_eager, log })
+        Ok(PythonHost { definitions, monitor, task_class, task_arguments: task_arguments.unbind(), waiting })
     }
 
-    fn say(&self, level: Level, text: &str) {
-        if let Some(log) = self.log.borrow().as_ref() {
-            log(level, text);
-        }
+    fn definition(&self, instance: &PluginInstance) -> &Definition {
+        &self.definitions[usize::from(instance.plugin.0)]
     }
 
     fn built<'a>(&self, py: Python<'_>, instance: &'a Arc<PluginInstance>) -> &'a Built {
         let made = instance.host_data.get_or_init(|| {
-            let definition = &self.definitions[usize::from(instance.plugin.0)];
+            let definition = self.definition(instance);
             let text = |id: Option<pylae_core::snapshot::Id>| id.map(|id| id.to_string());
-            let config = definition
-                .build_config
-                .call1(
-                    py,
-                    (PyBytes::new(py, &instance.config), instance.id.to_string(), text(instance.route), text(instance.service), text(instance.consumer)),
-                )
-                .map_err(|error| describe(py, &error));
+            let place = (
+                PyBytes::new(py, &instance.config),
+                instance.id.to_string(),
+                text(instance.route),
+                text(instance.service),
+                text(instance.consumer),
+            );
+            let config = definition.build_config.call1(py, place).map_err(|error| describe(py, &error));
             if let Err(error) = &config {
-                self.say(Level::Error, &format!("plugin {} cannot use its configuration {}: {error}", definition.name, instance.id));
+                let text = format!("plugin {} cannot use its configuration {}: {error}", definition.name, instance.id);
+                self.monitor.say(Level::Error, &text);
             }
             let body_bytes = match (&definition.body_limit, &config) {
                 (Some(limit), Ok(config)) => limit.call1(py, (config,)).and_then(|value| value.extract::<u64>(py)).unwrap_or(definition.reads_body),
@@ -97,61 +104,103 @@ impl PythonHost {
         made.downcast_ref::<Built>().expect("only this host fills host_data")
     }
 
-    fn failure(&self, instance: &PluginInstance, phase: Phase, detail: String) -> Box<PluginFailure> {
-        Box::new(PluginFailure { plugin: instance.name.to_string(), phase, detail })
+    /// Calls a hook with the exchange, its configuration and `more`.
+    fn call<'py>(
+        &self,
+        py: Python<'py>,
+        hook: &Hook,
+        instance: &Arc<PluginInstance>,
+        exchange: &ExchangeRef,
+        more: Option<(Bound<'py, PyBytes>, bool)>,
+    ) -> Result<(Bound<'py, PyAny>, Bound<'py, Exchange>), Box<PluginFailure>> {
+        let built = self.built(py, instance);
+        let config = match &built.config {
+            Ok(config) => config,
+            Err(detail) => return Err(failure(&hook.label, format!("cannot use its configuration: {detail}"))),
+        };
+        let view = Life::view_of(py, exchange).map_err(|error| failure(&hook.label, describe(py, &error)))?;
+        view.get().life.body_bytes.set(built.body_bytes);
+        let method = hook.method.bind(py);
+        let called = self.monitor.watch(&hook.label, || match more {
+            None => method.call1((&view, config)),
+            Some((chunk, is_last)) => method.call1((&view, config, chunk, is_last)),
+        });
+        match called {
+            Ok(value) => Ok((value, view)),
+            Err(error) => Err(failure(&hook.label, describe(py, &error))),
+        }
     }
 
-    /// Calls `f` with the "now running" slot set, and names who blocked the thread.
-    fn watched<R>(&self, instance: &PluginInstance, phase: Phase, f: impl FnOnce() -> R) -> R {
-        let definition = &self.definitions[usize::from(instance.plugin.0)];
-        self.segment.begin_running(self.slot, &definition.labels[phase as usize]);
-        let begun = Instant::now();
-        let result = f();
-        let took = begun.elapsed();
-        self.segment.end_running(self.slot);
-        if took > BLOCKING {
-            self.segment.statistic(self.slot, Statistic::PluginBlocked).fetch_add(1, Ordering::Relaxed);
-            self.say(
-                Level::Warn,
-                &format!("plugin {} blocked the worker for {} ms in {}", definition.name, took.as_millis(), phase.name()),
-            );
-        }
-        result
-    }
-
-    fn verdict_of(&self, py: Python<'_>, instance: &PluginInstance, phase: Phase, value: &Bound<'_, PyAny>) -> Verdict {
-        if value.is_none() {
-            return Verdict::Continue;
-        }
-        if let Ok(answer) = value.cast::<PyAnswer>() {
-            if phase == Phase::Log {
-                return Verdict::Continue;
-            }
-            return Verdict::Answer(Box::new(answer.get().inner.clone()));
-        }
-        let kind = value.get_type().name().map_or_else(|_| "?".to_owned(), |name| name.to_string());
-        let _ = py;
-        Verdict::Failed(self.failure(
-            instance,
-            phase,
-            format!("returned a `{kind}`, expected None or what exchange.answer() or exchange.error() made"),
-        ))
-    }
-
-    /// Starts a coroutine as a task: outside one `asyncio.timeout` raises.
-    fn start<'py>(&self, py: Python<'py>, awaitable: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        let kwargs = PyDict::new(py);
-        kwargs.set_item(pyo3::intern!(py, "loop"), &self.loop_)?;
-        if self.is_eager {
-            kwargs.set_item(pyo3::intern!(py, "eager_start"), true)?;
-        }
-        let is_coroutine = awaitable.hasattr(pyo3::intern!(py, "send"))?;
-        let coroutine = if is_coroutine {
-            awaitable.clone()
+    /// Runs an awaitable as a task: outside one `asyncio.timeout` raises.
+    fn start<'py>(&self, py: Python<'py>, label: &Rc<Label>, awaitable: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let coroutine = if is_coroutine(&awaitable) {
+            awaitable
         } else {
             py.import("pylae.worker.event_loop")?.getattr("wait_for")?.call1((awaitable,))?
         };
-        self.task_class.bind(py).call((coroutine,), Some(&kwargs))
+        let steps = Bound::new(py, Steps { coroutine: coroutine.unbind(), label: Rc::clone(label), monitor: Rc::clone(&self.monitor) })?;
+        self.task_class.bind(py).call((steps,), Some(self.task_arguments.bind(py)))
+    }
+
+    /// What a hook that awaits comes to: its verdict, if it did not have to wait after all.
+    fn run_task<'py>(&self, py: Python<'py>, label: &Rc<Label>, awaitable: Bound<'py, PyAny>, view: &Bound<'py, Exchange>) -> PyResult<HostCall> {
+        let task = self.start(py, label, awaitable)?;
+        if task.call_method0(pyo3::intern!(py, "done"))?.is_truthy()? {
+            return Ok(HostCall::Ready(verdict_of_task(label, &task)));
+        }
+        let life = Rc::clone(&view.get().life);
+        life.begin_call();
+        self.waiting.set(self.waiting.get() + 1);
+        let call = Rc::new(Call {
+            task: RefCell::new(Some(task.clone().unbind())),
+            verdict: RefCell::new(None),
+            waker: RefCell::new(None),
+            is_abandoned: Cell::new(false),
+            label: Rc::clone(label),
+            monitor: Rc::clone(&self.monitor),
+            life,
+            waiting: Rc::clone(&self.waiting),
+        });
+        let suspended = Suspended { call: Rc::clone(&call) };
+        task.call_method1(pyo3::intern!(py, "add_done_callback"), (Bound::new(py, Finished { call })?,))?;
+        Ok(HostCall::Suspended(Box::pin(suspended)))
+    }
+}
+
+fn failure(label: &Label, detail: String) -> Box<PluginFailure> {
+    Box::new(PluginFailure { plugin: label.plugin.clone(), phase: label.phase, detail })
+}
+
+fn is_coroutine(value: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: a type check on a live object.
+    unsafe { ffi::PyCoro_CheckExact(value.as_ptr()) != 0 }
+}
+
+fn is_awaitable(value: &Bound<'_, PyAny>) -> bool {
+    is_coroutine(value) || value.hasattr(pyo3::intern!(value.py(), "__await__")).unwrap_or(false)
+}
+
+fn verdict_of(label: &Label, value: &Bound<'_, PyAny>) -> Verdict {
+    if value.is_none() {
+        return Verdict::Continue;
+    }
+    match value.cast::<PyAnswer>() {
+        Ok(_) if matches!(label.phase, Phase::HeaderFilter | Phase::Log) => {
+            Verdict::Failed(failure(label, format!("returned an answer, which {} may not", label.phase.name())))
+        }
+        Ok(answer) => Verdict::Answer(Box::new(answer.get().inner.clone())),
+        Err(_) => {
+            let kind = value.get_type().name().map_or_else(|_| "?".to_owned(), |name| name.to_string());
+            let detail = format!("returned a `{kind}`, expected None or what exchange.answer() or exchange.error() made");
+            Verdict::Failed(failure(label, detail))
+        }
+    }
+}
+
+fn verdict_of_task(label: &Label, task: &Bound<'_, PyAny>) -> Verdict {
+    match task.call_method0(pyo3::intern!(task.py(), "result")) {
+        Ok(value) => verdict_of(label, &value),
+        Err(error) => Verdict::Failed(failure(label, describe(task.py(), &error))),
     }
 }
 
@@ -173,115 +222,154 @@ pub fn describe(py: Python<'_>, error: &PyErr) -> String {
     }
     let text = error.value(py).str().map(|s| s.to_string()).unwrap_or_default();
     let kind = error.get_type(py).name().map_or_else(|_| "exception".to_owned(), |name| name.to_string());
-    format!("{kind}: {}{place}", text.replace(['\n', '\r'], " "))
+    let colon = if text.is_empty() { "" } else { ": " };
+    format!("{kind}{colon}{}{place}", text.replace(['\n', '\r'], " "))
+}
+
+/// A coroutine whose every step is watched: what blocks the thread after an `await` has a name, too.
+#[pyclass(frozen, unsendable, module = "pylae._core")]
+struct Steps {
+    coroutine: Py<PyAny>,
+    label: Rc<Label>,
+    monitor: Rc<Monitor>,
+}
+
+impl Steps {
+    fn step<'py>(&self, py: Python<'py>, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        self.monitor.watch(&self.label, || {
+            let mut result = std::ptr::null_mut();
+            // SAFETY: both are live objects, and this thread is attached.
+            let sent = unsafe { ffi::PyIter_Send(self.coroutine.as_ptr(), value.as_ptr(), &raw mut result) };
+            // SAFETY: unless it failed, `PyIter_Send` gave us a new reference.
+            let result = unsafe { Bound::from_owned_ptr_or_opt(py, result) };
+            match (sent, result) {
+                (ffi::PySendResult::PYGEN_NEXT, Some(result)) => Ok(result),
+                (ffi::PySendResult::PYGEN_RETURN, Some(result)) => Err(PyStopIteration::new_err((result.unbind(),))),
+                _ => Err(PyErr::fetch(py)),
+            }
+        })
+    }
+}
+
+#[pymethods]
+impl Steps {
+    fn __await__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __iter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.step(py, &py.None().into_bound(py))
+    }
+
+    fn send<'py>(&self, py: Python<'py>, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        self.step(py, value)
+    }
+
+    #[pyo3(signature = (*error))]
+    fn throw<'py>(&self, py: Python<'py>, error: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
+        self.monitor.watch(&self.label, || self.coroutine.bind(py).call_method1(pyo3::intern!(py, "throw"), error))
+    }
+
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        self.coroutine.call_method0(py, pyo3::intern!(py, "close")).map(|_| ())
+    }
+
+    /// Names, frames and the like are the coroutine's own.
+    fn __getattr__<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+        self.coroutine.bind(py).getattr(name)
+    }
+}
+
+/// A hook that awaits something. Whoever waits for it may go away; its task is then cancelled, and lives on here until it is over.
+struct Call {
+    /// asyncio keeps weak references only. None when the task is over.
+    task: RefCell<Option<Py<PyAny>>>,
+    verdict: RefCell<Option<Verdict>>,
+    waker: RefCell<Option<Waker>>,
+    is_abandoned: Cell<bool>,
+    label: Rc<Label>,
+    monitor: Rc<Monitor>,
+    life: Rc<Life>,
+    waiting: Rc<Cell<usize>>,
 }
 
 /// Called by asyncio when a task is over.
-#[pyclass]
+#[pyclass(frozen, unsendable, module = "pylae._core")]
 struct Finished {
-    sender: Option<oneshot::Sender<()>>,
+    call: Rc<Call>,
 }
 
 #[pymethods]
 impl Finished {
-    fn __call__(&mut self, _task: &Bound<'_, PyAny>) {
-        if let Some(sender) = self.sender.take() {
-            let _ = sender.send(());
+    fn __call__(&self, task: &Bound<'_, PyAny>) {
+        let call = &self.call;
+        call.task.borrow_mut().take();
+        call.waiting.set(call.waiting.get() - 1);
+        let is_cancelled = task.call_method0(pyo3::intern!(task.py(), "cancelled")).and_then(|is| is.is_truthy()).unwrap_or(false);
+        let verdict = if call.is_abandoned.get() && is_cancelled { Verdict::Continue } else { verdict_of_task(&call.label, task) };
+        call.life.end_call();
+        if call.is_abandoned.get() {
+            if let Verdict::Failed(failed) = verdict {
+                let text = format!("plugin {} failed in {} after the client had left: {}", failed.plugin, failed.phase.name(), failed.detail);
+                call.monitor.say(Level::Warn, &text);
+            }
+            return;
+        }
+        *call.verdict.borrow_mut() = Some(verdict);
+        let waker = call.waker.borrow_mut().take();
+        if let Some(waker) = waker {
+            waker.wake();
         }
     }
 }
 
-/// A hook that awaits; dropped before its end, its task is cancelled.
+/// The journey's end of a call; dropped before the verdict is in, it cancels the task.
 struct Suspended {
-    task: Option<Py<PyAny>>,
-    finished: oneshot::Receiver<()>,
-    read: Box<dyn FnMut(Python<'_>, &Bound<'_, PyAny>) -> Verdict>,
+    call: Rc<Call>,
 }
 
 impl Future for Suspended {
     type Output = Verdict;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Verdict> {
-        if Pin::new(&mut self.finished).poll(cx).is_pending() {
-            return Poll::Pending;
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Verdict> {
+        if let Some(verdict) = self.call.verdict.borrow_mut().take() {
+            return Poll::Ready(verdict);
         }
-        let Some(task) = self.task.take() else { return Poll::Ready(Verdict::Continue) };
-        Poll::Ready(Python::attach(|py| (self.read)(py, task.bind(py))))
+        *self.call.waker.borrow_mut() = Some(cx.waker().clone());
+        Poll::Pending
     }
 }
 
 impl Drop for Suspended {
     fn drop(&mut self) {
-        if let Some(task) = self.task.take() {
-            Python::attach(|py| {
-                let _ = task.call_method0(py, pyo3::intern!(py, "cancel"));
-            });
-            event_loop::wake();
-        }
+        self.call.is_abandoned.set(true);
+        // The interpreter is gone already when the process ends in the middle of things.
+        let _ = Python::try_attach(|py| {
+            let task = self.call.task.borrow().as_ref().map(|task| task.clone_ref(py));
+            if let Some(task) = task
+                && let Err(error) = task.call_method0(py, pyo3::intern!(py, "cancel"))
+            {
+                self.call.monitor.say(Level::Warn, &format!("a task of plugin {} could not be cancelled: {}", self.call.label.plugin, describe(py, &error)));
+            }
+        });
+        event_loop::wake();
     }
 }
 
 impl PluginHost for PythonHost {
     fn run(&self, phase: Phase, instance: &Arc<PluginInstance>, exchange: &ExchangeRef) -> HostCall {
-        Python::attach(|py| {
-            let definition = &self.definitions[usize::from(instance.plugin.0)];
-            let Some(hook) = &definition.hooks[phase as usize] else { return HostCall::Ready(Verdict::Continue) };
-            let built = self.built(py, instance);
-            let config = match &built.config {
-                Ok(config) => config,
-                Err(detail) => return HostCall::Ready(Verdict::Failed(self.failure(instance, phase, format!("cannot use its configuration: {detail}")))),
-            };
-            let view = match Life::view_of(py, exchange) {
-                Ok(view) => view,
-                Err(error) => return HostCall::Ready(Verdict::Failed(self.failure(instance, phase, describe(py, &error)))),
-            };
-            view.borrow().life.body_bytes.set(built.body_bytes);
-            let called = self.watched(instance, phase, || hook.bind(py).call1((&view, config)));
-            let value = match called {
-                Ok(value) if value.is_none() => return HostCall::Ready(Verdict::Continue),
-                Ok(value) => value,
-                Err(error) => return HostCall::Ready(Verdict::Failed(self.failure(instance, phase, describe(py, &error)))),
-            };
-            let is_awaitable = !value.is_instance_of::<PyAnswer>() && value.hasattr(pyo3::intern!(py, "__await__")).unwrap_or(false);
-            if !is_awaitable {
-                return HostCall::Ready(self.verdict_of(py, instance, phase, &value));
-            }
-            let started = self.watched(instance, phase, || self.start(py, &value));
-            let task = match started {
-                Ok(task) => task,
-                Err(error) => return HostCall::Ready(Verdict::Failed(self.failure(instance, phase, describe(py, &error)))),
-            };
-            let plugin = Arc::clone(instance);
-            let name = definition.name.clone();
-            let read = move |py: Python<'_>, task: &Bound<'_, PyAny>| match task.call_method0(pyo3::intern!(py, "result")) {
-                Ok(value) if value.is_none() => Verdict::Continue,
-                Ok(value) => match value.cast::<PyAnswer>() {
-                    Ok(_) if phase == Phase::Log => Verdict::Continue,
-                    Ok(answer) => Verdict::Answer(Box::new(answer.get().inner.clone())),
-                    Err(_) => Verdict::Failed(Box::new(PluginFailure {
-                        plugin: name.clone(),
-                        phase,
-                        detail: format!(
-                            "returned a `{}`, expected None or what exchange.answer() or exchange.error() made",
-                            value.get_type().name().map_or_else(|_| "?".to_owned(), |n| n.to_string())
-                        ),
-                    })),
-                },
-                Err(error) => Verdict::Failed(Box::new(PluginFailure { plugin: plugin.name.to_string(), phase, detail: describe(py, &error) })),
-            };
-            let is_done = task.call_method0(pyo3::intern!(py, "done")).and_then(|done| done.extract::<bool>()).unwrap_or(false);
-            if is_done {
-                return HostCall::Ready(read(py, &task));
-            }
-            let (sender, finished) = oneshot::channel();
-            let callback = Py::new(py, Finished { sender: Some(sender) });
-            let added = callback.and_then(|callback| task.call_method1(pyo3::intern!(py, "add_done_callback"), (callback,)));
-            if let Err(error) = added {
-                return HostCall::Ready(Verdict::Failed(self.failure(instance, phase, describe(py, &error))));
-            }
-            // asyncio sits in `select` while we run: it must look at its queue for the task to go on.
-            event_loop::wake();
-            HostCall::Suspended(Box::pin(Suspended { task: Some(task.unbind()), finished, read: Box::new(read) }))
+        let Some(hook) = &self.definition(instance).hooks[phase as usize] else { return HostCall::Ready(Verdict::Continue) };
+        Python::attach(|py| match self.call(py, hook, instance, exchange, None) {
+            Err(failed) => HostCall::Ready(Verdict::Failed(failed)),
+            Ok((value, _)) if value.is_none() => HostCall::Ready(Verdict::Continue),
+            Ok((value, _)) if !is_awaitable(&value) => HostCall::Ready(verdict_of(&hook.label, &value)),
+            Ok((value, view)) => self
+                .run_task(py, &hook.label, value, &view)
+                .unwrap_or_else(|error| HostCall::Ready(Verdict::Failed(failure(&hook.label, describe(py, &error))))),
         })
     }
 
@@ -292,29 +380,21 @@ impl PluginHost for PythonHost {
         chunk: &[u8],
         is_last: bool,
     ) -> Result<Option<Vec<u8>>, Box<PluginFailure>> {
-        let phase = Phase::BodyFilter;
+        let Some(hook) = &self.definition(instance).hooks[Phase::BodyFilter as usize] else { return Ok(None) };
         Python::attach(|py| {
-            let definition = &self.definitions[usize::from(instance.plugin.0)];
-            let Some(hook) = &definition.hooks[phase as usize] else { return Ok(None) };
-            let config = match &self.built(py, instance).config {
-                Ok(config) => config,
-                Err(detail) => return Err(self.failure(instance, phase, format!("cannot use its configuration: {detail}"))),
-            };
-            let fail = |error: PyErr| self.failure(instance, phase, describe(py, &error));
-            let view = Life::view_of(py, exchange).map_err(fail)?;
-            let value = self
-                .watched(instance, phase, || hook.bind(py).call1((&view, config, PyBytes::new(py, chunk), is_last)))
-                .map_err(|error| self.failure(instance, phase, describe(py, &error)))?;
+            let (value, _) = self.call(py, hook, instance, exchange, Some((PyBytes::new(py, chunk), is_last)))?;
             if value.is_none() {
                 return Ok(None);
             }
-            match value.cast::<PyBytes>() {
-                Ok(bytes) => Ok(Some(bytes.as_bytes().to_vec())),
-                Err(_) => {
-                    let kind = value.get_type().name().map_or_else(|_| "?".to_owned(), |name| name.to_string());
-                    Err(self.failure(instance, phase, format!("returned a `{kind}`, expected bytes or None")))
-                }
+            if let Ok(bytes) = value.cast::<PyBytes>() {
+                return Ok(Some(bytes.as_bytes().to_vec()));
             }
+            if is_coroutine(&value) {
+                // Nobody will run it: closed, so that Python does not warn of it.
+                let _ = value.call_method0(pyo3::intern!(py, "close"));
+            }
+            let kind = value.get_type().name().map_or_else(|_| "?".to_owned(), |name| name.to_string());
+            Err(failure(&hook.label, format!("returned a `{kind}`, expected bytes or None")))
         })
     }
 

@@ -3,8 +3,9 @@
 //! runtime: asyncio's own descriptors lie in an inner epoll that tokio watches. The Python half is
 //! `python/pylae/worker/event_loop.py`.
 
+use crate::monitor::Monitor;
 use pyo3::prelude::*;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
@@ -15,19 +16,102 @@ use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 use tokio::task::LocalSet;
 
+/// Descriptors of asyncio told at once; what is left is told the next time.
+const EVENTS_AT_ONCE: usize = 64;
+
 /// The runtime of the data-plane thread.
 pub struct Inner {
     /// tokio.
     pub runtime: Runtime,
-    /// Tasks that stay on this thread.
-    pub local: LocalSet,
+    local: RefCell<LocalSet>,
     epoll: AsyncFd<OwnedFd>,
     wake: Notify,
     is_waiting: Cell<bool>,
+    /// Told whose turn it is, once there is a worker.
+    pub monitor: OnceCell<Rc<Monitor>>,
 }
 
 thread_local! {
     static INNER: RefCell<Option<Rc<Inner>>> = const { RefCell::new(None) };
+}
+
+impl Inner {
+    fn new() -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        // SAFETY: a plain system call; the result is checked.
+        let raw = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
+        if raw < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: `raw` is fresh and owned by nobody else.
+        let descriptor = unsafe { OwnedFd::from_raw_fd(raw) };
+        let epoll = {
+            let _guard = runtime.enter();
+            AsyncFd::with_interest(descriptor, Interest::READABLE)?
+        };
+        Ok(Inner {
+            runtime,
+            local: RefCell::new(LocalSet::new()),
+            epoll,
+            wake: Notify::new(),
+            is_waiting: Cell::new(false),
+            monitor: OnceCell::new(),
+        })
+    }
+
+    /// Starts a task on this thread.
+    pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        self.local.borrow().spawn_local(task);
+    }
+
+    /// Ends every task where it stands.
+    ///
+    /// # Panics
+    /// When called from inside one of them.
+    pub fn drop_tasks(&self) {
+        let _guard = self.runtime.enter();
+        let old = self.local.replace(LocalSet::new());
+        drop(old);
+    }
+
+    /// Runs the data plane until asyncio has something to do.
+    fn turn(&self, timeout: Option<f64>) {
+        self.is_waiting.set(true);
+        let local = self.local.borrow();
+        local.block_on(&self.runtime, async {
+            let pause = async {
+                match timeout {
+                    // Something is ready in asyncio already: one turn for the data plane, then back.
+                    Some(seconds) if seconds <= 0.0 => tokio::task::yield_now().await,
+                    Some(seconds) => tokio::time::sleep(Duration::from_secs_f64(seconds.min(86_400.0))).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                ready = self.epoll.readable() => {
+                    if let Ok(mut guard) = ready {
+                        guard.clear_ready();
+                    }
+                }
+                () = self.wake.notified() => {}
+                () = pause => {}
+            }
+        });
+        self.is_waiting.set(false);
+    }
+
+    /// asyncio's descriptors that are ready now, with their epoll masks.
+    fn poll_descriptors(&self) -> io::Result<Vec<(RawFd, u32)>> {
+        let mut events = [libc::epoll_event { events: 0, u64: 0 }; EVENTS_AT_ONCE];
+        // SAFETY: our descriptor, a valid array of that length; returns at once.
+        let count = unsafe { libc::epoll_wait(self.epoll.as_raw_fd(), events.as_mut_ptr(), EVENTS_AT_ONCE as i32, 0) };
+        if count < 0 {
+            let error = io::Error::last_os_error();
+            return if error.kind() == io::ErrorKind::Interrupted { Ok(Vec::new()) } else { Err(error) };
+        }
+        Ok(events[..count as usize].iter().map(|event| (event.u64 as RawFd, event.events)).collect())
+    }
 }
 
 /// The runtime of this thread, made on first use.
@@ -38,20 +122,7 @@ pub fn inner() -> io::Result<Rc<Inner>> {
     if let Some(inner) = INNER.with_borrow(Option::clone) {
         return Ok(inner);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    // SAFETY: a plain system call; the result is checked.
-    let raw = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
-    if raw < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: `raw` is fresh and owned by nobody else.
-    let descriptor = unsafe { OwnedFd::from_raw_fd(raw) };
-    let epoll = {
-        let _guard = runtime.enter();
-        // SAFETY: the AsyncFd owns the descriptor, so it stays open as long as it is registered.
-        unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) }.map_err(io::Error::from)?
-    };
-    let inner = Rc::new(Inner { runtime, local: LocalSet::new(), epoll, wake: Notify::new(), is_waiting: Cell::new(false) });
+    let inner = Rc::new(Inner::new()?);
     INNER.set(Some(Rc::clone(&inner)));
     Ok(inner)
 }
@@ -67,20 +138,20 @@ pub fn wake() {
     });
 }
 
-/// What the asyncio selector asks of the runtime.
-#[pyclass(unsendable)]
-pub struct Reactor {
-    inner: Rc<Inner>,
-}
-
 struct OnThisThread<T>(T);
 // SAFETY: `Python::detach` runs its closure on the calling thread; nothing leaves it. The bound exists for closures that do.
 unsafe impl<T> Send for OnThisThread<T> {}
 
 impl<T> OnThisThread<T> {
-    fn into_inner(self) -> T {
-        self.0
+    fn get(&self) -> &T {
+        &self.0
     }
+}
+
+/// What the asyncio selector asks of the runtime.
+#[pyclass(unsendable, module = "pylae._core")]
+pub struct Reactor {
+    inner: Rc<Inner>,
 }
 
 #[pymethods]
@@ -103,47 +174,31 @@ impl Reactor {
     /// Runs the data plane until one of asyncio's descriptors is ready, `wake` is called, or `timeout` seconds are over
     /// (`None`: for ever). Answers `[(fd, epoll mask)]`.
     fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Vec<(RawFd, u32)>> {
-        let inner = Rc::clone(&self.inner);
-        let work = OnThisThread(inner);
-        py.detach(move || {
-            let inner = work.into_inner();
-            inner.is_waiting.set(true);
-            inner.local.block_on(&inner.runtime, async {
-                let pause = async {
-                    match timeout {
-                        // Something is ready in asyncio already: one turn for the data plane, then back.
-                        Some(seconds) if seconds <= 0.0 => tokio::task::yield_now().await,
-                        Some(seconds) => tokio::time::sleep(Duration::from_secs_f64(seconds.min(86_400.0))).await,
-                        None => std::future::pending().await,
-                    }
-                };
-                tokio::select! {
-                    biased;
-                    ready = inner.epoll.readable() => {
-                        if let Ok(mut guard) = ready {
-                            guard.clear_ready();
-                        }
-                    }
-                    () = inner.wake.notified() => {}
-                    () = pause => {}
-                }
-            });
-            inner.is_waiting.set(false);
-        });
-        // SAFETY: plain data the call fills in.
-        let mut events: [libc::epoll_event; 64] = unsafe { std::mem::zeroed() };
-        // SAFETY: our descriptor, a valid array of 64; returns at once.
-        let count = unsafe { libc::epoll_wait(self.inner.epoll.as_raw_fd(), events.as_mut_ptr(), 64, 0) };
-        if count < 0 {
-            let error = io::Error::last_os_error();
-            return if error.kind() == io::ErrorKind::Interrupted { Ok(Vec::new()) } else { Err(error.into()) };
+        let monitor = self.inner.monitor.get();
+        if let Some(monitor) = monitor {
+            monitor.leave_loop();
         }
-        Ok(events[..count as usize].iter().map(|event| (event.u64 as RawFd, event.events)).collect())
+        // tokio hears of our epoll when something in it *becomes* ready. What has stayed ready since the last time (a socket
+        // not read to its end, more descriptors than are told at once) must be found here, or it would wait for ever.
+        let is_ready = !self.inner.poll_descriptors()?.is_empty();
+        let timeout = if is_ready { Some(0.0) } else { timeout };
+        let work = OnThisThread(Rc::clone(&self.inner));
+        py.detach(move || work.get().turn(timeout));
+        let ready = self.inner.poll_descriptors()?;
+        if let Some(monitor) = monitor {
+            monitor.enter_loop();
+        }
+        Ok(ready)
     }
 
     /// Ends a `wait` that is going on; without one it does nothing.
     #[expect(clippy::unused_self, reason = "a method in Python")]
     fn wake(&self) {
         wake();
+    }
+
+    /// Ends every task of the data plane where it stands; between waits only.
+    fn drop_tasks(&self) {
+        self.inner.drop_tasks();
     }
 }

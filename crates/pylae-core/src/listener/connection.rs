@@ -516,6 +516,7 @@ fn new_exchange(gateway: &Rc<Gateway>, connection: &ClientConnection, mut reques
             is_tls: false,
             headers: None,
             host_header: None,
+            host_by_plugin: None,
             body: None,
             target_host: String::new(),
             target_port: 80,

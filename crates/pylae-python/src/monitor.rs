@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Who holds the thread? Python that runs on the data plane is named in shared memory while it runs, and in the log when it
+//! ran long.
+
+use pylae_core::observe::Level;
+use pylae_core::phases::Phase;
+use pylae_shared::{Segment, Statistic};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// Python that holds the thread longer than this is named.
+const BLOCKING: Duration = Duration::from_millis(5);
+/// What is named while asyncio runs and no hook is known to.
+const EVENT_LOOP: &str = "the event loop";
+
+/// One plugin's phase.
+#[derive(Debug)]
+pub struct Label {
+    /// The plugin's name.
+    pub plugin: String,
+    /// The phase.
+    pub phase: Phase,
+    /// `plugin phase`, as the "now running" slot has it.
+    text: String,
+}
+
+impl Label {
+    /// The label of a plugin's phase.
+    pub fn new(plugin: &str, phase: Phase) -> Rc<Self> {
+        Rc::new(Label { plugin: plugin.to_owned(), phase, text: format!("{plugin} {}", phase.name()) })
+    }
+}
+
+/// Writes a line of `error.log`.
+pub type LogSink = Box<dyn Fn(Level, &str)>;
+
+/// Watches the data-plane thread.
+pub struct Monitor {
+    segment: Arc<Segment>,
+    slot: usize,
+    generation: u64,
+    pid: u64,
+    log: RefCell<Option<LogSink>>,
+    /// Since when asyncio has been running; `None` while the data plane runs.
+    in_loop: Cell<Option<Instant>>,
+    /// Time of this round of asyncio that hooks are known to have taken.
+    named: Cell<Duration>,
+}
+
+impl Monitor {
+    /// A monitor that speaks for a worker's slot.
+    pub fn new(segment: Arc<Segment>, slot: usize, generation: u64) -> Rc<Self> {
+        Rc::new(Monitor {
+            segment,
+            slot,
+            generation,
+            pid: u64::from(std::process::id()),
+            log: RefCell::new(None),
+            in_loop: Cell::new(None),
+            named: Cell::new(Duration::ZERO),
+        })
+    }
+
+    /// Lines go there from now on.
+    pub fn set_log(&self, log: LogSink) {
+        *self.log.borrow_mut() = Some(log);
+    }
+
+    /// Writes a line of `error.log`.
+    pub fn say(&self, level: Level, text: &str) {
+        if let Some(log) = self.log.borrow().as_ref() {
+            log(level, text);
+        }
+    }
+
+    /// Is the slot ours? After a reload it belongs to the next generation while we drain.
+    pub fn owns_slot(&self) -> bool {
+        self.segment.generation(self.slot) == self.generation && self.segment.pid(self.slot) == self.pid
+    }
+
+    fn begin(&self, text: &str) {
+        if self.owns_slot() {
+            self.segment.begin_running(self.slot, text);
+        }
+    }
+
+    fn end(&self) {
+        if self.in_loop.get().is_some() {
+            self.begin(EVENT_LOOP);
+        } else if self.owns_slot() {
+            self.segment.end_running(self.slot);
+        }
+    }
+
+    /// Runs a hook, or a step of one.
+    pub fn watch<R>(&self, label: &Label, f: impl FnOnce() -> R) -> R {
+        self.begin(&label.text);
+        let begun = Instant::now();
+        let result = f();
+        let took = begun.elapsed();
+        self.end();
+        if took > BLOCKING {
+            self.named.set(self.named.get() + took);
+            self.count_blocked();
+            self.say(Level::Warn, &format!("plugin {} blocked the worker for {} ms in {}", label.plugin, took.as_millis(), label.phase.name()));
+        }
+        result
+    }
+
+    /// asyncio's turn begins.
+    pub fn enter_loop(&self) {
+        self.named.set(Duration::ZERO);
+        self.in_loop.set(Some(Instant::now()));
+        self.begin(EVENT_LOOP);
+    }
+
+    /// The data plane's turn begins.
+    pub fn leave_loop(&self) {
+        let Some(since) = self.in_loop.take() else { return };
+        let took = since.elapsed().saturating_sub(self.named.get());
+        self.end();
+        // Before the first request nobody waits: plugins that start may take their time.
+        if took > BLOCKING && self.owns_slot() {
+            self.count_blocked();
+            self.say(Level::Warn, &format!("a task or callback of a plugin blocked the worker for {} ms on the event loop", took.as_millis()));
+        }
+    }
+
+    fn count_blocked(&self) {
+        self.segment.statistic(self.slot, Statistic::PluginBlocked).fetch_add(1, Ordering::Relaxed);
+    }
+}

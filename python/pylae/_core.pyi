@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What does the data plane offer Python? The typed face of `crates/pylae-python`."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Literal
+
+build_profile: Literal["debug", "release"]
+
+class CallFailed(Exception):
+    """The control process could not be asked, or refused; `args` is (name, message)."""
+
+def create_shared(worker_slots: int, counter_slots: int = 262_144) -> int:
+    """Makes the shared segment and returns its descriptor (close-on-exec), which the caller owns."""
+
+class Shared:
+    """A view of the shared segment."""
+
+    def __init__(self, fd: int) -> None: ...
+    @property
+    def worker_slots(self) -> int:
+        """Worker slots in it."""
+    def heartbeat_age_ms(self, slot: int) -> int | None:
+        """Milliseconds since the slot's worker was alive; `None` when nobody is in the slot."""
+    def pid(self, slot: int) -> int:
+        """Process id of the slot's worker."""
+    def generation(self, slot: int) -> int:
+        """Generation of the slot's worker."""
+    def running_plugin(self, slot: int) -> tuple[str, int] | None:
+        """What runs inline there (`plugin phase`) and for how many milliseconds."""
+    def clear_slot(self, slot: int) -> None:
+        """Says that the slot's worker is gone: its siblings accept in its place."""
+    def statistics(self) -> dict[str, int]:
+        """Counts summed over all workers, under the names `/status` uses."""
+
+class Reactor:
+    """The runtime of this thread, as an asyncio selector sees it."""
+
+    def __init__(self) -> None: ...
+    def control(self, operation: int, fd: int, events: int) -> None:
+        """Adds (1), removes (2) or changes (3) a descriptor; `events` is an epoll mask."""
+    def wait(self, timeout: float | None) -> list[tuple[int, int]]:
+        """Runs the data plane until a descriptor is ready, `wake` is called, or `timeout` seconds are over."""
+    def wake(self) -> None:
+        """Ends a wait that is going on."""
+
+class Gateway:
+    """One worker's data plane."""
+
+    on_invalidate: Callable[[list[tuple[str, str, Any]] | None], None] | None
+    """Called with cached rows to forget; `None`: all."""
+    def __init__(
+        self,
+        *,
+        settings: str,
+        listeners: str,
+        worker_index: int,
+        generation: int,
+        shared_fd: int,
+        parent_fd: int,
+        plugins: list[dict[str, Any]],
+        ready_fd: int | None = None,
+    ) -> None:
+        """`settings` and `listeners` are JSON; `plugins` are what `pylae.sdk.host.definition_of` makes.
+
+        Raises:
+            ValueError: A setting, listener or plugin definition is not as expected.
+        """
+    def start(self, loop: Any, on_drained: Callable[[], object]) -> None:
+        """Sets the data plane up on this thread and asyncio loop; it runs while the loop runs."""
+    def drain(self) -> None:
+        """Serves what is in flight and takes nothing new; `on_drained` follows."""
+    def reopen_logs(self) -> None:
+        """Opens the log files anew."""
+    def call(self, operation: str, args: bytes, timeout_ms: int) -> Awaitable[bytes]:
+        """Asks control; MessagePack both ways.
+
+        Raises:
+            CallFailed: `busy`, `timeout`, `unavailable`, or control's own.
+        """
+    def stream(self, channel: str, item: bytes) -> bool:
+        """Hands an item to control, some time; `False`: dropped and counted."""
+    def counters_take(self, identifier: bytes, limits: list[tuple[int, int, int]], cost: int = 1) -> tuple[bool, list[int]]:
+        """Counts `cost` in every window `(limit, start_ms, end_ms)`, or in none when one would go over its limit."""
+    def counters_read(self, identifier: bytes, limits: list[tuple[int, int, int]]) -> list[int]:
+        """What each window has."""
+    def log(self, level: str, message: str) -> None:
+        """Writes one line to `error.log`."""
+    def version(self) -> tuple[str, int]:
+        """Database id and sequence of the configuration served; the id is empty before the first."""
+
+class Answer:
+    """An answer a plugin gives; made by `Exchange.answer` and `Exchange.error`."""
+
+    @property
+    def status(self) -> int:
+        """HTTP status."""
+
+class Exchange:
+    """One request, its answer and what plugins share about it; `pylae.sdk.Exchange` says what it offers."""
+
+    @property
+    def id(self) -> str:
+        """Request id, 32 hex digits."""
+    @property
+    def request(self) -> Any:
+        """What the client asked."""
+    @property
+    def service(self) -> Any:
+        """Where the request goes."""
+    @property
+    def response(self) -> Any:
+        """What the client will see."""
+    @property
+    def client(self) -> Any:
+        """Who called."""
+    @property
+    def route(self) -> dict[str, Any] | None:
+        """The matched Route's row."""
+    @property
+    def ctx(self) -> dict[str, Any]:
+        """Shared by all plugins of this request."""
+    def answer(
+        self, status: int, body: str | bytes | dict[str, Any] | list[Any] | None = None, headers: Mapping[str, str | list[str]] | None = None
+    ) -> Answer:
+        """An answer with the body as given."""
+    def error(self, status: int, message: str | None = None, headers: Mapping[str, str | list[str]] | None = None) -> Answer:
+        """An error negotiated by Accept."""
+    def set_log_value(self, key: str, value: Any) -> None:
+        """Puts a value under a dotted key into what log plugins send."""
+    def serialize(self) -> dict[str, Any]:
+        """The request as log plugins send it."""
+    def log(self, level: str, message: str) -> None:
+        """Writes one line to `error.log`, with the request's id."""
