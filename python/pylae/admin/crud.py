@@ -8,7 +8,7 @@ a nested collection, and the entity an endpoint for its parent.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any
 from urllib.parse import unquote
 
 from starlette.requests import Request
@@ -28,9 +28,6 @@ Handler = Callable[[Request], Awaitable[Response]]
 Handlers = dict[str, Handler]
 """By method; HEAD and OPTIONS follow from the rest."""
 
-PARENT: Final = "parent"
-KEY: Final = "key"
-
 
 class Crud:
     """Makes handlers of endpoints.
@@ -46,7 +43,7 @@ class Crud:
         self._max_body_bytes = max_body_bytes
 
     def endpoints(self) -> dict[str, Handlers]:
-        """Handlers of every generated endpoint by path; parameters are `{parent}` and `{key}`."""
+        """Handlers of every generated endpoint by path; a parameter is named after the table of what it stands for."""
         found: dict[str, Handlers] = {}
         for entity in self._catalogue.entities.values():
             self._add_entity(found, entity)
@@ -55,21 +52,21 @@ class Crud:
     def _add_entity(self, found: dict[str, Handlers], entity: type[Entity]) -> None:
         table = entity.table
         top = f"/{entity.path_name()}"
+        disabled: Handlers = dict.fromkeys(("GET", "POST", "PUT", "PATCH", "DELETE"), _disabled)
         if entity.admin_disabled:
-            disabled = dict.fromkeys(("GET", "POST", "PUT", "PATCH", "DELETE"), _disabled)
-            found[top] = found[f"{top}/{{{KEY}}}"] = disabled
+            found[top] = found[f"{top}/{{{table}}}"] = disabled
         else:
             found[top] = self._collection(table)
-            found[f"{top}/{{{KEY}}}"] = self._entity(table)
+            found[f"{top}/{{{table}}}"] = self._entity(table)
         for column in self._catalogue.tables[table].foreign:
             parent = self._catalogue.entities.get(column.references or "")
             if parent is None:
                 continue
-            own = f"{top}/{{{KEY}}}/{column.field}"
+            own = f"{top}/{{{table}}}/{column.field}"
             found[own] = disabled if entity.admin_disabled else self._foreign(table, column.field, parent.table)
-            nested = f"/{parent.path_name()}/{{{PARENT}}}/{entity.nested_name()}"
+            nested = f"/{parent.path_name()}/{{{parent.table}}}/{entity.nested_name()}"
             found[nested] = self._nested_collection(table, column.field, parent)
-            found[f"{nested}/{{{KEY}}}"] = self._nested_entity(table, column.field, parent.table)
+            found[f"{nested}/{{{table}}}"] = self._nested_entity(table, column.field, parent.table)
 
     # === handlers by kind of endpoint ===
 
@@ -87,18 +84,18 @@ class Crud:
 
     def _entity(self, table: str) -> Handlers:
         async def get(request: Request) -> Response:
-            key = _parameter(request, KEY)
+            key = _parameter(request, table)
             return self._found(table, await self._database.read(lambda dao: dao.select(table, key)))
 
         async def put(request: Request) -> Response:
-            key = _parameter(request, KEY)
+            key = _parameter(request, table)
             values = self._keyed(table, key, await self._values(request, table))
             return self._shown(
                 table, await self._database.write(lambda dao: dao.upsert(table, dao.select(table, key), values))
             )
 
         async def patch(request: Request) -> Response:
-            key = _parameter(request, KEY)
+            key = _parameter(request, table)
             is_form, raw = await self._raw_values(request)
 
             def work(dao: Dao) -> Row | None:
@@ -112,7 +109,7 @@ class Crud:
             return self._found(table, await self._database.write(work))
 
         async def delete(request: Request) -> Response:
-            key = _parameter(request, KEY)
+            key = _parameter(request, table)
 
             def work(dao: Dao) -> None:
                 row = dao.select(table, key)
@@ -128,7 +125,7 @@ class Crud:
         nested_name = self._catalogue.entities[table].nested_name()
 
         async def get(request: Request) -> Response:
-            key = _parameter(request, PARENT)
+            key = _parameter(request, parent.table)
             row = await self._database.read(lambda dao: dao.select(parent.table, key))
             if row is None:
                 return not_found()
@@ -136,7 +133,7 @@ class Crud:
             return await self._list(request, table, path, (), {field: row["id"]})
 
         async def post(request: Request) -> Response:
-            key = _parameter(request, PARENT)
+            key = _parameter(request, parent.table)
             values = await self._values(request, table)
 
             def work(dao: Dao) -> Row | None:
@@ -151,16 +148,16 @@ class Crud:
         updates_only = self._catalogue.entities[table].admin_disabled
 
         def find(dao: ReadDao, request: Request) -> tuple[Row | None, Row | None]:
-            parent = dao.select(parent_table, _parameter(request, PARENT))
+            parent = dao.select(parent_table, _parameter(request, parent_table))
             if parent is None:
                 return None, None
-            return parent, dao.select(table, _parameter(request, KEY), {field: parent["id"]})
+            return parent, dao.select(table, _parameter(request, table), {field: parent["id"]})
 
         async def get(request: Request) -> Response:
             return self._found(table, await self._database.read(lambda dao: find(dao, request)[1]))
 
         async def put(request: Request) -> Response:
-            key = _parameter(request, KEY)
+            key = _parameter(request, table)
             values = self._keyed(table, key, await self._values(request, table))
 
             def work(dao: Dao) -> Row | None:
@@ -193,7 +190,7 @@ class Crud:
 
     def _foreign(self, table: str, field: str, parent_table: str) -> Handlers:
         def find(dao: ReadDao, request: Request) -> tuple[Row | None, Row | None]:
-            child = dao.select(table, _parameter(request, KEY))
+            child = dao.select(table, _parameter(request, table))
             if child is None or child[field] is None:
                 return child, None
             return child, dao.get(parent_table, child[field]["id"])

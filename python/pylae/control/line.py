@@ -21,7 +21,7 @@ import msgspec
 
 from pylae.control.feed import Feed, Version
 from pylae.control.frames import FrameReader, LineError, message
-from pylae.errors import PylaeError
+from pylae.errors import PylaeError, StrategyUnavailable
 
 MAX_CALLS_IN_FLIGHT: Final = 1024
 """Of one worker; it keeps within it itself, this guards control against one that does not."""
@@ -163,6 +163,8 @@ class Line(asyncio.Protocol):
             self._write(message("reply", identifier, True, value))
         except TimeoutError:
             self._refuse(identifier, "timeout", f"`{operation}` took longer than {timeout_s:g} s")
+        except StrategyUnavailable as error:
+            self._refuse(identifier, "unavailable", str(error))
         except PylaeError as error:
             self._refuse(identifier, getattr(error, "name", None) or type(error).__name__, str(error))
         except Exception as error:
@@ -187,17 +189,6 @@ class Line(asyncio.Protocol):
         self._write(feed.since(self._sent))
         self._sent = feed.version
         self._awaits_ack = True
-
-    def feed_came(self) -> None:
-        """The database can be reached now."""
-        if self.worker is not None:
-            self._sent = self.worker.version
-            self._awaits_ack = False
-            self._send_config_if_any()
-
-    def _send_config_if_any(self) -> None:
-        if self._server.feed is not None:
-            self._send_config(self._server.feed)
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
@@ -249,8 +240,7 @@ class LineServer:
     def serve(self, feed: Feed) -> None:
         """The database is open: from now on workers get its configuration."""
         self.feed = feed
-        for line in tuple(self.lines):
-            line.feed_came()
+        self.push()
 
     def push(self) -> None:
         """Sends what is new to every worker that is ready for it."""

@@ -7,7 +7,7 @@ deleted and who goes along, and the list of what changed, which is committed wit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from pylae.database.changes import Change, Invalidation, Operation, Row
@@ -87,6 +87,18 @@ class ReadDao:
         if not isinstance(value, (str, int, float)):
             raise InvalidUnique(field, "expected a string or a number")
         return self._reader.find(table, {field: value})
+
+    def each(self, table: str) -> Iterator[Row]:
+        """Every row."""
+        return self._reader.each(table)
+
+    def sequence(self) -> int:
+        """Of the newest change."""
+        return self._reader.sequence()
+
+    def changes_after(self, sequence: int) -> list[Change]:
+        """What the change log still holds after a sequence, oldest first, rows left out."""
+        return self._reader.changes_after(sequence)
 
     def page(
         self,

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m pylae.admin`: the control process. The supervisor starts one, and another when it dies.
+
+TERM, QUIT, INT: leave. USR1: open the logs anew.
+
+Workers wait for the configuration, so whatever is not needed for that (Starlette, uvicorn) is imported after the
+line to them is open.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+from pylae.control.control import Control, catalogue_of
+from pylae.control.log import ErrorLog, LogFile
+from pylae.database.strategies import Strategy
+from pylae.database.table import Tables
+from pylae.entities import enable_plugins, registry
+from pylae.errors import PylaeError, SettingsError
+from pylae.sdk.loader import load_plugins
+from pylae.settings import Settings
+
+
+def main() -> int:
+    """Controls; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m pylae.admin", description=__doc__)
+    parser.add_argument("--prefix", type=Path, required=True)
+    parser.add_argument("--listeners", required=True, help="JSON of what the supervisor listens on")
+    parser.add_argument("--shared-fd", type=int, required=True)
+    parser.add_argument("--parent-fd", type=int, required=True, help="closes when the supervisor is gone")
+    flags = parser.parse_args()
+    try:
+        settings = Settings.from_prefix(flags.prefix)
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    log = ErrorLog(LogFile(settings.log_path("admin_error_log")), settings.log_level)
+    try:
+        asyncio.run(control(settings, flags, log))
+    except PylaeError as error:
+        log("emerg", str(error))
+        return 1
+    return 0
+
+
+def strategy_of(settings: Settings, tables: Tables) -> Strategy:
+    """The database that the settings ask for.
+
+    Raises:
+        SettingsError: there is no such one yet.
+    """
+    if settings.database != "sqlite":
+        raise SettingsError(f"`database = {settings.database}` is not there yet; hint: `database = sqlite`")
+    from pylae.database.strategies.sqlite import SqliteStrategy
+
+    return SqliteStrategy(Path(settings.prefix) / "pylae.db", tables)
+
+
+async def control(settings: Settings, flags: argparse.Namespace, log: ErrorLog) -> None:
+    """Runs until it is told to leave, or the supervisor is gone."""
+    leaving = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    log_files = [log.file]
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        loop.add_signal_handler(number, leaving.set)
+    loop.add_signal_handler(signal.SIGUSR1, lambda: [file.reopen() for file in log_files])
+    loop.add_reader(flags.parent_fd, _watch_parent, flags.parent_fd, leaving)
+
+    plugins = load_plugins(settings)
+    enable_plugins(plugins)
+    catalogue = catalogue_of(registry(), plugins)
+    strategy = strategy_of(settings, catalogue.tables)
+    running = Control(strategy, catalogue, plugins, flags.prefix / "sockets" / "control.sock", log)
+    await running.start()
+
+    from pylae.admin.listening import serve
+
+    servers = serve(running, plugins, settings, json.loads(flags.listeners), flags.shared_fd, log, log_files)
+    try:
+        await leaving.wait()
+    finally:
+        await servers.stop()
+        await running.stop()
+
+
+def _watch_parent(descriptor: int, leaving: asyncio.Event) -> None:
+    try:
+        gone = os.read(descriptor, 1) == b""
+    except BlockingIOError:
+        return
+    if gone:
+        asyncio.get_running_loop().remove_reader(descriptor)
+        leaving.set()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

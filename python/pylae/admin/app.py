@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How does a request of the Admin API become an answer?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from email.utils import formatdate
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pylae import __version__
+from pylae.admin.answers import Refusal, empty, message, not_allowed, not_found, of_error
+from pylae.admin.crud import Handlers
+from pylae.admin.guard import Guard
+from pylae.control.line import Log
+from pylae.control.log import LogFile
+from pylae.errors import DatabaseError
+
+SERVER: Final = f"pylae/{__version__}".encode()
+_MS: Final = 1000
+
+
+class Endpoint:
+    """One path, whatever the method."""
+
+    def __init__(self, handlers: Handlers, log: Log) -> None:
+        self._log = log
+        if "GET" in handlers:
+            handlers = {**handlers, "HEAD": handlers["GET"]}
+        self._handlers = handlers
+        self._allowed = ", ".join(sorted({*handlers, "OPTIONS"}))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers, also when the handler refuses or the database does."""
+        request = Request(scope, receive)
+        handler = self._handlers.get(request.method)
+        if handler is not None:
+            try:
+                response = await handler(request)
+            except Refusal as refusal:
+                response = refusal.response
+            except DatabaseError as error:
+                response = of_error(error)
+                if response.status_code >= 500:  # noqa: PLR2004 - the gateway's own fault
+                    self._log("error", f"{request.method} {request.url.path}: {error}")
+        elif request.method == "OPTIONS":
+            response = self._options(request)
+        else:
+            response = not_allowed()
+        await response(scope, receive, send)
+
+    def _options(self, request: Request) -> Response:
+        response = empty()
+        response.headers["Allow"] = self._allowed
+        response.headers["Access-Control-Allow-Methods"] = self._allowed
+        response.headers["Access-Control-Allow-Headers"] = request.headers.get(
+            "access-control-request-headers", "Content-Type"
+        )
+        return response
+
+
+def router_of(endpoints: Mapping[str, Handlers], log: Log) -> Router:
+    """A router of all paths, those without parameters first."""
+    paths = sorted(endpoints, key=lambda path: (path.count("{"), path))
+    routes = [Route(path, Endpoint(endpoints[path], log)) for path in paths]
+    return Router(routes, redirect_slashes=False, default=_nothing_here)
+
+
+async def _nothing_here(scope: Scope, receive: Receive, send: Send) -> None:
+    await not_found()(scope, receive, send)
+
+
+class Face:
+    """What stands before the endpoints: the guard, Kong's header fields, the access log.
+
+    Args:
+        inner: the endpoints.
+        guard: says which requests a web page is behind; None serves all, for an API that changes nothing.
+        shown: names of the gateway's own fields that clients are shown, lower case.
+    """
+
+    def __init__(self, inner: ASGIApp, guard: Guard | None, access_log: LogFile, log: Log, shown: frozenset[str]) -> None:
+        self._inner = inner
+        self._guard = guard
+        self._access_log = access_log
+        self._log = log
+        self._shows_server = "server" in shown
+        self._shows_latency = "x-kong-admin-latency" in shown
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request."""
+        begun_s = time.perf_counter()
+        fields = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        origin = fields.get(b"origin")
+        has_begun = False
+        status, length = 500, 0
+
+        async def send_on(part: Message) -> None:
+            nonlocal has_begun, status, length
+            if part["type"] == "http.response.start":
+                has_begun = True
+                status = part["status"]
+                latency_ms = int((time.perf_counter() - begun_s) * _MS)
+                part["headers"] = self._fields(part["headers"], origin, latency_ms)
+            else:
+                length += len(part.get("body", b""))
+            await send(part)
+
+        try:
+            await self._serve(scope, receive, send_on, fields, origin)
+        except Exception as error:
+            self._log("error", f"{scope['method']} {scope['path']}: {type(error).__name__}: {error}")
+            if has_begun:
+                raise
+            await message(500, "An unexpected error occurred")(scope, receive, send_on)
+        finally:
+            self._access_log.write(_access_line(scope, status, length, fields))
+
+    async def _serve(
+        self, scope: Scope, receive: Receive, send: Send, fields: Mapping[bytes, str], origin: str | None
+    ) -> None:
+        if self._guard is not None:
+            host, fetch_site = fields.get(b"host"), fields.get(b"sec-fetch-site")
+            reason = self._guard.refusal(host, origin, fetch_site)
+            if reason is not None:
+                self._log("warn", f"{scope['method']} {scope['path']} refused: {reason}")
+                await message(403, reason)(scope, receive, send)
+                return
+        # Matched undecoded: a key in a path may hold an encoded slash. A slash at the end says nothing.
+        path = scope.get("raw_path", b"").decode("latin-1") or scope["path"]
+        await self._inner({**scope, "path": path.rstrip("/") or "/"}, receive, send)
+
+    def _fields(self, given: list[tuple[bytes, bytes]], origin: str | None, latency_ms: int) -> list[tuple[bytes, bytes]]:
+        """The header of an answer, in Kong's spelling and order."""
+        named = {name.lower(): value for name, value in given}
+        fields = [(b"Date", formatdate(usegmt=True).encode())]
+        if b"content-type" in named:
+            fields.append((b"Content-Type", named.pop(b"content-type")))
+        fields.append((b"Connection", b"keep-alive"))
+        if self._guard is not None and origin is not None and self._guard.may_read(origin):
+            fields.append((b"Access-Control-Allow-Origin", origin.encode("latin-1")))
+            fields.append((b"Access-Control-Allow-Credentials", b"true"))
+            fields.append((b"Vary", b"Origin"))
+        if b"content-length" in named:
+            fields.append((b"Content-Length", named.pop(b"content-length")))
+        fields += [(name.title(), value) for name, value in named.items()]
+        if self._shows_latency:
+            fields.append((b"X-Kong-Admin-Latency", str(latency_ms).encode()))
+        if self._shows_server:
+            fields.append((b"Server", SERVER))
+        return fields
+
+
+def _access_line(scope: Scope, status: int, length: int, fields: Mapping[bytes, str]) -> str:
+    """One line as nginx writes it, without the header's bytes."""
+    client = scope.get("client")
+    target = scope.get("raw_path", b"").decode("latin-1")
+    if scope.get("query_string"):
+        target += "?" + scope["query_string"].decode("latin-1")
+    stamp = time.strftime("%d/%b/%Y:%H:%M:%S %z")
+    address = client[0] if client else "-"
+    referer, agent = fields.get(b"referer", "-"), fields.get(b"user-agent", "-")
+    quoted = [_quoted(text) for text in (f"{scope['method']} {target} HTTP/{scope['http_version']}", referer, agent)]
+    return f"{address} - - [{stamp}] {quoted[0]} {status} {length} {quoted[1]} {quoted[2]}"
+
+
+def _quoted(text: str) -> str:
+    """A text of the client's as nginx escapes it, so that it cannot forge a line."""
+    escaped = "".join(
+        character if character.isprintable() and character not in '"\\' else f"\\x{ord(character):02X}"
+        for character in text
+    )
+    return f'"{escaped}"'

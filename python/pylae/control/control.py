@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What keeps workers fresh from the moment this process starts until it ends?"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from pylae.control.calls import Calls
+from pylae.control.feed import MAX_REMEMBERED_CHANGES, Feed
+from pylae.control.line import LineServer, Log
+from pylae.control.streams import Streams
+from pylae.database.changes import SNAPSHOT_TABLES, Commit
+from pylae.database.dao import Catalogue, ReadDao
+from pylae.database.database import Database
+from pylae.database.protocols import check_plugin_protocols
+from pylae.database.strategies import Reader, Strategy
+from pylae.errors import StrategyUnavailable
+from pylae.schema import Entity
+from pylae.sdk.plugin import Plugin
+
+OPEN_AGAIN_AFTER_S: Final = 1.0
+SWEEP_EVERY_S: Final = 30.0
+
+
+def catalogue_of(entities: Mapping[str, type[Entity]], plugins: Mapping[str, type[Plugin]]) -> Catalogue:
+    """Every entity, with what is checked before a plugin is stored."""
+
+    def check_plugin(reader: Reader, row: dict[str, object]) -> None:
+        check_plugin_protocols(reader, row)
+        config = row["config"]
+        assert isinstance(config, dict)
+        plugins[str(row["name"])].check_config(config)
+
+    return Catalogue(entities, {"plugins": check_plugin})
+
+
+class Control:
+    """The database, the line to the workers, and what lies between.
+
+    Args:
+        strategy: which database.
+        catalogue: what it holds.
+        plugins: those this gateway has, by name.
+        socket_path: where workers connect.
+        log: takes lines for the error log.
+    """
+
+    def __init__(
+        self,
+        strategy: Strategy,
+        catalogue: Catalogue,
+        plugins: Mapping[str, type[Plugin]],
+        socket_path: Path,
+        log: Log,
+    ) -> None:
+        self.catalogue = catalogue
+        self.database = Database(strategy, catalogue, self._committed)
+        self.streams = Streams(plugins, self.database, log)
+        self.line = LineServer(socket_path, Calls(self.database), self.streams, log)
+        self._log = log
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def __repr__(self) -> str:
+        return f"<control {self.line!r} {self.database!r}>"
+
+    @property
+    def feed(self) -> Feed | None:
+        """What workers are sent; None while the database cannot be reached."""
+        return self.line.feed
+
+    async def start(self) -> None:
+        """Opens the database, then lets workers in; without a database it says so to them and goes on trying."""
+        is_open = await self._open()
+        await self.line.start()
+        await self.streams.start()
+        loop = asyncio.get_running_loop()
+        if not is_open:
+            self._tasks.append(loop.create_task(self._open_later()))
+        self._tasks.append(loop.create_task(self._sweep()))
+
+    async def _open(self) -> bool:
+        try:
+            await self.database.open()
+            feed = await self.database.read(self._load)
+        except StrategyUnavailable as error:
+            if self.line.unavailable_reason != str(error):
+                self._log("crit", f"the database cannot be reached: {error}")
+            self.line.unavailable_reason = str(error)
+            return False
+        self.line.serve(feed)
+        return True
+
+    def _load(self, dao: ReadDao) -> Feed:
+        sequence = dao.sequence()
+        rows = {table: dao.each(table) for table in SNAPSHOT_TABLES}
+        changes = dao.changes_after(sequence - MAX_REMEMBERED_CHANGES)
+        return Feed(self.database.strategy.database_id, sequence, rows, changes)
+
+    async def _open_later(self) -> None:
+        while self.feed is None:
+            await asyncio.sleep(OPEN_AGAIN_AFTER_S)
+            if await self._open():
+                self._log("notice", "the database can be reached now")
+
+    def _committed(self, commit: Commit) -> None:
+        if self.feed is not None:
+            self.feed.apply(commit)
+            self.line.push()
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_EVERY_S)
+            if self.feed is None:
+                continue
+            try:
+                count = await self.database.sweep()
+            except StrategyUnavailable as error:
+                self._log("error", f"expired rows could not be removed: {error}")
+            else:
+                if count:
+                    self._log("info", f"{count} expired rows were removed")
+
+    async def stop(self) -> None:
+        """Ends the lines, delivers what was streamed, closes the database."""
+        for task in self._tasks:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        await self.line.stop()
+        await self.streams.stop()
+        await self.database.close()
