@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pylae.schema.field import _LIMIT_NAMES, Field, Limits, OnDelete, Pattern, Type
+from pylae.schema.field import _LIMIT_NAMES, Field, Limits, OnDelete, Type
+from pylae.schema.field import Pattern as Pattern
 
 if TYPE_CHECKING:
     from pylae.schema.record import Record

@@ -88,7 +88,7 @@ class Append(Record):
 class Config(Record):
     """What to change, in which way."""
 
-    http_method: str | None = field(kinds.string(match=r"^[A-Z]+$"), doc="Method sent upstream instead.")
+    http_method: str | None = field(kinds.string(match=kinds.Pattern("^%u+$", "^[A-Z]+$")), doc="Method sent upstream instead.")
     remove: Remove = field(kinds.record(Remove), required=True, doc="What is taken out, by name.")
     rename: Rename = field(kinds.record(Rename), required=True, doc="What gets another name, as `old:new`.")
     replace: Replace = field(kinds.record(Replace), required=True, doc="What gets another value where it is present.")
