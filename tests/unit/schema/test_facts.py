@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Do `/schemas/...` show the fields, types, defaults, limits and checks that Kong declares?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pylae import entities
+from pylae.schema.kong_json import checks_json, field_json, schema_json
+from pylae.sdk import loader
+
+FACTS = Path(__file__).parents[2] / "facts" / "kong"
+PLUGINS = loader.load(["bundled"])
+ENTITIES = json.loads((FACTS / "entities.json").read_text())["entities"]
+RENAMED = {"references": "reference", "must_equal": "eq", "must_not_equal": "ne", "message": "err"}
+PLAIN = (
+    *("type", "required", "auto", "unique", "default", "transient", "referenceable", "encrypted"),
+    *("eq", "ne", "gt", "one_of", "not_one_of", "between", "len_min", "len_max", "len_eq", "starts_with"),
+    *("uuid", "timestamp", "is_regex", "mutually_exclusive_subsets", "reference", "on_delete", "err"),
+)
+FALSE_WHEN_ABSENT = {"required", "auto", "unique", "transient", "referenceable", "encrypted", "uuid", "timestamp"}
+
+
+@pytest.fixture(autouse=True)
+def enabled() -> None:
+    entities.enable_plugins(PLUGINS)
+
+
+def _kong(declared: dict[str, Any]) -> dict[str, Any]:
+    """A declaration of the facts in the form of `/schemas/...`."""
+    renamed = {RENAMED.get(name, name): value for name, value in declared.items()}
+    shown = {name: value for name, value in renamed.items() if name in PLAIN}
+    for name in FALSE_WHEN_ABSENT:
+        if not shown.get(name):
+            shown.pop(name, None)
+    if shown.get("on_delete") == "restrict":
+        del shown["on_delete"]
+    if shown["type"] == "record":
+        shown.pop("default", None)
+    for name in ("match", "not_match"):
+        if name in renamed:
+            shown[name] = renamed[name]["lua"]
+    for name in ("match_none", "match_all"):
+        if name in renamed:
+            shown[name] = [{"pattern": item["lua"], "err": item["message"]} for item in renamed[name]]
+    if "match_any" in renamed:
+        shown["match_any"] = {"patterns": renamed["match_any"]["lua"], "err": renamed["match_any"]["message"]}
+    for part in ("elements", "keys", "values"):
+        if part in renamed:
+            shown[part] = _kong(renamed[part])
+    if "fields" in renamed:
+        shown["fields"] = [{inner["name"]: _kong(inner)} for inner in renamed["fields"]]
+    if renamed.get("entity_checks"):
+        shown["entity_checks"] = [_kong_check(check) for check in renamed["entity_checks"]]
+    return shown
+
+
+def _kong_check(check: dict[str, Any]) -> Any:
+    if check["check"] in ("at_least_one_of", "only_one_of", "distinct", "mutually_required"):
+        return {check["check"]: check["fields"]}
+    rest = {name: _match(value) for name, value in check.items() if name != "check"}
+    return {check["check"]: rest}
+
+
+def _match(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: inner["lua"] if name == "match" else _match(inner) for name, inner in value.items()}
+    return value
+
+
+def _ours(shown: Any) -> Any:
+    """What we show, without what the facts do not hold."""
+    if isinstance(shown, dict):
+        return {
+            name: _ours(value)
+            for name, value in shown.items()
+            if name not in ("description", "deprecation", "shorthand_fields")
+            and (name, shown.get("type")) != ("default", "record")
+        }
+    return [_ours(item) for item in shown] if isinstance(shown, list) else shown
+
+
+@pytest.mark.parametrize("table", [*(entity.table for entity in entities.CORE), "keyauth_credentials"])
+def test_the_fields_of_an_entity_are_kongs(table: str) -> None:
+    shown = entities.schema(table).kong_json()
+    expected = [{declared["name"]: _kong(declared)} for declared in ENTITIES[table]["fields"]]
+    if table == "keyauth_credentials":
+        # an API key is a secret in our logs; Kong encrypts it in its Enterprise edition only
+        expected = [{**item, "key": {**item["key"], "encrypted": True}} if "key" in item else item for item in expected]
+    if table == "plugins":
+        expected = [{**item, "config": {**item["config"], "fields": []}} if "config" in item else item for item in expected]
+    assert _ours(shown["fields"]) == expected
+
+
+@pytest.mark.parametrize("table", [*(entity.table for entity in entities.CORE), "keyauth_credentials"])
+def test_the_checks_of_an_entity_are_kongs(table: str) -> None:
+    shown = entities.schema(table).kong_json()["entity_checks"]
+    expected = [_kong_check(check) for check in ENTITIES[table]["entity_checks"] if check["check"] != "custom_entity_check"]
+    assert _ours([check for check in shown if "custom_entity_check" not in check]) == expected
+
+
+@pytest.mark.parametrize("table", [*(entity.table for entity in entities.CORE), "keyauth_credentials"])
+def test_an_entity_has_kongs_keys_and_names(table: str) -> None:
+    facts = ENTITIES[table]
+    entity = entities.registry()[table]
+    assert list(entity.primary_key) == facts["primary_key"]
+    assert entity.endpoint_key == facts["endpoint_key"]
+    assert (None if entity.cache_key is None else list(entity.cache_key)) == facts["cache_key"]
+    assert entity.workspaceable == facts["workspaceable"]
+    assert entity.ttl == facts["ttl"]
+    assert entity.path_name() == facts["admin_api"]["path_name"]
+    assert entity.nested_name() == facts["admin_api"]["nested_path_name"]
+
+
+@pytest.mark.parametrize("protocol", ["http", "https", "grpc", "grpcs", "tcp", "tls", "tls_passthrough", "udp"])
+def test_a_route_of_a_protocol_is_kongs(protocol: str) -> None:
+    facts = ENTITIES["routes"]["subschemas_by_first_protocol"]["traditional_and_compatible"][protocol]
+    variant = entities.registry()["routes"].variant(protocol)
+    assert variant is not None
+    shown = {name: field_json(declared) for name, declared in variant.fields.items()}
+    expected = {declared["name"]: _kong(declared) for declared in facts["field_overrides"]}
+    if "headers" in expected:
+        shown["headers"]["keys"].pop("match_none")
+    assert _ours(shown) == expected
+    assert checks_json(variant.checks) == [_kong_check(check) for check in facts["entity_checks"]]
+
+
+@pytest.mark.parametrize("name", sorted(PLUGINS))
+def test_the_configuration_of_a_plugin_is_kongs(name: str) -> None:
+    facts = json.loads((FACTS / "plugins" / f"{name}.json").read_text())
+    shown = entities.schema("plugins").variant(name)
+    assert shown is not None
+    config = field_json(shown.fields["config"])
+    assert _ours(config) == _kong(facts["config"])
+    given = [next(iter(short)) for short in config.get("shorthand_fields", [])]
+    assert given == [short["name"] for short in facts["config"].get("shorthand_fields", [])]
+    assert checks_json(shown.checks) == [_kong_check(check) for check in facts["entity_checks"]]
+    assert shown.fields["protocols"].default == facts["protocols"]["default"]
+    assert list(shown.fields["protocols"].elements.limits.one_of or ()) == facts["protocols"]["allowed"]  # type: ignore[union-attr]  # a set has elements
+    for scope, possible in facts["can_be_scoped_to"].items():
+        assert (shown.fields[scope].limits.eq is not None) == possible
+
+
+def test_a_schema_can_be_sent_as_json() -> None:
+    for table in entities.registry():
+        json.dumps(schema_json(entities.schema(table)))
