@@ -132,7 +132,7 @@ impl Gateway {
             self.pool.sweep();
             let now_lost = self.logs.lost();
             if now_lost > lost {
-                self.logs.log(Level::Alert, &format!("{} log lines could not be written since the start: is the disk full?", now_lost));
+                self.logs.log(Level::Alert, &format!("{now_lost} log lines could not be written since the start: is the disk full?"));
                 lost = now_lost;
             }
         }

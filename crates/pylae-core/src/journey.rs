@@ -153,7 +153,8 @@ async fn steps(gateway: &Rc<Gateway>, client: &mut ClientConnection, exchange: &
     let service = matched.service.clone();
     set_upstream(&mut exchange.borrow_mut(), matched);
 
-    if let Some(status) = https_demanded(&exchange.borrow(), &route) {
+    let demanded = https_demanded(&exchange.borrow(), &route);
+    if let Some(status) = demanded {
         if status == 426 {
             return answer_fault(gateway, client, exchange, FaultKind::HttpsRequired.into(), keep_alive).await;
         }

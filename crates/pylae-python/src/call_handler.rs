@@ -123,7 +123,12 @@ impl PythonHost {
         let method = hook.method.bind(py);
         let called = self.monitor.watch(&hook.label, || match more {
             None => method.call1((&view, config)),
-            Some((chunk, is_last)) => method.call1((&view, config, chunk, is_last)),
+            Some((chunk, is_last)) => {
+                view.get().life.set_chunk(Some(chunk.clone().unbind()));
+                let called = method.call1((&view, config, chunk, is_last));
+                view.get().life.set_chunk(None);
+                called
+            }
         });
         match called {
             Ok(value) => Ok((value, view)),

@@ -5,7 +5,7 @@
 
 use crate::monitor::Monitor;
 use pyo3::prelude::*;
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
@@ -28,7 +28,7 @@ pub struct Inner {
     wake: Notify,
     is_waiting: Cell<bool>,
     /// Told whose turn it is, once there is a worker.
-    pub monitor: OnceCell<Rc<Monitor>>,
+    pub monitor: RefCell<Option<Rc<Monitor>>>,
 }
 
 thread_local! {
@@ -55,7 +55,7 @@ impl Inner {
             epoll,
             wake: Notify::new(),
             is_waiting: Cell::new(false),
-            monitor: OnceCell::new(),
+            monitor: RefCell::new(None),
         })
     }
 
@@ -174,8 +174,8 @@ impl Reactor {
     /// Runs the data plane until one of asyncio's descriptors is ready, `wake` is called, or `timeout` seconds are over
     /// (`None`: for ever). Answers `[(fd, epoll mask)]`.
     fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Vec<(RawFd, u32)>> {
-        let monitor = self.inner.monitor.get();
-        if let Some(monitor) = monitor {
+        let monitor = self.inner.monitor.borrow().clone();
+        if let Some(monitor) = &monitor {
             monitor.leave_loop();
         }
         // tokio hears of our epoll when something in it *becomes* ready. What has stayed ready since the last time (a socket
@@ -185,7 +185,7 @@ impl Reactor {
         let work = OnThisThread(Rc::clone(&self.inner));
         py.detach(move || work.get().turn(timeout));
         let ready = self.inner.poll_descriptors()?;
-        if let Some(monitor) = monitor {
+        if let Some(monitor) = &monitor {
             monitor.enter_loop();
         }
         Ok(ready)

@@ -5,25 +5,43 @@
 use crate::call_handler::over;
 use pylae_core::exchange::{BodyStore, Exchange as CoreExchange, ExchangeRef, Source};
 use pylae_core::http::headers::{Headers, is_token, is_value};
+use pylae_core::proxy::is_dropped;
 use pylae_core::phases::{Answer as CoreAnswer, AnswerBody, Phase};
 use pylae_core::snapshot::Id;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBytes, PyDict, PyList, PyString};
+use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString};
 use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::HashMap;
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// The exchange behind all views of it; emptied when it is over.
+#[derive(Default)]
 pub struct Life {
     exchange: RefCell<Option<ExchangeRef>>,
     /// Bytes of body the plugin that runs now asked for.
     pub body_bytes: Cell<u64>,
-    view: RefCell<Option<Py<Exchange>>>,
-    ctx: OnceCell<Py<PyDict>>,
-    consumer: RefCell<Option<Py<PyAny>>>,
-    credential: RefCell<Option<Py<PyAny>>>,
-    log_values: RefCell<Vec<(String, Py<PyAny>)>>,
+    /// Hooks that await something, those whose client has left included.
+    calls: Cell<u32>,
+    /// The log phase is over; the views die with the last call.
+    is_over: Cell<bool>,
+    kept: RefCell<Kept>,
+}
+
+/// What is kept beside the exchange as long as it lives.
+#[derive(Default)]
+struct Kept {
+    view: Option<Py<Exchange>>,
+    ctx: Option<Py<PyDict>>,
+    consumer: Option<Py<PyAny>>,
+    credential: Option<Py<PyAny>>,
+    log_values: Vec<(String, Py<PyAny>)>,
+    /// The piece of the body that a body filter has at hand.
+    chunk: Option<Py<PyBytes>>,
+    /// The upstream's fields, once a plugin has changed those of the answer.
+    upstream_headers: Option<Headers>,
 }
 
 impl Life {
@@ -31,28 +49,40 @@ impl Life {
     pub fn view_of<'py>(py: Python<'py>, exchange: &ExchangeRef) -> PyResult<Bound<'py, Exchange>> {
         let known = exchange.borrow().host_data.as_ref().and_then(|data| data.downcast_ref::<Rc<Life>>()).cloned();
         if let Some(life) = known {
-            let view = life.view.borrow().as_ref().map(|view| view.bind(py).clone());
+            let view = life.kept.borrow().view.as_ref().map(|view| view.bind(py).clone());
             return view.ok_or_else(over);
         }
-        let life = Rc::new(Life {
-            exchange: RefCell::new(Some(Rc::clone(exchange))),
-            body_bytes: Cell::new(0),
-            view: RefCell::new(None),
-            ctx: OnceCell::new(),
-            consumer: RefCell::new(None),
-            credential: RefCell::new(None),
-            log_values: RefCell::new(Vec::new()),
-        });
+        let life = Rc::new(Life { exchange: RefCell::new(Some(Rc::clone(exchange))), ..Life::default() });
         let view = Bound::new(py, Exchange { life: Rc::clone(&life), parts: Parts::default() })?;
-        *life.view.borrow_mut() = Some(view.clone().unbind());
+        life.kept.borrow_mut().view = Some(view.clone().unbind());
         exchange.borrow_mut().host_data = Some(Box::new(life));
         Ok(view)
     }
 
-    /// The exchange is over.
+    /// The exchange is over; whoever still awaits something may finish with it.
     pub fn end(&self) {
-        self.exchange.borrow_mut().take();
-        self.view.borrow_mut().take();
+        self.is_over.set(true);
+        self.die_if_idle();
+    }
+
+    /// A hook awaits something.
+    pub fn begin_call(&self) {
+        self.calls.set(self.calls.get() + 1);
+    }
+
+    /// It awaits no more.
+    pub fn end_call(&self) {
+        self.calls.set(self.calls.get() - 1);
+        self.die_if_idle();
+    }
+
+    fn die_if_idle(&self) {
+        if self.is_over.get() && self.calls.get() == 0 {
+            let exchange = self.exchange.borrow_mut().take();
+            let kept = self.kept.take();
+            // Dropped outside of any borrow: what a plugin kept may run code of its own when it goes.
+            drop((exchange, kept));
+        }
     }
 
     fn read<R>(&self, f: impl FnOnce(&CoreExchange) -> R) -> PyResult<R> {
@@ -66,6 +96,12 @@ impl Life {
         let exchange = exchange.as_ref().ok_or_else(over)?;
         Ok(f(&mut exchange.borrow_mut()))
     }
+
+    /// A body filter has this piece at hand, or none any more.
+    pub fn set_chunk(&self, chunk: Option<Py<PyBytes>>) {
+        let before = std::mem::replace(&mut self.kept.borrow_mut().chunk, chunk);
+        drop(before);
+    }
 }
 
 #[derive(Default)]
@@ -76,11 +112,20 @@ struct Parts {
     client: OnceCell<Py<Client>>,
 }
 
+/// Bytes of a message as a `str`; what is not UTF-8 survives the way there and back (PEP 383).
 fn text<'py>(py: Python<'py>, bytes: &[u8]) -> Bound<'py, PyString> {
     match std::str::from_utf8(bytes) {
         Ok(text) => PyString::new(py, text),
-        // obs-text (RFC 9110 §5.5): each byte is one character, as latin-1 has it.
-        Err(_) => PyString::new(py, &bytes.iter().map(|&b| b as char).collect::<String>()),
+        Err(_) => PyString::from_encoded_object(&PyBytes::new(py, bytes), Some(c"utf-8"), Some(c"surrogateescape"))
+            .unwrap_or_else(|_| PyString::new(py, &String::from_utf8_lossy(bytes))),
+    }
+}
+
+/// The bytes of a `str`, the other way round.
+fn bytes_of(text: &Bound<'_, PyString>) -> PyResult<Vec<u8>> {
+    match text.to_str() {
+        Ok(text) => Ok(text.as_bytes().to_vec()),
+        Err(_) => Ok(text.call_method1("encode", ("utf-8", "surrogateescape"))?.cast::<PyBytes>()?.as_bytes().to_vec()),
     }
 }
 
@@ -89,8 +134,12 @@ fn get_header<'py>(py: Python<'py>, headers: &Headers, name: &str) -> Option<Bou
 }
 
 fn header_dict<'py>(py: Python<'py>, headers: &Headers) -> PyResult<Bound<'py, PyDict>> {
+    wanted_headers_dict(py, headers, |_| true)
+}
+
+fn wanted_headers_dict<'py>(py: Python<'py>, headers: &Headers, is_wanted: impl Fn(&[u8]) -> bool) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
-    for (name, value) in headers.iter() {
+    for (name, value) in headers.iter().filter(|(name, _)| is_wanted(name)) {
         let key = text(py, &name.to_ascii_lowercase());
         let value = text(py, value);
         match dict.get_item(&key)? {
@@ -104,10 +153,18 @@ fn header_dict<'py>(py: Python<'py>, headers: &Headers) -> PyResult<Bound<'py, P
     Ok(dict)
 }
 
-/// A value as the bytes of a field; numbers and booleans are written out.
+/// A value as the bytes of a field; numbers are written out.
 fn field_value(value: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
-    let text = value.str()?;
-    let bytes = text.to_str()?.trim().as_bytes().to_vec();
+    let is_number = value.is_instance_of::<PyInt>() || value.is_instance_of::<PyFloat>();
+    let bytes = match value.cast::<PyString>() {
+        Ok(text) => bytes_of(text)?,
+        Err(_) if is_number && !value.is_instance_of::<PyBool>() => bytes_of(&value.str()?)?,
+        Err(_) => {
+            let kind = value.get_type().name().map_or_else(|_| "?".to_owned(), |name| name.to_string());
+            return Err(PyTypeError::new_err(format!("a header value is a `{kind}`, expected a str")));
+        }
+    };
+    let bytes = bytes.trim_ascii().to_vec();
     if !is_value(&bytes) {
         return Err(PyValueError::new_err("a header value holds CR, LF or NUL"));
     }
@@ -176,10 +233,11 @@ fn percent_decode(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn arguments(query: &[u8]) -> impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)> + '_ {
-    query.split(|&b| b == b'&').filter(|part| !part.is_empty()).map(|part| match part.iter().position(|&b| b == b'=') {
+    let split = |part: &[u8]| match part.iter().position(|&b| b == b'=') {
         Some(at) => (percent_decode(&part[..at]), Some(percent_decode(&part[at + 1..]))),
         None => (percent_decode(part), None),
-    })
+    };
+    query.split(|&b| b == b'&').map(split).filter(|(name, _)| !name.is_empty())
 }
 
 fn query_value<'py>(py: Python<'py>, value: Option<Vec<u8>>) -> Bound<'py, PyAny> {
@@ -215,8 +273,39 @@ fn encode_argument(out: &mut Vec<u8>, text: &[u8]) {
     }
 }
 
-fn row<'py>(py: Python<'py>, raw: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-    py.import(pyo3::intern!(py, "msgspec.msgpack"))?.call_method1(pyo3::intern!(py, "decode"), (PyBytes::new(py, raw),))
+/// Rows kept as Python dicts; a row that changed has other bytes.
+const ROWS_KEPT: usize = 65_536;
+
+thread_local! {
+    static ROWS: RefCell<HashMap<[u8; 16], (Arc<[u8]>, Py<PyAny>)>> = RefCell::default();
+}
+
+/// A row as a dict, built once as long as the row stays the same.
+fn row<'py>(py: Python<'py>, id: Id, raw: &Arc<[u8]>) -> PyResult<Bound<'py, PyAny>> {
+    let known = ROWS.with_borrow(|rows| rows.get(&id.0).filter(|(kept, _)| Arc::ptr_eq(kept, raw)).map(|(_, dict)| dict.bind(py).clone()));
+    if let Some(dict) = known {
+        return Ok(dict);
+    }
+    let dict = py.import(pyo3::intern!(py, "msgspec.msgpack"))?.call_method1(pyo3::intern!(py, "decode"), (PyBytes::new(py, raw),))?;
+    let kept = (Arc::clone(raw), dict.clone().unbind());
+    let old = ROWS.with_borrow_mut(|rows| {
+        let all = if rows.len() >= ROWS_KEPT { std::mem::take(rows) } else { HashMap::new() };
+        (all, rows.insert(id.0, kept))
+    });
+    drop(old);
+    Ok(dict)
+}
+
+/// The row of the Route that matched.
+fn route_row<'py>(py: Python<'py>, life: &Life) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let route = life.read(|e| e.matched.as_ref().map(|matched| Arc::clone(&matched.route)))?;
+    route.map(|route| row(py, route.id, &route.raw.0)).transpose()
+}
+
+/// The row of its Service.
+fn service_row<'py>(py: Python<'py>, life: &Life) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let service = life.read(|e| e.matched.as_ref().and_then(|matched| matched.service.clone()))?;
+    service.map(|service| row(py, service.id, &service.raw.0)).transpose()
 }
 
 fn body_bytes<'py>(py: Python<'py>, store: &BodyStore, limit: u64) -> PyResult<Option<Bound<'py, PyBytes>>> {
@@ -318,13 +407,13 @@ impl Exchange {
 
     #[getter]
     fn route<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let raw = self.life.read(|exchange| exchange.matched.as_ref().map(|matched| matched.route.raw.0.clone()))?;
-        raw.map(|raw| row(py, &raw)).transpose()
+        route_row(py, &self.life)
     }
 
     #[getter]
-    fn ctx<'py>(&self, py: Python<'py>) -> Bound<'py, PyDict> {
-        self.life.ctx.get_or_init(|| PyDict::new(py).unbind()).bind(py).clone()
+    fn ctx<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        self.life.read(|_| ())?;
+        Ok(self.life.kept.borrow_mut().ctx.get_or_insert_with(|| PyDict::new(py).unbind()).bind(py).clone())
     }
 
     #[pyo3(signature = (status, body = None, headers = None))]
@@ -359,13 +448,12 @@ impl Exchange {
 
     fn set_log_value(&self, key: String, value: Py<PyAny>) -> PyResult<()> {
         self.life.read(|_| ())?;
-        self.life.log_values.borrow_mut().push((key, value));
+        self.life.kept.borrow_mut().log_values.push((key, value));
         Ok(())
     }
 
-    fn log(&self, py: Python<'_>, level: &str, message: &str) -> PyResult<()> {
+    fn log(&self, level: &str, message: &str) -> PyResult<()> {
         let exchange = self.life.exchange.borrow().as_ref().cloned().ok_or_else(over)?;
-        let _ = py;
         crate::gateway::log_exchange(level, &exchange, &message.replace(['\n', '\r'], " "));
         Ok(())
     }
@@ -373,11 +461,14 @@ impl Exchange {
     /// The request as log plugins send it (proxy.md §8).
     fn serialize<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let exchange = self.life.exchange.borrow().as_ref().cloned().ok_or_else(over)?;
-        let exchange = exchange.borrow();
-        let consumer = self.life.consumer.borrow().as_ref().map(|c| c.clone_ref(py));
-        let credential = self.life.credential.borrow().as_ref().map(|c| c.clone_ref(py));
-        let dict = serialize(py, &exchange, consumer, credential)?;
-        for (key, value) in self.life.log_values.borrow().iter() {
+        let (consumer, credential, log_values) = {
+            let kept = self.life.kept.borrow();
+            let clone = |value: &Option<Py<PyAny>>| value.as_ref().map(|value| value.clone_ref(py));
+            let log_values: Vec<_> = kept.log_values.iter().map(|(key, value)| (key.clone(), value.clone_ref(py))).collect();
+            (clone(&kept.consumer), clone(&kept.credential), log_values)
+        };
+        let dict = serialize(py, &exchange.borrow(), consumer, credential)?;
+        for (key, value) in &log_values {
             put(py, &dict, key, value)?;
         }
         Ok(dict)
@@ -512,9 +603,9 @@ fn serialize<'py>(py: Python<'py>, exchange: &CoreExchange, consumer: Option<Py<
         dict.set_item("authenticated_entity", entity)?;
     }
     if let Some(matched) = &exchange.matched {
-        dict.set_item("route", row(py, &matched.route.raw.0)?)?;
+        dict.set_item("route", row(py, matched.route.id, &matched.route.raw.0)?)?;
         if let Some(service) = &matched.service {
-            dict.set_item("service", row(py, &service.raw.0)?)?;
+            dict.set_item("service", row(py, service.id, &service.raw.0)?)?;
         }
     }
     if let Some(consumer) = consumer {
@@ -618,6 +709,12 @@ impl Request {
     }
 }
 
+/// Is this a field of the request upstream that only the gateway writes (framing, hop by hop, `X-Forwarded-*`)? As in Kong, a plugin
+/// that sets one sets nothing.
+fn is_ours(name: &str) -> bool {
+    !name.eq_ignore_ascii_case("host") && is_dropped(name.as_bytes(), &[])
+}
+
 /// The Service and both messages exchanged with it.
 #[pyclass(frozen, unsendable, module = "pylae._core")]
 pub struct Service {
@@ -628,8 +725,7 @@ pub struct Service {
 impl Service {
     #[getter]
     fn entity<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let raw = self.life.read(|e| e.matched.as_ref().and_then(|m| m.service.as_ref()).map(|service| service.raw.0.clone()))?;
-        raw.map(|raw| row(py, &raw)).transpose()
+        service_row(py, &self.life)
     }
     #[getter]
     fn id(&self) -> PyResult<Option<String>> {
@@ -686,10 +782,25 @@ impl ServiceRequest {
         })?
     }
     fn get_header<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Option<Bound<'py, PyString>>> {
-        self.life.read(|e| get_header(py, e.upstream_headers(), name))
+        self.life.read(|e| {
+            if name.eq_ignore_ascii_case("host") {
+                // Among the fields to send only when a plugin has set it.
+                return get_header(py, e.upstream_headers(), name).or_else(|| get_header(py, &e.request.headers, name));
+            }
+            if is_dropped(name.as_bytes(), &e.nominated) { None } else { get_header(py, e.upstream_headers(), name) }
+        })
     }
     fn get_headers<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        self.life.read(|e| header_dict(py, e.upstream_headers()))?
+        self.life.read(|e| {
+            let headers = e.upstream_headers();
+            let dict = wanted_headers_dict(py, headers, |name| name.eq_ignore_ascii_case(b"host") || !is_dropped(name, &e.nominated))?;
+            if !headers.contains("host")
+                && let Some(host) = get_header(py, &e.request.headers, "host")
+            {
+                dict.set_item("host", host)?;
+            }
+            Ok(dict)
+        })?
     }
     fn get_query<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         self.life.read(|e| query_dict(py, e.upstream.query.as_deref().unwrap_or_default()))?
@@ -748,12 +859,20 @@ impl ServiceRequest {
     fn set_header(&self, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
         checked_name(name)?;
         let values = field_values(value)?;
-        self.life.write(|e| set_header(e.upstream_headers_mut(), name, &values))
+        self.life.write(|e| {
+            if !is_ours(name) {
+                set_header(e.upstream_headers_mut(), name, &values);
+            }
+        })
     }
     fn add_header(&self, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
         checked_name(name)?;
         let values = field_values(value)?;
-        self.life.write(|e| values.iter().for_each(|value| e.upstream_headers_mut().add(name, value)))
+        self.life.write(|e| {
+            if !is_ours(name) {
+                values.iter().for_each(|value| e.upstream_headers_mut().add(name, value));
+            }
+        })
     }
     fn clear_header(&self, name: &str) -> PyResult<()> {
         self.life.write(|e| {
@@ -791,13 +910,20 @@ impl ServiceResponse {
         })
     }
     fn get_header<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Option<Bound<'py, PyString>>> {
-        self.life.read(|e| e.response.as_ref().filter(|r| r.source == Source::Service).and_then(|r| get_header(py, &r.headers, name)))
+        self.with_headers(|headers| headers.and_then(|headers| get_header(py, headers, name)))
     }
     fn get_headers<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        self.life.read(|e| match e.response.as_ref().filter(|r| r.source == Source::Service) {
-            Some(response) => header_dict(py, &response.headers),
-            None => Ok(PyDict::new(py)),
-        })?
+        self.with_headers(|headers| headers.map_or_else(|| Ok(PyDict::new(py)), |headers| header_dict(py, headers)))?
+    }
+}
+
+impl ServiceResponse {
+    fn with_headers<R>(&self, f: impl FnOnce(Option<&Headers>) -> R) -> PyResult<R> {
+        let kept = self.life.kept.borrow();
+        self.life.read(|e| {
+            let unchanged = e.response.as_ref().filter(|r| r.source == Source::Service).map(|r| &r.headers);
+            f(kept.upstream_headers.as_ref().or(unchanged))
+        })
     }
 }
 
@@ -813,7 +939,11 @@ impl Response {
             if e.phase > Phase::HeaderFilter || e.phase < Phase::Response {
                 return Err(PyRuntimeError::new_err(format!("the answer can't be changed in the {} phase, only in response and header_filter", e.phase.name())));
             }
-            e.response.as_mut().map(f).ok_or_else(|| PyRuntimeError::new_err("there is no answer yet"))
+            let response = e.response.as_mut().ok_or_else(|| PyRuntimeError::new_err("there is no answer yet"))?;
+            if response.source == Source::Service {
+                self.life.kept.borrow_mut().upstream_headers.get_or_insert_with(|| response.headers.clone());
+            }
+            Ok(f(response))
         })?
     }
 }
@@ -838,6 +968,9 @@ impl Response {
     }
     #[getter]
     fn body<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        if let Some(chunk) = &self.life.kept.borrow().chunk {
+            return Ok(Some(chunk.bind(py).clone()));
+        }
         self.life.read(|e| e.response.as_ref().and_then(|r| r.body.as_ref()).map(|body| PyBytes::new(py, body)))
     }
     fn get_header<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Option<Bound<'py, PyString>>> {
@@ -909,11 +1042,11 @@ impl Client {
     }
     #[getter]
     fn consumer(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.life.consumer.borrow().as_ref().map(|consumer| consumer.clone_ref(py))
+        self.life.kept.borrow().consumer.as_ref().map(|consumer| consumer.clone_ref(py))
     }
     #[getter]
     fn credential(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.life.credential.borrow().as_ref().map(|credential| credential.clone_ref(py))
+        self.life.kept.borrow().credential.as_ref().map(|credential| credential.clone_ref(py))
     }
     #[pyo3(signature = (consumer, credential))]
     fn authenticate(&self, consumer: Option<Bound<'_, PyAny>>, credential: Option<Bound<'_, PyAny>>) -> PyResult<()> {
@@ -926,8 +1059,12 @@ impl Client {
             None => None,
         };
         self.life.write(|e| e.consumer_id = id)?;
-        *self.life.consumer.borrow_mut() = consumer.map(Bound::unbind);
-        *self.life.credential.borrow_mut() = credential.map(Bound::unbind);
+        let mut kept = self.life.kept.borrow_mut();
+        let before = (kept.consumer.take(), kept.credential.take());
+        kept.consumer = consumer.map(Bound::unbind);
+        kept.credential = credential.map(Bound::unbind);
+        drop(kept);
+        drop(before);
         Ok(())
     }
 }

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! How does a worker's Python start and steer the data plane?
 
-use crate::call_handler::{Definition, LogSink, PythonHost, describe};
+use crate::call_handler::{Definition, Hook, PythonHost, describe};
 use crate::event_loop;
+use crate::monitor::{Label, Monitor};
 use arc_swap::ArcSwap;
 use pylae_core::config::DataPlaneSettings;
 use pylae_core::exchange::ExchangeRef;
 use pylae_core::gateway::Gateway as Core;
-use pylae_core::line::{self, Event, Line, LineSettings};
+use pylae_core::line::{self, CallError, Event, Line, LineSettings};
 use pylae_core::listener::{self, Listener};
 use pylae_core::observe::Level;
 use pylae_core::phases::Phase;
@@ -19,15 +20,14 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use serde::Deserialize;
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::io::Write;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
-
-pyo3::create_exception!(_core, CallFailed, pyo3::exceptions::PyException, "The control process could not be asked, or refused.");
+use tokio::sync::Notify;
 
 /// A worker whose sibling was silent this long accepts in its place.
 const STRANDED_AFTER_MS: u64 = 1000;
@@ -69,24 +69,37 @@ pub struct Gateway {
     registry: Arc<PluginRegistry>,
     line: RefCell<Option<Line>>,
     core: RefCell<Option<Rc<Core>>>,
+    monitor: Rc<Monitor>,
+    event_loop: RefCell<Option<Py<PyAny>>>,
+    progress: Rc<Progress>,
     /// Called on the data-plane thread with rows to forget.
     #[pyo3(get, set)]
     on_invalidate: Option<Py<PyAny>>,
 }
 
-fn definition_of(py: Python<'_>, about: &Bound<'_, PyDict>) -> PyResult<(Definition, PluginInfo)> {
+/// How far the worker is on its way from start to end.
+#[derive(Default)]
+struct Progress {
+    /// Plugins have started.
+    is_open: Cell<bool>,
+    /// It is to leave now, whatever is in flight.
+    must_leave: Cell<bool>,
+    changed: Notify,
+    /// Hooks that await something.
+    waiting: Rc<Cell<usize>>,
+}
+
+fn definition_of(about: &Bound<'_, PyDict>) -> PyResult<(Definition, PluginInfo)> {
     let get = |key: &str| about.get_item(key)?.ok_or_else(|| PyValueError::new_err(format!("a plugin definition lacks `{key}`")));
     let name: String = get("name")?.extract()?;
     let hooks_given = get("phases")?;
-    let mut hooks: [Option<Py<PyAny>>; 7] = [const { None }; 7];
+    let mut hooks: [Option<Hook>; 7] = [const { None }; 7];
     let mut bits = 0;
-    let mut labels: [String; 7] = Default::default();
     for phase in Phase::ALL {
-        labels[phase as usize] = format!("{name} {}", phase.name());
-        if let Ok(hook) = hooks_given.get_item(phase.name())
-            && !hook.is_none()
+        if let Ok(method) = hooks_given.get_item(phase.name())
+            && !method.is_none()
         {
-            hooks[phase as usize] = Some(hook.unbind());
+            hooks[phase as usize] = Some(Hook { method: method.unbind(), label: Label::new(&name, phase) });
             bits |= phase.bit();
         }
     }
@@ -96,8 +109,7 @@ fn definition_of(py: Python<'_>, about: &Bound<'_, PyDict>) -> PyResult<(Definit
     let reads_body: u64 = get("reads_body")?.extract()?;
     let body_limit = about.get_item("body_limit")?.filter(|limit| !limit.is_none()).map(Bound::unbind);
     let info = PluginInfo { name: name.as_str().into(), priority: get("priority")?.extract()?, phases: bits, reads_body_limit_bytes: reads_body };
-    let definition = Definition { name, hooks, labels, build_config: get("build_config")?.unbind(), body_limit, reads_body };
-    let _ = py;
+    let definition = Definition { name, hooks, build_config: get("build_config")?.unbind(), body_limit, reads_body };
     Ok((definition, info))
 }
 
@@ -108,7 +120,6 @@ impl Gateway {
     #[pyo3(signature = (*, settings, listeners, worker_index, generation, shared_fd, parent_fd, plugins, ready_fd = None))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments in Python")]
     fn new(
-        py: Python<'_>,
         settings: &str,
         listeners: &str,
         worker_index: usize,
@@ -124,22 +135,29 @@ impl Gateway {
         let mut definitions = Vec::new();
         let mut infos = Vec::new();
         for about in plugins.iter() {
-            let (definition, info) = definition_of(py, about.cast::<PyDict>()?)?;
+            let (definition, info) = definition_of(about.cast::<PyDict>()?)?;
             definitions.push(definition);
             infos.push(info);
+        }
+        let segment = Arc::new(Segment::open(shared_fd)?);
+        if worker_index >= segment.worker_slots() {
+            return Err(PyValueError::new_err(format!("there are {} worker slots, and none of index {worker_index}", segment.worker_slots())));
         }
         Ok(Gateway {
             settings,
             listeners: listeners.into_iter().filter(|listener| listener.purpose == "proxy").collect(),
             worker_index,
             generation,
-            segment: Arc::new(Segment::open(shared_fd)?),
+            monitor: Monitor::new(Arc::clone(&segment), worker_index, generation),
+            segment,
             parent_fd,
             ready_fd,
             definitions: RefCell::new(Some(definitions)),
             registry: Arc::new(PluginRegistry::new(infos)),
             line: RefCell::new(None),
             core: RefCell::new(None),
+            event_loop: RefCell::new(None),
+            progress: Rc::default(),
             on_invalidate: None,
         })
     }
@@ -148,45 +166,28 @@ impl Gateway {
         format!("<gateway worker {} generation {}>", self.worker_index, self.generation)
     }
 
-    /// Sets everything up on this thread and this asyncio loop; then the loop is run for ever and the data plane with it.
-    /// `on_drained` is called, on the loop, once the last request is served.
-    fn start(slf: &Bound<'_, Self>, py: Python<'_>, loop_: Py<PyAny>, on_drained: Py<PyAny>) -> PyResult<()> {
+    /// Sets everything up on this thread and this asyncio loop; while the loop runs the data plane runs with it. Requests are taken
+    /// once there is a configuration and `open` was called. `on_drained` is called, on the loop, when the last one was served.
+    fn start(slf: &Bound<'_, Self>, py: Python<'_>, event_loop: &Bound<'_, PyAny>, on_drained: Py<PyAny>) -> PyResult<()> {
         let this = slf.borrow();
         let definitions = this.definitions.borrow_mut().take().ok_or_else(|| PyRuntimeError::new_err("started twice"))?;
         let inner = event_loop::inner()?;
         let _guard = inner.runtime.enter();
 
-        let log: LogSink = Rc::default();
-        let host = PythonHost::new(py, definitions, Arc::clone(&this.segment), this.worker_index, loop_.clone_ref(py), Rc::clone(&log))?;
+        let monitor = Rc::clone(&this.monitor);
+        let host = PythonHost::new(py, definitions, Rc::clone(&monitor), event_loop, Rc::clone(&this.progress.waiting))?;
         let mut empty = Store::new(Arc::clone(&this.registry));
         let served = Arc::new(ArcSwap::new(empty.compile().snapshot));
-        let seed = random_bits()?;
-        let core = Core::new(this.settings.clone(), Arc::clone(&served), Box::new(host), seed);
+        let core = Core::new(this.settings.clone(), Arc::clone(&served), Box::new(host), random_bits()?);
         let sink = Rc::downgrade(&core);
-        *log.borrow_mut() = Some(Box::new(move |level, text| {
+        monitor.set_log(Box::new(move |level, text| {
             if let Some(core) = sink.upgrade() {
                 core.logs.log(level, text);
             }
         }));
+        *inner.monitor.borrow_mut() = Some(Rc::clone(&monitor));
         CURRENT.set(Some(Rc::clone(&core)));
-
-        let mut listeners = Vec::new();
-        let mut tls = None;
-        for spec in &this.listeners {
-            let wants_tls = spec.flags.iter().any(|flag| flag == "ssl");
-            if wants_tls && tls.is_none() {
-                let config = pylae_core::tls::server_config(&this.settings.ssl_certificates);
-                tls = Some(config.map_err(PyRuntimeError::new_err)?);
-            }
-            let mut sockets = Vec::new();
-            for &fd in &spec.fds {
-                // SAFETY: the supervisor passed these descriptors to this process for us alone; each is taken once.
-                let socket = std::net::TcpListener::from(unsafe { OwnedFd::from_raw_fd(fd) });
-                socket.set_nonblocking(true)?;
-                sockets.push(Rc::new(TcpListener::from_std(socket)?));
-            }
-            listeners.push(Rc::new(Listener { port: spec.port, tls: if wants_tls { tls.clone() } else { None }, sockets }));
-        }
+        let listeners = this.take_listeners()?;
 
         let line_settings = LineSettings {
             socket: this.settings.prefix.join("sockets/control.sock"),
@@ -197,55 +198,58 @@ impl Gateway {
         let (line, mut events) = line::start(line_settings, Arc::clone(&this.registry), served)?;
         *this.line.borrow_mut() = Some(line.clone());
         *this.core.borrow_mut() = Some(Rc::clone(&core));
-        let (segment, slot) = (Arc::clone(&this.segment), this.worker_index);
-        let (ready_fd, parent_fd, generation) = (this.ready_fd, this.parent_fd, this.generation);
-        let drain_timeout = Duration::from_millis(this.settings.drain_timeout_ms);
+        *this.event_loop.borrow_mut() = Some(event_loop.clone().unbind());
+
+        let worker = Rc::new(Worker {
+            core,
+            segment: Arc::clone(&this.segment),
+            monitor,
+            line,
+            slot: this.worker_index,
+            generation: this.generation,
+            progress: Rc::clone(&this.progress),
+            reported: RefCell::default(),
+        });
+        let (ready_fd, parent_fd) = (this.ready_fd, this.parent_fd);
+        let patience = Duration::from_millis(this.settings.drain_timeout_ms);
         drop(this);
 
-        // The helper thread's events: the first configuration opens the doors.
-        let gateway = slf.clone().unbind();
-        let (core_for_events, segment_for_events) = (Rc::clone(&core), Arc::clone(&segment));
-        inner.local.spawn_local(async move {
-            let mut listeners = Some(listeners);
+        let (gateway, of_events) = (slf.clone().unbind(), Rc::clone(&worker));
+        let configured = Rc::new(Notify::new());
+        let first = Rc::clone(&configured);
+        inner.spawn(async move {
             while let Some(event) = events.recv().await {
                 match event {
-                    Event::Served => {
-                        if let Some(listeners) = listeners.take() {
-                            segment_for_events.enter(slot, generation);
-                            let watched = Arc::clone(&segment_for_events);
-                            let is_stranded: listener::IsStranded = Rc::new(move |other| {
-                                other >= watched.worker_slots() || watched.heartbeat_age_ms(other).is_none_or(|age| age > STRANDED_AFTER_MS)
-                            });
-                            tokio::task::spawn_local(listener::run(Rc::clone(&core_for_events), listeners, slot, is_stranded));
-                            if let Some(fd) = ready_fd {
-                                // SAFETY: the supervisor's pipe, ours to write to.
-                                unsafe { libc::write(fd, c"1".as_ptr().cast(), 1) };
-                            }
-                        }
-                    }
+                    Event::Served => first.notify_one(),
                     Event::Invalidate(rows) => Python::attach(|py| {
                         if let Err(error) = invalidate(py, &gateway, rows) {
-                            core_for_events.logs.log(Level::Error, &format!("cached rows could not be forgotten: {}", describe(py, &error)));
+                            of_events.core.logs.log(Level::Error, &format!("cached rows could not be forgotten: {}", describe(py, &error)));
                         }
                     }),
-                    Event::Log(level, text) => core_for_events.logs.log(level, &text),
+                    Event::Log(level, text) => of_events.core.logs.log(level, &text),
                 }
             }
         });
-        inner.local.spawn_local(beat(Rc::clone(&core), Arc::clone(&segment), slot, generation, line));
-        inner.local.spawn_local(Rc::clone(&core).housekeeping());
-        inner.local.spawn_local(watch_parent(Rc::clone(&core), parent_fd));
-        inner.local.spawn_local(async move {
-            leave(&core, drain_timeout).await;
-            if segment.generation(slot) == generation {
-                segment.clear(slot);
-            }
+        inner.spawn(Rc::clone(&worker).open(configured, listeners, ready_fd));
+        inner.spawn(Rc::clone(&worker).beat());
+        inner.spawn(Rc::clone(&worker.core).housekeeping());
+        inner.spawn(watch_parent(Rc::clone(&worker), parent_fd));
+        let event_loop = event_loop.clone().unbind();
+        inner.spawn(async move {
+            worker.leave(patience).await;
             Python::attach(|py| {
-                let _ = loop_.call_method1(py, "call_soon", (on_drained,));
+                if let Err(error) = event_loop.call_method1(py, "call_soon", (on_drained,)) {
+                    worker.core.logs.log(Level::Error, &format!("the worker can't leave: {}", describe(py, &error)));
+                }
             });
-            event_loop::wake();
         });
         Ok(())
+    }
+
+    /// Plugins have started: requests may come.
+    fn open(&self) {
+        self.progress.is_open.set(true);
+        self.progress.changed.notify_waiters();
     }
 
     /// Serves what is in flight, takes nothing new, then ends.
@@ -253,6 +257,21 @@ impl Gateway {
         if let Some(core) = self.core.borrow().as_ref() {
             core.drain.begin();
         }
+    }
+
+    /// Leaves now: what is in flight is cut off.
+    fn stop(&self) {
+        self.progress.must_leave.set(true);
+        self.drain();
+    }
+
+    /// Ends what still runs on the data plane; after it, nothing of this gateway runs. Between runs of the loop only.
+    fn close(&self) -> PyResult<()> {
+        let inner = event_loop::inner()?;
+        inner.drop_tasks();
+        inner.monitor.borrow_mut().take();
+        self.line.borrow_mut().take();
+        Ok(())
     }
 
     /// Opens the log files anew.
@@ -264,27 +283,15 @@ impl Gateway {
 
     /// Asks control; an awaitable of MessagePack bytes.
     fn call<'py>(&self, py: Python<'py>, operation: String, args: Vec<u8>, timeout_ms: u64) -> PyResult<Bound<'py, PyAny>> {
-        let line = self.line.borrow().clone().ok_or_else(|| PyRuntimeError::new_err("the gateway has not started"))?;
-        let running = py.import(pyo3::intern!(py, "asyncio"))?.call_method0(pyo3::intern!(py, "get_running_loop"))?;
-        let future = running.call_method0(pyo3::intern!(py, "create_future"))?;
+        let not_started = || PyRuntimeError::new_err("the gateway has not started");
+        let line = self.line.borrow().clone().ok_or_else(not_started)?;
+        let event_loop = self.event_loop.borrow();
+        let future = event_loop.as_ref().ok_or_else(not_started)?.bind(py).call_method0(pyo3::intern!(py, "create_future"))?;
         let waiting = future.clone().unbind();
-        event_loop::inner()?.local.spawn_local(async move {
+        event_loop::inner()?.spawn(async move {
             let outcome = line.call(&operation, args, Duration::from_millis(timeout_ms)).await;
-            Python::attach(|py| {
-                let future = waiting.bind(py);
-                if future.call_method0("done").and_then(|done| done.extract::<bool>()).unwrap_or(true) {
-                    return;
-                }
-                let set = match outcome {
-                    Ok(bytes) => future.call_method1("set_result", (PyBytes::new(py, &bytes),)),
-                    Err(error) => {
-                        let raised = CallFailed::new_err((error.name, error.message));
-                        future.call_method1("set_exception", (raised.into_value(py),))
-                    }
-                };
-                let _ = set;
-            });
-            event_loop::wake();
+            // It fails only when the loop is closed already: then nobody waits.
+            let _ = Python::attach(|py| settle(waiting.bind(py), outcome));
         });
         Ok(future)
     }
@@ -324,6 +331,45 @@ impl Gateway {
     }
 }
 
+impl Gateway {
+    fn take_listeners(&self) -> PyResult<Vec<Rc<Listener>>> {
+        let mut listeners = Vec::new();
+        let mut tls = None;
+        for spec in &self.listeners {
+            let wants_tls = spec.flags.iter().any(|flag| flag == "ssl");
+            if wants_tls && tls.is_none() {
+                let config = pylae_core::tls::server_config(&self.settings.ssl_certificates);
+                tls = Some(config.map_err(PyRuntimeError::new_err)?);
+            }
+            let mut sockets = Vec::new();
+            for &fd in &spec.fds {
+                // SAFETY: the supervisor passed these descriptors to this process for us alone; each is taken once.
+                let socket = std::net::TcpListener::from(unsafe { OwnedFd::from_raw_fd(fd) });
+                socket.set_nonblocking(true)?;
+                sockets.push(Rc::new(TcpListener::from_std(socket)?));
+            }
+            listeners.push(Rc::new(Listener { port: spec.port, tls: if wants_tls { tls.clone() } else { None }, sockets }));
+        }
+        Ok(listeners)
+    }
+}
+
+/// Gives a waiting `asyncio.Future` what control answered.
+fn settle(future: &Bound<'_, PyAny>, outcome: Result<Vec<u8>, CallError>) -> PyResult<()> {
+    let py = future.py();
+    if future.call_method0(pyo3::intern!(py, "done"))?.is_truthy()? {
+        return Ok(());
+    }
+    match outcome {
+        Ok(bytes) => future.call_method1(pyo3::intern!(py, "set_result"), (PyBytes::new(py, &bytes),))?,
+        Err(error) => {
+            let raised = py.import("pylae.sdk.entities")?.getattr("CallFailed")?.call1((error.name, error.message))?;
+            future.call_method1(pyo3::intern!(py, "set_exception"), (raised,))?
+        }
+    };
+    Ok(())
+}
+
 fn invalidate(py: Python<'_>, gateway: &Py<Gateway>, rows: Option<Vec<pylae_core::snapshot::Invalidation>>) -> PyResult<()> {
     let callback = gateway.borrow(py).on_invalidate.as_ref().map(|callback| callback.clone_ref(py));
     let Some(callback) = callback else { return Ok(()) };
@@ -353,71 +399,118 @@ fn random_bits() -> PyResult<u128> {
     Ok(u128::from_ne_bytes(bytes))
 }
 
-/// Says that the data-plane thread is alive, and brings its counts into the segment.
-async fn beat(core: Rc<Core>, segment: Arc<Segment>, slot: usize, generation: u64, line: Line) {
-    let mut tick = tokio::time::interval(HEARTBEAT);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let base: HashMap<usize, u64> = [Statistic::Accepted, Statistic::Handled, Statistic::Requests, Statistic::StreamLost, Statistic::LogLinesLost]
-        .into_iter()
-        .map(|statistic| (statistic as usize, segment.statistic(slot, statistic).load(Ordering::Relaxed)))
-        .collect();
-    let serving = Cell::new(false);
-    loop {
-        tick.tick().await;
-        if core.drain.is_begun() {
+/// What the tasks of one worker share.
+struct Worker {
+    core: Rc<Core>,
+    segment: Arc<Segment>,
+    monitor: Rc<Monitor>,
+    line: Line,
+    slot: usize,
+    generation: u64,
+    progress: Rc<Progress>,
+    /// What was added to the node's counts so far.
+    reported: RefCell<[u64; 5]>,
+}
+
+impl Worker {
+    /// Takes requests once there is a configuration and the plugins have started.
+    async fn open(self: Rc<Self>, configured: Rc<Notify>, listeners: Vec<Rc<Listener>>, ready_fd: Option<RawFd>) {
+        configured.notified().await;
+        while !self.progress.is_open.get() {
+            self.progress.changed.notified().await;
+        }
+        if self.core.drain.is_begun() {
             return;
         }
-        let ours = segment.generation(slot) == generation && segment.pid(slot) == u64::from(std::process::id());
-        serving.set(ours);
-        if !serving.get() {
-            continue;
+        self.segment.enter(self.slot, self.generation);
+        let watched = Arc::clone(&self.segment);
+        let is_stranded: listener::IsStranded = Rc::new(move |other| {
+            other >= watched.worker_slots() || watched.heartbeat_age_ms(other).is_none_or(|age| age > STRANDED_AFTER_MS)
+        });
+        tokio::task::spawn_local(listener::run(Rc::clone(&self.core), listeners, self.slot, is_stranded));
+        if let Some(fd) = ready_fd {
+            // SAFETY: the supervisor passed this descriptor to us alone; closing it is part of the message.
+            let mut pipe = std::fs::File::from(unsafe { OwnedFd::from_raw_fd(fd) });
+            if let Err(error) = pipe.write_all(b"1") {
+                self.core.logs.log(Level::Warn, &format!("the supervisor could not be told that worker {} is ready: {error}", self.slot));
+            }
         }
-        segment.beat(slot);
-        let counts = &core.statistics;
-        let total = |statistic: Statistic, value: u64| {
-            let before = base.get(&(statistic as usize)).copied().unwrap_or(0);
-            segment.statistic(slot, statistic).store(before + value, Ordering::Relaxed);
-        };
-        total(Statistic::Accepted, counts.accepted.get());
-        total(Statistic::Handled, counts.handled.get());
-        total(Statistic::Requests, counts.requests.get());
-        total(Statistic::StreamLost, line.lost());
-        total(Statistic::LogLinesLost, core.logs.lost());
-        for (statistic, value) in [
-            (Statistic::Active, counts.active.get()),
-            (Statistic::Reading, counts.reading.get()),
-            (Statistic::Writing, counts.writing.get()),
-            (Statistic::Waiting, counts.waiting.get()),
-        ] {
-            segment.statistic(slot, statistic).store(value, Ordering::Relaxed);
+    }
+
+    /// Says that the data-plane thread is alive, and brings its counts into the segment.
+    async fn beat(self: Rc<Self>) {
+        let mut tick = tokio::time::interval(HEARTBEAT);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut is_crowded = false;
+        loop {
+            tick.tick().await;
+            self.add_counts();
+            let evicted = self.segment.counter_events().evicted;
+            if evicted > 0 && !is_crowded {
+                is_crowded = true;
+                let text = "more keys are counted than there is room for: counts begin too high now, so that no limit is exceeded";
+                self.core.logs.log(Level::Warn, text);
+            }
+            if self.core.drain.is_begun() || !self.monitor.owns_slot() {
+                continue;
+            }
+            self.segment.beat(self.slot);
+            let counts = &self.core.statistics;
+            for (statistic, value) in [
+                (Statistic::Active, counts.active.get()),
+                (Statistic::Reading, counts.reading.get()),
+                (Statistic::Writing, counts.writing.get()),
+                (Statistic::Waiting, counts.waiting.get()),
+            ] {
+                self.segment.statistic(self.slot, statistic).store(value, Ordering::Relaxed);
+            }
         }
+    }
+
+    /// Adds what was counted since the last time; generations that share a slot add to the same counts.
+    fn add_counts(&self) {
+        let counts = &self.core.statistics;
+        let now = [counts.accepted.get(), counts.handled.get(), counts.requests.get(), self.line.lost(), self.core.logs.lost()];
+        let statistics =
+            [Statistic::Accepted, Statistic::Handled, Statistic::Requests, Statistic::StreamLost, Statistic::LogLinesLost];
+        let before = self.reported.replace(now);
+        for ((statistic, now), before) in statistics.into_iter().zip(now).zip(before) {
+            self.segment.statistic(self.slot, statistic).fetch_add(now - before, Ordering::Relaxed);
+        }
+    }
+
+    /// Waits for the drain to begin, and for the last connection and the last hook to end, at most as long as a drain may take.
+    async fn leave(&self, patience: Duration) {
+        let serial = self.core.next_serial();
+        let mut is_known = false;
+        std::future::poll_fn(|cx| self.core.drain.poll(serial, &mut is_known, cx)).await;
+        if self.monitor.owns_slot() {
+            // The siblings accept in our place from now on.
+            self.segment.clear(self.slot);
+        }
+        let begun = Instant::now();
+        let is_busy = || self.core.statistics.active.get() > 0 || self.progress.waiting.get() > 0;
+        while is_busy() && begun.elapsed() < patience && !self.progress.must_leave.get() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        self.core.pool.clear();
+        self.add_counts();
     }
 }
 
 /// The supervisor is gone when its pipe closes: drain and leave.
-async fn watch_parent(core: Rc<Core>, fd: RawFd) {
-    // SAFETY: the supervisor passed this descriptor to us alone.
-    let pipe = unsafe { OwnedFd::from_raw_fd(fd) };
-    let Ok(mut pipe) = tokio::net::unix::pipe::Receiver::from_owned_fd(pipe) else { return };
-    let mut byte = [0u8; 1];
-    loop {
-        match tokio::io::AsyncReadExt::read(&mut pipe, &mut byte).await {
-            Ok(0) | Err(_) => break,
-            Ok(_) => {}
-        }
-    }
-    core.logs.log(Level::Notice, "the supervisor is gone: draining");
-    core.drain.begin();
-}
-
-/// Waits for the drain to begin and for the last connection to end, at most as long as a drain may take.
-async fn leave(core: &Rc<Core>, patience: Duration) {
-    let serial = core.next_serial();
-    let mut known = false;
-    std::future::poll_fn(|cx| core.drain.poll(serial, &mut known, cx)).await;
-    let begun = Instant::now();
-    while core.statistics.active.get() > 0 && begun.elapsed() < patience {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    core.pool.clear();
+async fn watch_parent(worker: Rc<Worker>, fd: RawFd) {
+    let closed = async {
+        // SAFETY: the supervisor passed this descriptor to us alone.
+        let pipe = unsafe { OwnedFd::from_raw_fd(fd) };
+        let mut pipe = tokio::net::unix::pipe::Receiver::from_owned_fd(pipe)?;
+        while tokio::io::AsyncReadExt::read(&mut pipe, &mut [0u8; 64]).await? > 0 {}
+        Ok::<(), std::io::Error>(())
+    };
+    let text = match closed.await {
+        Ok(()) => "the supervisor is gone: draining".to_owned(),
+        Err(error) => format!("the supervisor can't be watched ({error}): draining"),
+    };
+    worker.core.logs.log(Level::Notice, &text);
+    worker.core.drain.begin();
 }

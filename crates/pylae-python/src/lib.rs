@@ -5,6 +5,7 @@ mod call_handler;
 mod event_loop;
 mod exchange;
 mod gateway;
+mod monitor;
 mod shared;
 
 use pyo3::prelude::*;
@@ -24,7 +25,6 @@ fn core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<exchange::Exchange>()?;
     module.add_class::<exchange::Answer>()?;
     module.add_function(wrap_pyfunction!(shared::create_shared, module)?)?;
-    module.add("CallFailed", module.py().get_type::<gateway::CallFailed>())?;
     module.add("build_profile", if cfg!(debug_assertions) { "debug" } else { "release" })?;
     Ok(())
 }

@@ -253,13 +253,13 @@ impl Wire {
             self.arm(patience);
             written += std::future::poll_fn(|cx| match self.poll_write(cx, &bytes[written..]) {
                 Poll::Pending => self.poll_timeout(cx),
-                ready => ready,
+                ready @ Poll::Ready(_) => ready,
             })
             .await?;
         }
         std::future::poll_fn(|cx| match self.poll_flush(cx) {
             Poll::Pending => self.poll_timeout(cx),
-            ready => ready,
+            ready @ Poll::Ready(_) => ready,
         })
         .await
     }

@@ -2,7 +2,7 @@
 //! The life of a client's connection: heads are read, a journey walks for each, then the next or the end.
 
 use crate::exchange::{
-    BodyStore, ConnectionFacts, Exchange, ExchangeRef, Forwarded, Moments, Request, RequestId, UpstreamRequest, Version,
+    BodyStore, ConnectionFacts, Exchange, ExchangeRef, Forwarded, Moments, Request, TlsFacts, UpstreamRequest, Version,
 };
 use crate::fault::{Fault, FaultKind};
 use crate::gateway::{Gateway, bump, drop_one};
@@ -11,6 +11,7 @@ use crate::http::head::{self, Framing, RequestFields};
 use crate::http::headers::Headers;
 use crate::http::wire::{READ_BYTES, Wire};
 use crate::journey;
+use crate::phases::{HostCall, Phase, Verdict};
 use crate::router::path::normalise;
 use std::cell::RefCell;
 use std::io;
@@ -192,6 +193,47 @@ impl ClientConnection {
             }
         }
     }
+}
+
+/// Runs the certificate phase of global plugins; `false`: one of them refused the handshake, or failed.
+pub async fn certificate_phase(gateway: &Rc<Gateway>, facts: &ConnectionFacts, sni: Option<String>) -> bool {
+    let snapshot = gateway.snapshot.load_full();
+    let plan = snapshot.plan.global();
+    if plan.phases() & Phase::Certificate.bit() == 0 {
+        return true;
+    }
+    let facts = ConnectionFacts {
+        serial: facts.serial,
+        peer: facts.peer,
+        local: facts.local,
+        listen_port: facts.listen_port,
+        tls: Some(TlsFacts { version: String::new(), cipher: String::new(), sni: sni.clone() }),
+        requests: std::cell::Cell::new(0),
+    };
+    let mut request = empty_request();
+    request.host = sni.unwrap_or_default();
+    let exchange = blank_exchange(gateway, &Rc::new(facts), request, Instant::now());
+    exchange.borrow_mut().phase = Phase::Certificate;
+    let mut allowed = true;
+    for candidate in plan.candidates().iter().filter(|candidate| candidate.phases & Phase::Certificate.bit() != 0) {
+        let Some(instance) = candidate.instance(None) else { continue };
+        let verdict = match gateway.host.run(Phase::Certificate, instance, &exchange) {
+            HostCall::Ready(verdict) => verdict,
+            HostCall::Suspended(future) => future.await,
+        };
+        match verdict {
+            Verdict::Continue => continue,
+            Verdict::Answer(_) => {}
+            Verdict::Failed(failure) => {
+                let text = format!("plugin {} failed in {}: {}", failure.plugin, failure.phase.name(), failure.detail);
+                gateway.logs.log_exchange(crate::observe::Level::Error, &exchange.borrow(), &text, "while SSL handshaking");
+            }
+        }
+        allowed = false;
+        break;
+    }
+    gateway.host.release(&exchange);
+    allowed
 }
 
 /// What reading a head came to.
@@ -485,28 +527,46 @@ fn is_identity(name: &[u8]) -> bool {
     })
 }
 
-fn new_exchange(gateway: &Rc<Gateway>, connection: &ClientConnection, mut request: Request, fields: RequestFields, started: Instant) -> ExchangeRef {
+fn new_exchange(
+    gateway: &Rc<Gateway>,
+    connection: &ClientConnection,
+    mut request: Request,
+    fields: RequestFields,
+    started: Instant,
+) -> ExchangeRef {
     let facts = &connection.facts;
-    let peer = facts.peer.ip();
-    let peer_is_trusted = !gateway.trusted.is_empty() && gateway.is_trusted(peer);
+    let peer_is_trusted = !gateway.trusted.is_empty() && gateway.is_trusted(facts.peer.ip());
     request.headers = fields.headers;
     if !peer_is_trusted {
         request.headers.retain(|name, _| !is_identity(name));
     }
     request.body = if connection.body.is_done() { BodyStore::Empty } else { BodyStore::Unread };
-    let (client_ip, client_port) = if peer_is_trusted { real_ip(gateway, &request.headers, facts) } else { (peer, facts.peer.port()) };
-    let forwarded = forwarded(&request, facts, peer_is_trusted);
+    let exchange = blank_exchange(gateway, facts, request, started);
+    {
+        let mut borrowed = exchange.borrow_mut();
+        borrowed.nominated = fields.nominated;
+        borrowed.peer_is_trusted = peer_is_trusted;
+        if peer_is_trusted {
+            (borrowed.client_ip, borrowed.client_port) = real_ip(gateway, &borrowed.request.headers, facts);
+        }
+        borrowed.forwarded = forwarded(&borrowed.request, facts, peer_is_trusted);
+    }
+    exchange
+}
+
+/// An exchange of which nothing is known but its connection and request.
+fn blank_exchange(gateway: &Rc<Gateway>, facts: &Rc<ConnectionFacts>, request: Request, started: Instant) -> ExchangeRef {
     Rc::new(RefCell::new(Exchange {
-        id: next_id(gateway),
+        id: gateway.next_request_id(),
         connection: Rc::clone(facts),
         started,
         started_at_ms: crate::clock::now_ms(),
         snapshot: gateway.snapshot.load_full(),
-        nominated: fields.nominated,
-        client_ip,
-        client_port,
-        peer_is_trusted,
-        forwarded,
+        nominated: Vec::new(),
+        client_ip: facts.peer.ip(),
+        client_port: facts.peer.port(),
+        peer_is_trusted: false,
+        forwarded: Forwarded::default(),
         matched: None,
         consumer_id: None,
         upstream: UpstreamRequest {
@@ -531,13 +591,9 @@ fn new_exchange(gateway: &Rc<Gateway>, connection: &ClientConnection, mut reques
         sent_bytes: 0,
         sent_body_bytes: 0,
         plugins: Vec::new(),
-        phase: crate::phases::Phase::Rewrite,
+        phase: Phase::Rewrite,
         host_data: None,
     }))
-}
-
-fn next_id(gateway: &Gateway) -> RequestId {
-    gateway.next_request_id()
 }
 
 /// The client's address as a trusted peer tells it (nginx's realip module).

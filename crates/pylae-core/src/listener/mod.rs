@@ -125,8 +125,15 @@ async fn handshake(
         Ok(Ok(1)) => {}
         _ => return None,
     }
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::clone(config));
-    match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
+    let accept = async {
+        let start = tokio_rustls::LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
+        let sni = start.client_hello().server_name().map(str::to_owned);
+        if !connection::certificate_phase(gateway, facts, sni).await {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "a plugin refused the handshake"));
+        }
+        start.into_stream(Arc::clone(config)).await
+    };
+    match tokio::time::timeout(HANDSHAKE_TIMEOUT, accept).await {
         Ok(Ok(stream)) => {
             let tls = crate::tls::facts(stream.get_ref().1);
             Some((Wire::new(Stream::Tls(Box::new(stream.into()))), tls))
