@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from pylae.errors import SettingsError
+from pylae.settings import ENVIRONMENT_FILE
 from pylae.supervisor import prefix as prefix_directory
 from pylae.supervisor.error_log import ErrorLog
 from pylae.supervisor.listeners import Address
-from pylae.supervisor.plan import SETTINGS_FILE, Plan
+from pylae.supervisor.plan import Plan
 from pylae.supervisor.supervisor import Supervisor
 
 COMMAND = (sys.executable, "-m", "tests.processes.standin")
@@ -55,10 +56,10 @@ def supervisor(flags: Namespace) -> int:
     """A supervisor of stand-ins; the exit code."""
     prefix: Path = flags.prefix
     prefix_directory.prepare(prefix)
-    (prefix / SETTINGS_FILE).touch()
+    (prefix / ENVIRONMENT_FILE).touch()
 
     def read_plan() -> Plan:
-        if (prefix / SETTINGS_FILE).read_text() == "broken":
+        if (prefix / ENVIRONMENT_FILE).read_text() == "broken":
             raise SettingsError("broken settings")
         addresses = tuple(Address("proxy", "127.0.0.1", int(port)) for port in (prefix / "port").read_text().split())
         count = int((prefix / "workers").read_text())
@@ -69,7 +70,7 @@ def supervisor(flags: Namespace) -> int:
 
     prefix_directory.lock(prefix)
     log = ErrorLog(prefix / "logs" / "error.log", "debug")
-    children_lock_fd = prefix_directory.lock_for_children(prefix, lambda pid: None)
+    children_lock_fd = prefix_directory.lock_for_children(prefix, print)
     return Supervisor(
         read_plan(),
         read_plan,

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which settings and which prefix does a command speak of?"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from argparse import Namespace
+from pathlib import Path
+from typing import Final
+
+from pylae.cli.talk import explain
+from pylae.settings import Settings
+from pylae.supervisor import prefix as prefix_directory
+
+_CERTIFICATES: Final = {
+    f"{scope}ssl_cert{what}": ending for scope in ("", "admin_", "status_") for what, ending in (("", "crt"), ("_key", "key"))
+}
+
+
+def prefix_of(arguments: Namespace) -> Path:
+    """The prefix that -p, environment, file or default name."""
+    if arguments.prefix is not None:
+        return Path(arguments.prefix).expanduser().absolute()
+    return Path(Settings.load().prefix)
+
+
+def load(arguments: Namespace) -> Settings:
+    """The settings that -c, -p, environment and defaults name.
+
+    Raises:
+        SettingsError: all that is wrong with them.
+    """
+    settings = Settings.load(arguments.conf, arguments.prefix)
+    explain(f"prefix in use: {settings.prefix}")
+    return settings
+
+
+def write_prefix(arguments: Namespace, settings: Settings) -> None:
+    """Writes into a prepared prefix what control and workers will read.
+
+    Raises:
+        PrefixUnusable: it can't be written.
+    """
+    prefix = Path(settings.prefix)
+    files = {name: text for name, ending in _CERTIFICATES.items() if (text := _as_files(prefix, settings, name, ending))}
+    if files:
+        settings = Settings.load(arguments.conf, arguments.prefix, overrides=files)
+    try:
+        settings.write_env(prefix / ".kong_env")
+    except OSError as error:
+        raise prefix_directory.PrefixUnusable(f"could not prepare Pylae prefix at {prefix}: {error}") from error
+
+
+def _as_files(prefix: Path, settings: Settings, name: str, ending: str) -> str | None:
+    """The setting with its PEM texts, plain or in base64, put into files; `None` when there are only files."""
+    given: list[str] = getattr(settings, name)
+    places = []
+    for number, text in enumerate(given):
+        if Path(text).is_file():
+            places.append(str(Path(text).absolute()))
+            continue
+        if "-----BEGIN" not in text:
+            try:
+                text = base64.b64decode(text, validate=True).decode()
+            except (binascii.Error, ValueError):
+                continue  # the settings were checked: a file that has gone since
+        place = prefix / "ssl" / f"{name}-{number}.{ending}"
+        prefix_directory.write_private(place, text if text.endswith("\n") else f"{text}\n")
+        places.append(str(place))
+    joined = ", ".join(places)
+    return joined if joined != ", ".join(given) else None

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What does the data plane need to know of the settings? Every field of `crates/pylae-core/src/config.rs`, with its value."""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from pylae import __version__
+from pylae.settings import Settings, parse_size
+
+FEWEST_CONNECTIONS: Final = 1024
+MOST_CONNECTIONS: Final = 16384
+
+# nginx's defaults, where Kong says nothing.
+SILENCE_S: Final = 60.0
+KEEPALIVE_S: Final = 75.0
+
+
+def data_plane_settings(settings: Settings) -> dict[str, Any]:
+    """The settings under the data plane's names, sizes in bytes and times in milliseconds."""
+    prefix = Path(settings.prefix)
+    access_log = settings.log_path("proxy_access_log")
+    return {
+        "version": __version__,
+        "prefix": str(prefix),
+        "log_level": settings.log_level,
+        "access_log": None if access_log is None else str(access_log),
+        "error_log": str(settings.log_path("proxy_error_log") or os.devnull),
+        "failures_log": str(prefix / "logs" / "failures.jsonl"),
+        "utc_offset_s": time.localtime().tm_gmtoff,
+        "headers": sorted(settings.enabled_headers),
+        "request_id_upstream": "x-kong-request-id" in settings.enabled_headers_upstream,
+        "trusted_ips": settings.trusted_ips,
+        "real_ip_header": settings.nginx_proxy_real_ip_header,
+        "real_ip_recursive": settings.nginx_proxy_real_ip_recursive == "on",
+        "port_maps": list(settings.published_ports.items()),
+        "client_max_body_size_bytes": settings.client_max_body_size_bytes,
+        "client_body_buffer_size_bytes": settings.client_body_buffer_size_bytes,
+        "large_client_header_buffers": _buffers(settings.nginx_http_large_client_header_buffers),
+        "client_header_timeout_ms": _duration_ms(settings, "nginx_http_client_header_timeout", SILENCE_S),
+        "client_body_timeout_ms": _duration_ms(settings, "nginx_http_client_body_timeout", SILENCE_S),
+        "send_timeout_ms": _duration_ms(settings, "nginx_http_send_timeout", SILENCE_S),
+        "client_keepalive_timeout_ms": _duration_ms(settings, "nginx_http_keepalive_timeout", KEEPALIVE_S),
+        "client_keepalive_requests": int(settings.nginx_http_keepalive_requests),
+        "worker_connections": _connections(settings.nginx_events_worker_connections),
+        "upstream_keepalive_pool_size": settings.upstream_keepalive_pool_size,
+        "upstream_keepalive_max_requests": settings.upstream_keepalive_max_requests,
+        "upstream_keepalive_idle_timeout_ms": int(settings.upstream_keepalive_idle_timeout * 1000),
+        "error_default_type": settings.error_default_type,
+        "ssl_certificates": _certificates(settings, prefix),
+        "trusted_certificates": None,
+        "verify_upstream": False,
+        "dns_resolvers": settings.dns_resolver,
+        "dns_hostsfile": settings.dns_hostsfile,
+        "allow_debug_header": settings.allow_debug_header,
+        "drain_timeout_ms": int(settings.drain_timeout_s * 1000),
+    }
+
+
+def _duration_ms(settings: Settings, name: str, default_s: float) -> int:
+    return int((settings.duration_s(name) if name in settings.directives else default_s) * 1000)
+
+
+def _buffers(text: str) -> tuple[int, int]:
+    """`4 8k`: how many, of how many bytes."""
+    count, size = text.split()
+    return int(count), parse_size(size)
+
+
+def _connections(text: str) -> int:
+    """As many as there may be open files, within Kong's bounds."""
+    if text != "auto":
+        return int(text)
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = MOST_CONNECTIONS if soft == resource.RLIM_INFINITY else soft
+    return max(FEWEST_CONNECTIONS, min(allowed, MOST_CONNECTIONS))
+
+
+def _certificates(settings: Settings, prefix: Path) -> list[tuple[str, str]]:
+    """Files of certificates and keys; the self-signed one the supervisor made, when none were given."""
+    if settings.ssl_cert:
+        return list(zip(settings.ssl_cert, settings.ssl_cert_key, strict=True))
+    return [(str(prefix / "ssl" / "kong-default.crt"), str(prefix / "ssl" / "kong-default.key"))]
