@@ -29,6 +29,7 @@ DEFAULT_FILES: Final = ("/etc/pylae/pylae.conf", "/etc/pylae.conf", "/etc/kong/k
 SYSTEM_PREFIX: Final = "/usr/local/pylae"
 ENVIRONMENT_FILE: Final = ".kong_env"
 HIDDEN: Final = "******"
+DRAIN_TIMEOUT_S: Final = 3600.0
 
 Purpose = Literal["proxy", "stream", "admin", "admin_gui", "status", "cluster"]
 
@@ -61,6 +62,7 @@ IN_EFFECT: Final = frozenset(
         "admin_ssl_cert",
         "admin_ssl_cert_key",
         "allow_debug_header",
+        "anonymous_reports",
         "client_body_buffer_size",
         "database",
         "dns_hostsfile",
@@ -71,14 +73,20 @@ IN_EFFECT: Final = frozenset(
         "log_level",
         "nginx_admin_client_max_body_size",
         "nginx_daemon",
+        "nginx_events_worker_connections",
         "nginx_http_client_body_buffer_size",
+        "nginx_http_client_body_timeout",
         "nginx_http_client_header_buffer_size",
+        "nginx_http_client_header_timeout",
         "nginx_http_client_max_body_size",
         "nginx_http_keepalive_requests",
+        "nginx_http_keepalive_timeout",
         "nginx_http_large_client_header_buffers",
+        "nginx_http_send_timeout",
         "nginx_main_daemon",
         "nginx_main_user",
         "nginx_main_worker_processes",
+        "nginx_main_worker_shutdown_timeout",
         "nginx_proxy_client_body_buffer_size",
         "nginx_proxy_client_max_body_size",
         "nginx_proxy_real_ip_header",
@@ -112,7 +120,6 @@ IN_EFFECT: Final = frozenset(
 """The settings that change what the gateway does; the others are read and checked, and told about once at start."""
 
 _TRUE_ANYWAY: Final[dict[str, tuple[Any, ...]]] = {
-    "anonymous_reports": (False,),
     "admin_gui_listen": (["off"],),
     "stream_listen": (["off"],),
 }
@@ -369,6 +376,11 @@ class Settings:
         return bool(self._values["nginx_daemon"] == "on")
 
     @property
+    def drain_timeout_s(self) -> float:
+        """How long a worker that leaves may serve what is in flight."""
+        return self.duration_s("nginx_main_worker_shutdown_timeout") or DRAIN_TIMEOUT_S
+
+    @property
     def published_ports(self) -> dict[int, int]:
         """The port that the world sees, by the port that is listened on."""
         pairs = (text.split(":") for text in self._values["port_maps"])
@@ -584,7 +596,8 @@ def _read_file(path: Path) -> dict[str, str]:
     ]
     if unknown:
         raise SettingsError("\n".join(unknown))
-    return {name: value for name, (value, _) in found.items()}
+    is_written_by_us = path.name == ENVIRONMENT_FILE
+    return {name: _unescaped(value) if is_written_by_us else value for name, (value, _) in found.items()}
 
 
 def _nearest(name: str) -> str:
