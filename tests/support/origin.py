@@ -368,6 +368,13 @@ def reset(connection: Connection) -> None:
     connection.reset()
 
 
+def plain_to_tls(connection: Connection) -> None:
+    """Answer TLS bytes in plain HTTP: only an answer makes OpenSSL say `wrong version number`, as was recorded."""
+    connection.receive()
+    connection.send(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+    connection.close()
+
+
 def silent(connection: Connection) -> None:
     """Read a head, say nothing for 20 s."""
     connection.read_head()
@@ -378,7 +385,7 @@ def _ok(*lines: str, body: bytes = b"") -> Behaviour:
     return send_then_close("\r\n".join(["HTTP/1.1 200 OK", *lines, "", ""]).encode("latin-1") + body)
 
 
-# Name of a transcript → what its origin did. https_to_plain_port, refused, connect_timeout, the DNS ones and those
+# Name of a transcript → what its origin did. refused, connect_timeout, the DNS ones and those
 # with nginx behind them need more than a behaviour: see tests/journey/test_transcripts.py.
 RECORDED: dict[str, Behaviour] = {
     "close_on_accept": close_on_accept,
@@ -397,7 +404,7 @@ RECORDED: dict[str, Behaviour] = {
     "dup_content_length": _ok("Content-Length: 2", "Content-Length: 3", body=b"ok"),
     "cl_and_te": _ok("Content-Length: 2", "Transfer-Encoding: chunked", body=b"ok"),
     "good": good,
-    "https_to_plain_port": good,
+    "https_to_plain_port": plain_to_tls,
 }
 
 

@@ -20,6 +20,8 @@ REPOSITORY = Path(__file__).parents[2]
 RECORDED_IDENTITY = "kong/3.10.0"
 VERSION: str = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"]
 IDENTITY = f"pylae/{VERSION}"
+# What the upstream is told when the client named no host: nginx's server_name.
+RECORDED_HOST, HOST = "X-Forwarded-Host: kong\n", "X-Forwarded-Host: pylae\n"
 RECORDED_USER_AGENT = "curl/7.88.1"
 # What `<aaaa...>` stands for in a recorded command: more than one header buffer of 8 KiB.
 LONG = "a" * 20_000
@@ -201,7 +203,7 @@ class Terms:
 
     def translate(self, text: str, recorded_id: str = "") -> str:
         """A recorded text in our terms."""
-        text = text.replace(RECORDED_IDENTITY, IDENTITY)
+        text = text.replace(RECORDED_IDENTITY, IDENTITY).replace(RECORDED_HOST, HOST)
         text = PORT.sub(lambda match: str(self.ports.get(int(match[0]), match[0])), text)
         text = NGINX.sub(self.nginx, text)
         return text.replace(recorded_id, self.request_id) if recorded_id else text
