@@ -148,9 +148,7 @@ def test_certificate_is_verified_unless_told_otherwise(server_tls: ssl.SSLContex
         ("http://[::1]:81/a/b", "[::1]:81", "/a/b", None, None),
     ],
 )
-def test_endpoint_is_taken_from_a_url(
-    url: str, authority: str, path: str, user: str | None, password: str | None
-) -> None:
+def test_endpoint_is_taken_from_a_url(url: str, authority: str, path: str, user: str | None, password: str | None) -> None:
     endpoint = Endpoint.parse(url)
     assert (endpoint.authority, endpoint.path, endpoint.user, endpoint.password) == (authority, path, user, password)
     assert "p@" not in repr(endpoint)

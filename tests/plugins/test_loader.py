@@ -87,8 +87,7 @@ def test_fixture_with_an_entity_is_loaded() -> None:
         (PLUGIN.format(name="bad-plugin").replace("def access", "def acess"), "has no phase"),
         (PLUGIN.format(name="bad-plugin").replace("7", '"7"'), "expected a whole number"),
         (
-            PLUGIN.format(name="bad-plugin")
-            + "    def response(self, e, c): ...\n    def header_filter(self, e, c): ...\n",
+            PLUGIN.format(name="bad-plugin") + "    def response(self, e, c): ...\n    def header_filter(self, e, c): ...\n",
             "may not have a response phase and a header_filter",
         ),
         (PLUGIN.format(name="bad-plugin") + "    Config = dict\n", "not a subclass of `Record`"),

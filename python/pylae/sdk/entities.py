@@ -25,6 +25,7 @@ MAX_ABSENT_CHARACTERS: Final = 256
 """Longer absent values are asked for each time."""
 CALL_TIMEOUT_MS: Final = 5_000
 RETRY_PAUSE_S: Final = 0.05
+_PASSING_FAILURES: Final = frozenset({"unavailable", "busy", "overloaded"})
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
@@ -199,6 +200,8 @@ class Entities:
         """The cached look-up of a table by a unique field, shared by all who ask for the same.
 
         Args:
+            table: The entity's table.
+            field: A unique field of it.
             joined: Foreign fields whose whole row is wanted, and the table each refers to: `{"consumer": "consumers"}`.
         """
         key = (table, field, tuple(sorted((joined or {}).items())))
@@ -226,7 +229,7 @@ class Entities:
                 row: Row | None = _decode(await self._call("select_by", arguments, max(remaining_ms, 1)))
             except CallFailed as failure:
                 # Reading twice does no harm: a control process that was killed is back within two seconds.
-                if failure.name not in ("unavailable", "busy") or loop.time() + RETRY_PAUSE_S >= deadline_s:
+                if failure.name not in _PASSING_FAILURES or loop.time() + RETRY_PAUSE_S >= deadline_s:
                     raise
                 await asyncio.sleep(RETRY_PAUSE_S)
             else:

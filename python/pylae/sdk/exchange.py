@@ -364,9 +364,7 @@ class Exchange(Protocol):
         """An answer with the body as given; a dict or list becomes compact JSON."""
         ...
 
-    def error(
-        self, status: int, message: str | None = None, headers: Mapping[str, HeaderValue] | None = None
-    ) -> Answer:
+    def error(self, status: int, message: str | None = None, headers: Mapping[str, HeaderValue] | None = None) -> Answer:
         """An error whose body is JSON, HTML, XML or plain text as the client's Accept asks, with the request id."""
         ...
 

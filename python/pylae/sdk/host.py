@@ -75,7 +75,7 @@ class Host:
     def __repr__(self) -> str:
         return "<plugin host>"
 
-    async def _not_connected(self, operation: str, args: bytes, timeout_ms: int) -> bytes:
+    async def _not_connected(self, operation: str, args: bytes, timeout_ms: int) -> bytes:  # noqa: ARG002 - a gateway's call
         raise CallFailed("unavailable", f"`{operation}` before the gateway runs")
 
     def connect(self, gateway: Gateway) -> None:

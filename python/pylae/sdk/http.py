@@ -121,6 +121,10 @@ class HttpClient:
         """Sends one request and reads its whole answer.
 
         Args:
+            method: Any method.
+            endpoint: Where to, path and query included.
+            headers: Sent beside Host and Content-Length.
+            body: The whole body.
             timeout_ms: For everything together: connecting, sending, waiting, reading.
             keepalive_ms: How long the connection may idle afterwards and still be used.
 

@@ -356,9 +356,7 @@ class MemoryExchange:
             body = body.encode()
         return MemoryAnswer(_status(status), fields, body or b"", None, "exit")
 
-    def error(
-        self, status: int, message: str | None = None, headers: Mapping[str, HeaderValue] | None = None
-    ) -> MemoryAnswer:
+    def error(self, status: int, message: str | None = None, headers: Mapping[str, HeaderValue] | None = None) -> MemoryAnswer:
         """An error, negotiated by Accept."""
         return MemoryAnswer(_status(status), dict(headers or {}), None, message, "error")
 
@@ -445,7 +443,7 @@ _VIEWS: Final = frozenset({"request", "response", "client", "service"})
 
 
 def _status(status: int) -> int:
-    if not isinstance(status, int) or not 100 <= status <= 599:  # noqa: PLR2004 - RFC 9110, section 15
+    if not isinstance(status, int) or not 100 <= status <= 599:
         raise ValueError(f"status {status!r}, expected 100 to 599")
     return status
 
@@ -484,7 +482,7 @@ class _MemoryGateway:
         self._host = host
         self.on_invalidate: Callable[[list[tuple[str, str, Any]] | None], None] | None = host.entities.invalidate
 
-    async def call(self, operation: str, args: bytes, timeout_ms: int) -> bytes:
+    async def call(self, operation: str, args: bytes, timeout_ms: int) -> bytes:  # noqa: ARG002 - a gateway's call
         arguments = msgspec.msgpack.decode(args)
         self._host.calls.append((operation, arguments))
         # A real call always gives others a turn.
@@ -643,9 +641,7 @@ class Scene:
     def __enter__(self) -> Scene:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
     def close(self) -> None:
@@ -666,12 +662,14 @@ class Scene:
         """Walks one request through the plugin's phases.
 
         Args:
+            method: Any method.
             target: Path, and `?query` if any.
+            headers: Fields as sent; a list repeats the field.
+            body: The whole body.
             ip: The client's address.
+            uri_captures: What the Route's regex captured.
         """
-        return self._runner.run(
-            self.send_async(method, target, headers=headers, body=body, ip=ip, uri_captures=uri_captures)
-        )
+        return self._runner.run(self.send_async(method, target, headers=headers, body=body, ip=ip, uri_captures=uri_captures))
 
     def send_together(self, requests: Sequence[Mapping[str, Any]]) -> list[Outcome]:
         """Sends several requests at once; each mapping holds the arguments of `send`."""

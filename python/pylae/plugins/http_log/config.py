@@ -35,9 +35,7 @@ def _judge(config: Mapping[str, Any]) -> str | None:
 class QueueConfig(Record):
     """How entries wait, and how often sending is tried."""
 
-    max_batch_size: int = field(
-        kinds.integer(between=(1, 1_000_000)), default=1, doc="Entries sent in one request at most."
-    )
+    max_batch_size: int = field(kinds.integer(between=(1, 1_000_000)), default=1, doc="Entries sent in one request at most.")
     max_coalescing_delay: float = field(
         kinds.number(between=(0, 3_600)),
         default=1,
@@ -45,7 +43,7 @@ class QueueConfig(Record):
         doc="How long an entry waits for its batch to fill.",
     )
     max_entries: int = field(
-        kinds.integer(between=(1, 1_000_000)), default=10_000, doc="Entries held at most; the oldest give way."
+        kinds.integer(between=(1, 1_000_000)), default=10_000, unit="entries", doc="Entries held at most; the oldest give way."
     )
     max_bytes: int | None = field(kinds.integer(), unit="bytes", doc="Bytes held at most; the oldest entries give way.")
     max_retry_time: float = field(
@@ -77,9 +75,7 @@ class Config(Record):
         referenceable=True,
         doc="URL entries are sent to; user info becomes `Authorization`.",
     )
-    method: str = field(
-        kinds.string(one_of=("POST", "PUT", "PATCH")), default="POST", doc="Method entries are sent with."
-    )
+    method: str = field(kinds.string(one_of=("POST", "PUT", "PATCH")), default="POST", doc="Method entries are sent with.")
     content_type: str = field(
         kinds.string(one_of=("application/json", "application/json; charset=utf-8")),
         default="application/json",

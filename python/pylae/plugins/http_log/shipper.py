@@ -53,7 +53,7 @@ class Delivery:
         self.max_coalescing_delay_s = queue.max_coalescing_delay
         if config.queue_size is not None and config.queue_size != 1:
             self.max_batch_size = max(1, config.queue_size)
-        if config.flush_timeout is not None and config.flush_timeout != 2:  # noqa: PLR2004 - the old default
+        if config.flush_timeout is not None and config.flush_timeout != 2:
             self.max_coalescing_delay_s = config.flush_timeout
         self.max_entries = queue.max_entries
         self.max_bytes = queue.max_bytes or DEFAULT_MAX_BYTES
@@ -111,8 +111,7 @@ class Queue:
         self._pending.append(entry)
         self._pending_bytes += len(entry)
         while self._pending and (
-            len(self._pending) + self._flying_count > max_entries
-            or self._pending_bytes + self._flying_bytes > max_bytes
+            len(self._pending) + self._flying_count > max_entries or self._pending_bytes + self._flying_bytes > max_bytes
         ):
             self._pending_bytes -= len(self._pending.popleft())
             if self._lost_count == 0:
@@ -228,7 +227,7 @@ class Queue:
             except HttpFailed as failure:
                 reason = str(failure)
             else:
-                if answer.status < 300:  # noqa: PLR2004 - anything else is not an acceptance
+                if answer.status < 300:
                     return True
                 reason = f"status {answer.status}"
             self._host.log("warn", f"http-log {self.plugin_id}: {delivery!r} failed: {reason}")

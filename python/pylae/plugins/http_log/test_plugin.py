@@ -56,9 +56,7 @@ class Endpoint:
                 status = self.statuses.pop(0) if self.statuses else 200
                 headers = {name.decode(): value.decode() for name, value in request.headers}
                 async with self.changed:
-                    self.requests.append(
-                        (request.method.decode(), request.target.decode(), headers, msgspec.json.decode(body))
-                    )
+                    self.requests.append((request.method.decode(), request.target.decode(), headers, msgspec.json.decode(body)))
                     self.changed.notify_all()
                 if status is None:
                     break

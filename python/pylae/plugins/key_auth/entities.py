@@ -17,9 +17,7 @@ class KeyauthCredential(Entity):
     admin_nested_name = "key-auth"
 
     id: str = field(kinds.string(uuid=True), auto=True, doc="Identifies the credential.")
-    created_at: int = field(kinds.integer(timestamp=True), auto=True, doc="When it was made, seconds since the epoch.")
-    consumer: dict[str, str] = field(
-        kinds.foreign("consumers", on_delete="cascade"), required=True, doc="Whose key it is."
-    )
+    created_at: int = field(kinds.integer(timestamp=True), auto=True, unit="seconds since the epoch", doc="When it was made.")
+    consumer: dict[str, str] = field(kinds.foreign("consumers", on_delete="cascade"), required=True, doc="Whose key it is.")
     key: str = field(kinds.string(), unique=True, auto=True, secret=True, doc="The key; random when none is given.")
     tags: list[str] | None = field(kinds.set_of(kinds.string(rule="tag", required=True)), doc="Words to find it by.")

@@ -107,9 +107,7 @@ class KeyAuth(Plugin):
         verdict = self._authenticate(exchange, config, await self._credentials.get(key))
         return verdict if verdict is None or not isinstance(verdict, Awaitable) else await verdict
 
-    def _authenticate(
-        self, exchange: Exchange, config: Prepared, credential: Any
-    ) -> Answer | Awaitable[Answer | None] | None:
+    def _authenticate(self, exchange: Exchange, config: Prepared, credential: Any) -> Answer | Awaitable[Answer | None] | None:
         if credential is None:
             return self._refuse(exchange, config, config.unknown)
         consumer = credential["consumer"]
@@ -118,9 +116,7 @@ class KeyAuth(Plugin):
         _identify(exchange, consumer, credential)
         return None
 
-    def _refuse(
-        self, exchange: Exchange, config: Prepared, refusal: Refusal
-    ) -> Answer | Awaitable[Answer | None] | None:
+    def _refuse(self, exchange: Exchange, config: Prepared, refusal: Refusal) -> Answer | Awaitable[Answer | None] | None:
         if config.anonymous is not None:
             return self._let_pass_as(exchange, config.anonymous)
         status, message, headers = refusal

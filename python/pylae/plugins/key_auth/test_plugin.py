@@ -82,9 +82,7 @@ def test_unknown_key_is_unauthorized() -> None:
     assert outcome.json()["message"] == "Unauthorized"
 
 
-@pytest.mark.parametrize(
-    "request_", [{"headers": {"apikey": ["secret", "secret"]}}, {"target": "/?apikey=secret&apikey=secret"}]
-)
+@pytest.mark.parametrize("request_", [{"headers": {"apikey": ["secret", "secret"]}}, {"target": "/?apikey=secret&apikey=secret"}])
 def test_repeated_key_is_refused(request_: dict[str, Any]) -> None:
     with scene_with() as scene:
         outcome = scene.send(**request_)

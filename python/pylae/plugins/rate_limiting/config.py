@@ -24,10 +24,7 @@ def _judge(config: Mapping[str, Any]) -> str | None:
         if limit is None:
             continue
         if shorter is not None and limit < config[shorter]:
-            return (
-                f"The limit for {period}({limit:.1f}) cannot be lower than the limit for "
-                f"{shorter}({config[shorter]:.1f})"
-            )
+            return f"The limit for {period}({limit:.1f}) cannot be lower than the limit for {shorter}({config[shorter]:.1f})"
         shorter = period
     sync_rate_s = config.get("sync_rate")
     if sync_rate_s is not None and sync_rate_s != -1:
@@ -50,9 +47,7 @@ class Redis(Record):
         doc="How long connecting, sending and receiving may each take.",
     )
     username: str | None = field(kinds.string(), referenceable=True, doc="User to log in as.")
-    password: str | None = field(
-        kinds.string(len_min=0), referenceable=True, secret=True, doc="Password to log in with."
-    )
+    password: str | None = field(kinds.string(len_min=0), referenceable=True, secret=True, doc="Password to log in with.")
     database: int = field(kinds.integer(), default=0, doc="Number of the Redis database.")
     ssl: bool = field(kinds.boolean(), default=False, doc="Speaks TLS to the Redis server.")
     ssl_verify: bool = field(kinds.boolean(), default=False, doc="Verifies the Redis server's certificate.")
@@ -116,9 +111,7 @@ class Config(Record):
         kinds.boolean(), required=True, default=True, doc="Lets requests through when counters cannot be reached."
     )
     redis: Redis = field(kinds.record(Redis), required=True, doc="Where the policy `redis` keeps its counters.")
-    hide_client_headers: bool = field(
-        kinds.boolean(), required=True, default=False, doc="Tells clients nothing about limits."
-    )
+    hide_client_headers: bool = field(kinds.boolean(), required=True, default=False, doc="Tells clients nothing about limits.")
     error_code: float = field(kinds.number(gt=0), default=429, doc="Status of a refusal.")
     error_message: str = field(kinds.string(), default="API rate limit exceeded", doc="Message of a refusal.")
     sync_rate: float = field(

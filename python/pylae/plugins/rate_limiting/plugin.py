@@ -12,8 +12,8 @@ import math
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from pylae.sdk import Answer, CountersUnavailable, Exchange, Host, Instance, Plugin, SchemaViolation
 from pylae.plugins.rate_limiting import config as declared
+from pylae.sdk import Answer, CountersUnavailable, Exchange, Host, Instance, Plugin, SchemaViolation
 
 CONTEXT_KEY: Final = "rate-limiting"
 MAX_COUNT: Final = 2**62
@@ -94,9 +94,7 @@ class Prepared:
     )
 
     def __init__(self, config: declared.Config, instance: Instance) -> None:
-        self.periods = tuple(
-            Period(name, limit) for name in declared.PERIODS if (limit := getattr(config, name)) is not None
-        )
+        self.periods = tuple(Period(name, limit) for name in declared.PERIODS if (limit := getattr(config, name)) is not None)
         self.error_code = int(config.error_code)
         self.error_message = config.error_message
         self.fault_tolerant = config.fault_tolerant
@@ -115,8 +113,7 @@ class Prepared:
         """Computes the windows that `now_ms` lies in."""
         windows = [window_of(period.name, now_ms) for period in self.periods]
         self.limits = [
-            (period.limit_count, start_ms, end_ms)
-            for period, (start_ms, end_ms) in zip(self.periods, windows, strict=True)
+            (period.limit_count, start_ms, end_ms) for period, (start_ms, end_ms) in zip(self.periods, windows, strict=True)
         ]
         self.valid_from_ms = max(start_ms for start_ms, _ in windows)
         self.valid_until_ms = min(end_ms for _, end_ms in windows)

@@ -41,9 +41,7 @@ class Remove(Record):
     """What is taken out, by name."""
 
     body: list[str] = field(kinds.array(kinds.string()), required=True, default=[], doc="Body fields to remove.")
-    headers: list[str] = field(
-        kinds.array(kinds.string(rule=_judge_entry)), required=True, default=[], doc="Headers to remove."
-    )
+    headers: list[str] = field(kinds.array(kinds.string(rule=_judge_entry)), required=True, default=[], doc="Headers to remove.")
     querystring: list[str] = field(kinds.array(kinds.string()), required=True, default=[], doc="Arguments to remove.")
 
 

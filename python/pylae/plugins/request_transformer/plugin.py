@@ -81,9 +81,7 @@ class RequestTransformer(Plugin):
                 if isinstance(value, str) and "$(" in value:
                     refused.setdefault(action, {})[kind] = TEMPLATE_REFUSAL
                 elif isinstance(value, list) and any("$(" in entry for entry in value):
-                    refused.setdefault(action, {})[kind] = [
-                        TEMPLATE_REFUSAL if "$(" in entry else None for entry in value
-                    ]
+                    refused.setdefault(action, {})[kind] = [TEMPLATE_REFUSAL if "$(" in entry else None for entry in value]
         if refused:
             raise SchemaViolation({"config": refused})
 

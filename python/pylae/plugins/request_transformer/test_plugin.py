@@ -142,9 +142,7 @@ def test_body_beyond_the_limit_goes_on_unchanged_and_is_logged() -> None:
 
 
 def test_method_changes_and_moves_form_fields_to_the_query() -> None:
-    upstream = upstream_of(
-        {"http_method": "GET"}, method="POST", target="/?a=1", headers={"Content-Type": FORM}, body=b"a=2&b=3"
-    )
+    upstream = upstream_of({"http_method": "GET"}, method="POST", target="/?a=1", headers={"Content-Type": FORM}, body=b"a=2&b=3")
     assert upstream.method == "GET"
     assert upstream.get_query() == {"a": ["1", "2"], "b": "3"}
     assert upstream.sent_body == b""

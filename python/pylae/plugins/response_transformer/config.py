@@ -47,9 +47,7 @@ class Replace(Record):
     """What gets another value where it is present, as `name:value`."""
 
     json: list[str] = field(kinds.array(PAIR), required=True, default=[], doc="JSON fields to replace.")
-    json_types: list[str] = field(
-        kinds.array(TYPE), required=True, default=[], doc="Types of the JSON values, entry by entry."
-    )
+    json_types: list[str] = field(kinds.array(TYPE), required=True, default=[], doc="Types of the JSON values, entry by entry.")
     headers: list[str] = field(kinds.array(PAIR), required=True, default=[], doc="Headers to replace.")
 
 
@@ -57,9 +55,7 @@ class Add(Record):
     """What is put in where it is absent, as `name:value`."""
 
     json: list[str] = field(kinds.array(PAIR), required=True, default=[], doc="JSON fields to add.")
-    json_types: list[str] = field(
-        kinds.array(TYPE), required=True, default=[], doc="Types of the JSON values, entry by entry."
-    )
+    json_types: list[str] = field(kinds.array(TYPE), required=True, default=[], doc="Types of the JSON values, entry by entry.")
     headers: list[str] = field(kinds.array(PAIR), required=True, default=[], doc="Headers to add.")
 
 
@@ -67,9 +63,7 @@ class Append(Record):
     """What is put in beside what is there, as `name:value`."""
 
     json: list[str] = field(kinds.array(PAIR), required=True, default=[], doc="JSON fields to append.")
-    json_types: list[str] = field(
-        kinds.array(TYPE), required=True, default=[], doc="Types of the JSON values, entry by entry."
-    )
+    json_types: list[str] = field(kinds.array(TYPE), required=True, default=[], doc="Types of the JSON values, entry by entry.")
     headers: list[str] = field(kinds.array(PAIR), required=True, default=[], doc="Headers to append.")
 
 
