@@ -303,5 +303,5 @@ def test_the_default_prefix_is_the_systems_or_in_the_users_home(tmp_path: Path, 
     assert module.default_prefix() == str(tmp_path / "local" / "pylae")
     monkeypatch.setattr(module, "SYSTEM_PREFIX", "/proc/pylae")
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(module.os, "access", lambda path, mode: False)
+    monkeypatch.setattr("os.access", lambda path, mode: False)
     assert module.default_prefix() == str(tmp_path / ".local" / "share" / "pylae")
