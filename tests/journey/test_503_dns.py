@@ -27,7 +27,7 @@ def names() -> Iterator[NameServer]:
 
 @pytest.fixture(scope="module")
 def gateway(names: NameServer) -> Iterator[Gateway]:
-    with Gateway({"dns_resolver": f"127.0.0.1:{names.port}", "dns_not_found_ttl": 30}) as started:
+    with Gateway({"dns_resolver": f"127.0.0.1:{names.port}"}) as started:
         yield started
 
 
@@ -48,16 +48,6 @@ def test_a_name_without_an_address_is_503(gateway: Gateway, blueprints: Blueprin
 def test_a_resolver_that_fails_is_500(gateway: Gateway, blueprints: Blueprints) -> None:
     assert gateway.get(blueprints.path("http://broken.test/")).status == 500
     gateway.error_log.wait_for("DNS resolution failed")
-
-
-def test_what_was_not_found_is_not_asked_again_at_once(
-    gateway: Gateway, blueprints: Blueprints, names: NameServer
-) -> None:
-    path = blueprints.path("http://cached-miss.test/")
-    for _ in range(5):
-        assert gateway.get(path).status == 503
-    asked = [name for name in names.questions if name == "cached-miss.test"]
-    assert 1 <= len(asked) <= 4, f"asked {len(asked)} times for five requests"
 
 
 def test_localhost_needs_no_name_server(gateway: Gateway, blueprints: Blueprints, echo: Origin) -> None:

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Does a worker get what brings it from its version to the newest, and no more?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from pylae.control import feed as feed_module
+from pylae.control.feed import Feed
+from pylae.database.changes import Change, Commit
+
+DATABASE = "db"
+
+
+def decoded(frame: bytes) -> tuple[str, dict[str, Any]]:
+    assert int.from_bytes(frame[:4], "big") == len(frame) - 4
+    name, body = msgspec.msgpack.decode(frame[4:])
+    return name, body
+
+
+def upsert(sequence: int, id_: str, table: str = "services", **values: Any) -> Commit:
+    row = {"id": id_, **values}
+    return Commit([Change(sequence, table, "upsert", id_, row, ((table, "id", id_),))])
+
+
+def delete(sequence: int, id_: str, table: str = "services") -> Commit:
+    return Commit([Change(sequence, table, "delete", id_, None, ((table, "id", id_),))])
+
+
+def test_a_new_worker_gets_everything() -> None:
+    feed = Feed(DATABASE, 5, {"services": [{"id": "a"}], "routes": [{"id": "r", "paths": ["/"]}]})
+    assert decoded(feed.since(None)) == (
+        "snapshot",
+        {
+            "version": [DATABASE, 5],
+            "entities": {
+                "services": [{"id": "a"}],
+                "routes": [{"id": "r", "paths": ["/"]}],
+                "plugins": [],
+                "upstreams": [],
+                "targets": [],
+            },
+        },
+    )
+
+
+def test_a_snapshot_holds_what_was_committed() -> None:
+    feed = Feed(DATABASE, 0, {"services": [{"id": "a"}, {"id": "b"}]})
+    feed.apply(upsert(1, "b", retries=1))
+    feed.apply(delete(2, "a"))
+    _, body = decoded(feed.since(None))
+    assert (body["version"], body["entities"]["services"]) == ([DATABASE, 2], [{"id": "b", "retries": 1}])
+
+
+def test_a_worker_behind_gets_the_changes_it_lacks() -> None:
+    feed = Feed(DATABASE, 0, {})
+    for sequence, id_ in enumerate("abc", 1):
+        feed.apply(upsert(sequence, id_))
+    assert decoded(feed.since((DATABASE, 1))) == (
+        "delta",
+        {
+            "from": 1,
+            "to": 3,
+            "database_id": DATABASE,
+            "changes": [["services", "upsert", "b", {"id": "b"}], ["services", "upsert", "c", {"id": "c"}]],
+            "invalidations": [["services", "id", "c"], ["services", "id", "b"]],
+        },
+    )
+
+
+def test_a_row_that_changed_twice_comes_once_as_it_is_now() -> None:
+    feed = Feed(DATABASE, 0, {})
+    feed.apply(upsert(1, "a", retries=1))
+    feed.apply(upsert(2, "a", retries=2))
+    feed.apply(upsert(3, "b"))
+    feed.apply(delete(4, "b"))
+    _, body = decoded(feed.since((DATABASE, 0)))
+    assert body["changes"] == [["services", "upsert", "a", {"id": "a", "retries": 2}], ["services", "delete", "b", None]]
+
+
+def test_rows_of_other_tables_come_as_invalidations_only() -> None:
+    feed = Feed(DATABASE, 0, {})
+    feed.apply(upsert(1, "c", "consumers"))
+    _, body = decoded(feed.since((DATABASE, 0)))
+    assert (body["changes"], body["invalidations"]) == ([], [["consumers", "id", "c"]])
+
+
+def test_a_worker_that_has_all_gets_an_empty_delta() -> None:
+    name, body = decoded(Feed(DATABASE, 7, {}).since((DATABASE, 7)))
+    assert (name, body["from"], body["to"], body["changes"]) == ("delta", 7, 7, [])
+
+
+@pytest.mark.parametrize("version", [None, ("other", 3), (DATABASE, 9), (DATABASE, 0)])
+def test_a_worker_whose_way_is_not_known_gets_everything(version: tuple[str, int] | None) -> None:
+    feed = Feed(DATABASE, 3, {})
+    assert decoded(feed.since(version))[0] == "snapshot"
+
+
+def test_the_change_log_is_the_way_for_those_who_missed_a_push() -> None:
+    logged = Change(3, "services", "upsert", "a", None, (("services", "id", "a"),))
+    feed = Feed(DATABASE, 3, {"services": [{"id": "a"}]}, [logged])
+    _, body = decoded(feed.since((DATABASE, 2)))
+    assert body["changes"] == [["services", "upsert", "a", {"id": "a"}]]
+    assert decoded(feed.since((DATABASE, 1)))[0] == "snapshot"
+
+
+def test_changes_are_forgotten_from_a_number_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed_module, "MAX_REMEMBERED_CHANGES", 2)
+    feed = Feed(DATABASE, 0, {})
+    for sequence, id_ in enumerate("abc", 1):
+        feed.apply(upsert(sequence, id_))
+    assert decoded(feed.since((DATABASE, 0)))[0] == "snapshot"
+    assert decoded(feed.since((DATABASE, 1)))[0] == "delta"

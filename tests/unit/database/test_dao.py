@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Does a write mean what it should, whatever the database?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pylae.database.changes import Change
+from pylae.database.dao import Catalogue, Dao
+from pylae.database.strategies.sqlite import SqliteStrategy
+from pylae.entities import CORE, enable_plugins
+from pylae.errors import (
+    DatabaseError,
+    ForeignKeysUnresolved,
+    ForeignKeyViolation,
+    InvalidOffset,
+    InvalidUnique,
+    SchemaViolation,
+    UniqueViolation,
+)
+from pylae.plugins.key_auth.plugin import KeyAuth
+
+Run = Callable[[Callable[[Dao], Any]], Any]
+NOWHERE = "00000000-0000-4000-8000-000000000000"
+
+
+class Store:
+    """A database whose changes a test can look at."""
+
+    def __init__(self, path: Path) -> None:
+        self.catalogue = Catalogue({entity.table: entity for entity in (*CORE, *KeyAuth.entities)})
+        self.strategy = SqliteStrategy(path, self.catalogue.tables)
+        self.strategy.open()
+        self.changes: list[Change] = []
+
+    def __call__(self, work: Callable[[Dao], Any]) -> Any:
+        with self.strategy.write() as transaction:
+            dao = Dao(transaction, self.catalogue)
+            result = work(dao)
+            self.changes = transaction.log(dao.changes)
+        return result
+
+    def insert(self, table: str, **values: Any) -> dict[str, Any]:
+        row: dict[str, Any] = self(lambda dao: dao.insert(table, values))
+        return row
+
+    def noted(self) -> list[tuple[str, str]]:
+        """What the last write changed."""
+        return [(change.operation, change.table) for change in self.changes]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    enable_plugins({"key-auth": KeyAuth})
+    made = Store(tmp_path / "pylae.db")
+    yield made
+    made.strategy.close()
+
+
+@pytest.fixture
+def service(store: Store) -> dict[str, Any]:
+    return store.insert("services", name="s", url="http://origin.test/")
+
+
+def test_an_insert_is_noted_with_the_row_and_all_it_can_be_found_by(store: Store, service: dict[str, Any]) -> None:
+    (change,) = store.changes
+    assert change.row == service
+    assert change.sequence == 1
+    assert change.invalidations == (("services", "id", service["id"]), ("services", "name", "s"))
+
+
+def test_an_update_invalidates_the_old_value_and_the_new(store: Store, service: dict[str, Any]) -> None:
+    store(lambda dao: dao.update("services", service, {"name": "t"}))
+    assert set(store.changes[0].invalidations) == {
+        ("services", "id", service["id"]),
+        ("services", "name", "s"),
+        ("services", "name", "t"),
+    }
+
+
+def test_an_update_changes_only_what_is_given(store: Store, service: dict[str, Any]) -> None:
+    changed = store(lambda dao: dao.update("services", service, {"retries": 1, "id": NOWHERE}))
+    assert changed == {**service, "retries": 1, "updated_at": changed["updated_at"]}
+
+
+def test_an_upsert_sets_back_what_is_not_given(store: Store) -> None:
+    old = store.insert("services", name="s", host="origin.test", retries=1, created_at=1)
+    put = store(lambda dao: dao.upsert("services", old, {"host": "other.test"}))
+    assert (put["id"], put["created_at"], put["retries"], put["name"]) == (old["id"], 1, 5, None)
+
+
+def test_a_parent_may_be_named_by_its_key(store: Store, service: dict[str, Any]) -> None:
+    route = store.insert("routes", paths=["/"], service={"name": "s"})
+    assert route["service"] == {"id": service["id"]}
+
+
+@pytest.mark.parametrize(
+    ("parent", "error"),
+    [
+        ({"name": "none"}, ForeignKeysUnresolved),
+        ({"id": NOWHERE}, ForeignKeyViolation),
+        ({"id": "none"}, SchemaViolation),
+        ({"nothing": "x"}, SchemaViolation),
+        ({}, SchemaViolation),
+        ({"name": 5}, SchemaViolation),
+        ("s", SchemaViolation),
+    ],
+)
+def test_a_parent_that_is_not_there_is_refused(store: Store, parent: Any, error: type[DatabaseError]) -> None:
+    with pytest.raises(error):
+        store.insert("routes", paths=["/"], service=parent)
+
+
+def test_a_parent_is_not_deleted_from_under_children_that_forbid_it(store: Store, service: dict[str, Any]) -> None:
+    store.insert("plugins", name="key-auth", service={"id": service["id"]})
+    store.insert("routes", paths=["/"], service={"id": service["id"]})
+    with pytest.raises(ForeignKeyViolation) as caught:
+        store(lambda dao: dao.delete("services", service))
+    assert caught.value.fields == {"@referenced_by": "routes"}
+    assert store(lambda dao: dao.page("plugins").rows)
+
+
+def test_children_that_live_with_a_parent_go_with_it_each_noted(store: Store) -> None:
+    consumer = store.insert("consumers", username="c")
+    store.insert("keyauth_credentials", consumer={"id": consumer["id"]}, key="k")
+    store.insert("plugins", name="key-auth", route=None)
+    store(lambda dao: dao.delete("consumers", consumer))
+    assert store.noted() == [("delete", "keyauth_credentials"), ("delete", "consumers")]
+    assert ("keyauth_credentials", "key", "k") in store.changes[0].invalidations
+    assert store(lambda dao: dao.select_unique("keyauth_credentials", "key", "k")) is None
+
+
+def test_a_second_row_of_the_same_scope_is_refused(store: Store, service: dict[str, Any]) -> None:
+    store.insert("plugins", name="key-auth", service={"id": service["id"]})
+    store.insert("plugins", name="key-auth")
+    with pytest.raises(UniqueViolation) as caught:
+        store.insert("plugins", name="key-auth", service={"id": service["id"]})
+    assert caught.value.message == (
+        "UNIQUE violation detected on "
+        f"'{{consumer=null,name=\"key-auth\",route=null,service={{id=\"{service['id']}\"}}}}'"
+    )
+
+
+def test_what_looks_like_an_id_is_never_a_name(store: Store) -> None:
+    store.insert("services", name=NOWHERE, host="origin.test")
+    assert store(lambda dao: dao.select("services", NOWHERE)) is None
+
+
+def test_a_target_is_found_by_a_shorter_spelling(store: Store) -> None:
+    upstream = store.insert("upstreams", name="u.test")
+    target = store.insert("targets", upstream={"id": upstream["id"]}, target="1.2.3.4")
+    assert target["target"] == "1.2.3.4:8000"
+    within = {"upstream": upstream["id"]}
+    assert store(lambda dao: dao.select("targets", "1.2.3.4", within)) == target
+    assert store(lambda dao: dao.select("targets", "1.2.3.4", {"upstream": NOWHERE})) is None
+
+
+def test_rows_are_looked_up_by_unique_fields_only(store: Store, service: dict[str, Any]) -> None:
+    assert store(lambda dao: dao.select_unique("services", "name", "s")) == service
+    for table, field, value in (("services", "host", "x"), ("nothing", "id", "x"), ("services", "name", {})):
+        with pytest.raises(InvalidUnique):
+            store(lambda dao, t=table, f=field, v=value: dao.select_unique(t, f, v))
+
+
+def test_a_number_that_would_lose_digits_is_refused(store: Store) -> None:
+    with pytest.raises(SchemaViolation):
+        store.insert("services", host="origin.test", created_at=2**70)
+    assert not store(lambda dao: dao.page("services").rows)
+
+
+def test_pages_lead_to_the_last_and_no_further(store: Store) -> None:
+    for number in range(5):
+        store.insert("consumers", username=f"c{number}")
+    seen, offset, pages = [], None, 0
+    while True:
+        page = store(lambda dao, o=offset: dao.page("consumers", 2, o))
+        seen += [row["username"] for row in page.rows]
+        pages += 1
+        offset = page.offset
+        if offset is None:
+            break
+    assert (sorted(seen), pages) == ([f"c{number}" for number in range(5)], 3)
+
+
+@pytest.mark.parametrize(
+    ("offset", "reason"),
+    [
+        ("zzz", "bad json encoding"),
+        ("?", "bad base64 encoding"),
+        ("abcde", "bad base64 encoding"),
+        ("e30", "bad offset string"),
+        ("WzFd", "bad offset string"),
+    ],
+)
+def test_an_offset_that_is_not_ours_is_refused_with_the_reason(store: Store, offset: str, reason: str) -> None:
+    with pytest.raises(InvalidOffset) as caught:
+        store(lambda dao: dao.page("services", 1, offset))
+    assert caught.value.message == f"'{offset}' is not a valid offset: {reason}"
