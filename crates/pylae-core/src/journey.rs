@@ -113,7 +113,7 @@ async fn steps(gateway: &Rc<Gateway>, client: &mut ClientConnection, exchange: &
     if client.is_plain_on_tls_port {
         *keep_alive = false;
         exchange.borrow_mut().fault = Some(Fault::new(FaultKind::BadFraming, "plain HTTP came in on a TLS port"));
-        body::nginx_page(&mut exchange.borrow_mut(), 400, None);
+        body::plain_on_tls_port(&mut exchange.borrow_mut());
         return deliver_own(gateway, client, exchange, false).await;
     }
     if exchange.borrow().request.method == "TRACE" {
@@ -629,6 +629,7 @@ async fn deliver_upstream(
     if !nominated.is_empty() {
         head.headers.retain(|name, _| !nominated.iter().any(|nominee| name.eq_ignore_ascii_case(nominee.as_bytes())));
     }
+    add_charset(&mut head.headers);
     let usual = crate::response::reason(head.status).as_bytes() == head.reason;
     exchange.borrow_mut().response = Some(Response {
         status: head.status,
@@ -696,6 +697,20 @@ async fn deliver_upstream(
         gateway.pool.give(&key, upstream);
     }
     outcome
+}
+
+/// Kong's nginx says `charset UTF-8`: textual answers that name none get one (nginx's default `charset_types`).
+fn add_charset(headers: &mut Headers) {
+    const TYPES: [&[u8]; 6] =
+        [b"text/html", b"text/xml", b"text/plain", b"text/vnd.wap.wml", b"application/javascript", b"application/rss+xml"];
+    let Some(value) = headers.get("content-type") else { return };
+    let media_type = value.split(|&b| b == b';').next().unwrap_or_default().trim_ascii();
+    let names_one = value.to_ascii_lowercase().windows(8).any(|w| w == b"charset=");
+    if names_one || headers.contains("content-encoding") || !TYPES.iter().any(|t| media_type.eq_ignore_ascii_case(t)) {
+        return;
+    }
+    let with_charset = [value, b"; charset=UTF-8"].concat();
+    headers.set("Content-Type", with_charset);
 }
 
 fn give_back(gateway: &Rc<Gateway>, exchange: &ExchangeRef, key: &PoolKey, upstream: UpstreamConnection, decoder: &Decoder, keep_alive: bool) {

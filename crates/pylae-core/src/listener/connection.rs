@@ -135,7 +135,8 @@ impl ClientConnection {
     pub async fn read_body(&mut self, out: &mut Vec<u8>, patience: Duration) -> Result<bool, BodyError> {
         if self.owes_continue {
             self.owes_continue = false;
-            if self.wire.buffered().is_empty() && self.wire.write_all(b"HTTP/1.1 100 Continue\r\n\r\n", patience).await.is_err() {
+            // Also when the body is here already: nginx does, and a client may wait for it.
+            if self.wire.write_all(b"HTTP/1.1 100 Continue\r\n\r\n", patience).await.is_err() {
                 self.gone = true;
                 return Err(BodyError::Gone);
             }

@@ -168,7 +168,23 @@ fn render(exchange: &mut Exchange, status: u16, text: &str, form: Form, is_platf
 /// nginx's own page: what Kong lets nginx answer itself (501, 505, redirects).
 pub fn nginx_page(exchange: &mut Exchange, status: u16, location: Option<&str>) {
     let title = format!("{status} {}", super::reason(status));
-    let body = format!("<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n<center><h1>{title}</h1></center>\r\n</body>\r\n</html>\r\n");
+    page(exchange, status, &title, &format!("<center><h1>{title}</h1></center>\r\n"), location);
+}
+
+/// nginx's page for plain HTTP on a TLS port (its 497, sent as 400).
+pub fn plain_on_tls_port(exchange: &mut Exchange) {
+    let why = "The plain HTTP request was sent to HTTPS port";
+    page(
+        exchange,
+        400,
+        &format!("400 {why}"),
+        &format!("<center><h1>400 Bad Request</h1></center>\r\n<center>{why}</center>\r\n"),
+        None,
+    );
+}
+
+fn page(exchange: &mut Exchange, status: u16, title: &str, text: &str, location: Option<&str>) {
+    let body = format!("<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n{text}</body>\r\n</html>\r\n");
     let mut headers = Headers::with_capacity(2, 96);
     headers.add("Content-Type", if location.is_some() { "text/html" } else { "text/html; charset=UTF-8" });
     if let Some(location) = location {
