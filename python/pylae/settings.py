@@ -119,6 +119,23 @@ IN_EFFECT: Final = frozenset(
 )
 """The settings that change what the gateway does; the others are read and checked, and told about once at start."""
 
+_FORMS: Final[dict[str, tuple[str, str]]] = {
+    "nginx_worker_processes": (r"auto|[1-9][0-9]*", "auto, or a number above 0"),
+    "nginx_events_worker_connections": (r"auto|[1-9][0-9]*", "auto, or a number above 0"),
+    "nginx_http_keepalive_requests": (r"[0-9]+", "a number"),
+    "nginx_http_large_client_header_buffers": (r"[1-9][0-9]*\s+[1-9][0-9]*[kKmM]?", "a number and a size: 4 8k"),
+}
+"""Texts that are more than text: how they must look, and how that is said."""
+
+_DURATIONS: Final = (
+    "nginx_http_client_body_timeout",
+    "nginx_http_client_header_timeout",
+    "nginx_http_keepalive_timeout",
+    "nginx_http_send_timeout",
+    "nginx_main_worker_shutdown_timeout",
+)
+_SIZES: Final = ("nginx_proxy_client_body_buffer_size", "nginx_proxy_client_max_body_size")
+
 _TRUE_ANYWAY: Final[dict[str, tuple[Any, ...]]] = {
     "admin_gui_listen": (["off"],),
     "stream_listen": (["off"],),
@@ -502,9 +519,22 @@ class Settings:
             ]
         if values["node_id"] is not None and not _is_uuid(values["node_id"]):
             errors.append("node_id must be a valid UUID")
-        workers = values["nginx_worker_processes"]
-        if workers != "auto" and not (workers.isdigit() and int(workers) > 0):
-            errors.append(f"nginx_worker_processes has an invalid value: '{workers}' (auto, or a number above 0)")
+        errors += [
+            f"{name} has an invalid value: '{values[name]}' ({meant})"
+            for name, (form, meant) in _FORMS.items()
+            if re.fullmatch(form, values[name]) is None
+        ]
+        return errors + self._directive_errors()
+
+    def _directive_errors(self) -> list[str]:
+        """What is wrong with nginx's directives that have an effect."""
+        errors: list[str] = []
+        for names, kind, parse in ((_DURATIONS, "duration", parse_duration_s), (_SIZES, "size", parse_size)):
+            for name in names:
+                try:
+                    parse(self.directives.get(name, "0"))
+                except ValueError:
+                    errors.append(f"{name} is not a {kind}: '{self.directives[name]}'")
         return errors
 
     def _range_errors(self) -> list[str]:

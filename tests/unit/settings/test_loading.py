@@ -165,6 +165,13 @@ def test_types_are_parsed() -> None:
         ({"kong_port_maps": "80"}, "invalid port mapping (`port_maps`): 80"),
         ({"kong_node_id": "me"}, "node_id must be a valid UUID"),
         ({"kong_nginx_worker_processes": "0"}, "nginx_worker_processes has an invalid value: '0'"),
+        (
+            {"kong_nginx_http_large_client_header_buffers": "8k"},
+            "nginx_http_large_client_header_buffers has an invalid value: '8k'",
+        ),
+        ({"kong_nginx_events_worker_connections": "many"}, "nginx_events_worker_connections has an invalid value: 'many'"),
+        ({"kong_nginx_http_send_timeout": "soon"}, "nginx_http_send_timeout is not a duration: 'soon'"),
+        ({"kong_nginx_proxy_client_max_body_size": "huge"}, "nginx_proxy_client_max_body_size is not a size: 'huge'"),
         ({"kong_worker_state_update_frequency": "0"}, "worker_state_update_frequency must be greater than 0"),
         ({"kong_tracing_sampling_rate": "2"}, "tracing_sampling_rate must be between 0 and 1"),
         ({"kong_lua_max_uri_args": "0"}, "lua_max_uri_args must be an integer between 1 and 1000"),
