@@ -57,6 +57,7 @@ class Lookup:
 
     Args:
         joined: Foreign fields whose whole row comes along, with the table each refers to.
+        prepare: Makes what is kept and answered from a row, once per row.
     """
 
     def __init__(
@@ -66,45 +67,47 @@ class Lookup:
         table: str,
         field: str,
         joined: Mapping[str, str],
+        prepare: Callable[[Row], Any],
     ) -> None:
         self.table = table
         self.field = field
         self._joined = dict(joined)
         self._select = select
         self._now_ms = now_ms
-        # Values: (row, expires_at_ms or 0). A row with a TTL is forgotten on time even if nobody says so.
-        self._rows: OrderedDict[Any, tuple[Row, int]] = OrderedDict()
+        self._prepare = prepare
+        # Values: (prepared, row, expires_at_ms or 0). A row with a TTL is forgotten on time even if nobody says so.
+        self._rows: OrderedDict[Any, tuple[Any, Row, int]] = OrderedDict()
         self._absent: OrderedDict[Any, None] = OrderedDict()
         # Invariant: every joined row of a cached row has its cached value listed here.
         self._dependents: dict[tuple[str, Any], set[Any]] = {}
-        self._in_flight: dict[Any, asyncio.Task[Row | None]] = {}
+        self._in_flight: dict[Any, asyncio.Task[Any]] = {}
         # Answers to these calls may be older than an invalidation that has arrived: use them once, keep them not.
         self._stale: set[Any] = set()
 
     def __repr__(self) -> str:
         return f"<lookup {self.table}.{self.field} rows={len(self._rows)} absent={len(self._absent)}>"
 
-    def cached(self, value: Any) -> Row | Missing | None:
-        """The row, `None` when it is known to be absent, `MISSING` when nobody asked yet; never waits."""
+    def cached(self, value: Any) -> Any:
+        """What was made of the row, `None` when it is known to be absent, `MISSING` when nobody asked yet; never waits."""
         entry = self._rows.get(value)
         if entry is not None:
-            row, expires_at_ms = entry
+            prepared, _, expires_at_ms = entry
             if expires_at_ms and expires_at_ms <= self._now_ms():
                 self._drop(value)
                 return MISSING
             self._rows.move_to_end(value)
-            return row
+            return prepared
         return None if value in self._absent else MISSING
 
-    async def get(self, value: Any) -> Row | None:
-        """The row or `None`, from the cache or by one call shared by all who ask.
+    async def get(self, value: Any) -> Any:
+        """What was made of the row or `None`, from the cache or by one call shared by all who ask.
 
         Raises:
             CallFailed: control could not be asked in time.
         """
-        row = self.cached(value)
-        if not isinstance(row, Missing):
-            return row
+        known = self.cached(value)
+        if known is not MISSING:
+            return known
         task = self._in_flight.get(value)
         if task is None:
             task = asyncio.get_running_loop().create_task(self._fetch(value))
@@ -113,17 +116,18 @@ class Lookup:
         # A client that leaves must not cancel the call of the others.
         return await asyncio.shield(task)
 
-    async def _fetch(self, value: Any) -> Row | None:
+    async def _fetch(self, value: Any) -> Any:
         try:
             row = await self._select(self.table, self.field, value, tuple(self._joined))
+            prepared = None if row is None else self._prepare(row)
             if value not in self._stale:
-                self._keep(value, row)
-            return row
+                self._keep(value, row, prepared)
+            return prepared
         finally:
             self._in_flight.pop(value, None)
             self._stale.discard(value)
 
-    def _keep(self, value: Any, row: Row | None) -> None:
+    def _keep(self, value: Any, row: Row | None, prepared: Any) -> None:
         if row is None:
             if not isinstance(value, str) or len(value) <= MAX_ABSENT_CHARACTERS:
                 self._absent[value] = None
@@ -134,7 +138,7 @@ class Lookup:
         expires_at_ms = 0
         if ttl_s is not None:
             expires_at_ms = self._now_ms() + int(ttl_s * 1000)
-        self._rows[value] = (row, expires_at_ms)
+        self._rows[value] = (prepared, row, expires_at_ms)
         for key in self._keys_joined(row):
             self._dependents.setdefault(key, set()).add(value)
         while len(self._rows) > MAX_ROWS:
@@ -153,7 +157,7 @@ class Lookup:
         entry = self._rows.pop(value, None)
         if entry is None:
             return
-        for key in self._keys_joined(entry[0]):
+        for key in self._keys_joined(entry[1]):
             values = self._dependents.get(key)
             if values is not None:
                 values.discard(value)
@@ -178,10 +182,14 @@ class Lookup:
         self._stale.update(self._in_flight)
 
 
-def _retrieve(task: asyncio.Task[Row | None]) -> None:
+def _retrieve(task: asyncio.Task[Any]) -> None:
     # Everyone who waited may be gone; asyncio would complain of an exception nobody saw.
     if not task.cancelled():
         task.exception()
+
+
+def _unchanged(row: Row) -> Row:
+    return row
 
 
 class Entities:
@@ -190,24 +198,31 @@ class Entities:
     def __init__(self, call: Call, now_ms: Callable[[], int]) -> None:
         self._call = call
         self._now_ms = now_ms
-        self._lookups: dict[tuple[str, str, tuple[tuple[str, str], ...]], Lookup] = {}
+        self._lookups: dict[tuple[Any, ...], Lookup] = {}
 
     def connect(self, call: Call) -> None:
         """Asks through this from now on."""
         self._call = call
 
-    def lookup(self, table: str, field: str, joined: Mapping[str, str] | None = None) -> Lookup:
+    def lookup(
+        self,
+        table: str,
+        field: str,
+        joined: Mapping[str, str] | None = None,
+        prepare: Callable[[Row], Any] | None = None,
+    ) -> Lookup:
         """The cached look-up of a table by a unique field, shared by all who ask for the same.
 
         Args:
             table: The entity's table.
             field: A unique field of it.
             joined: Foreign fields whose whole row is wanted, and the table each refers to: `{"consumer": "consumers"}`.
+            prepare: Makes what is kept and answered from a row, once per row; the row itself when not given.
         """
-        key = (table, field, tuple(sorted((joined or {}).items())))
+        key = (table, field, tuple(sorted((joined or {}).items())), prepare)
         lookup = self._lookups.get(key)
         if lookup is None:
-            lookup = Lookup(self._select, self._now_ms, table, field, joined or {})
+            lookup = Lookup(self._select, self._now_ms, table, field, joined or {}, prepare or _unchanged)
             self._lookups[key] = lookup
         return lookup
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from pylae.plugins.key_auth import config as declared
 from pylae.plugins.key_auth.entities import KeyauthCredential
-from pylae.sdk import MISSING, Answer, Exchange, Host, Instance, Lookup, Plugin, bodies
+from pylae.sdk import MISSING, Answer, Exchange, Host, Instance, Plugin, bodies
 
 Row = dict[str, Any]
 Refusal = tuple[int, str, dict[str, str] | None]
@@ -57,6 +57,36 @@ class Prepared:
 NO_CONSUMER: Final[Refusal] = (500, "An unexpected error occurred", None)
 
 
+class Identity:
+    """Who holds a key, and what the upstream is told of it; made once per credential."""
+
+    __slots__ = ("consumer", "credential", "headers")
+
+    def __init__(self, consumer: Row | None, credential: Row | None) -> None:
+        self.consumer = consumer
+        self.credential = credential
+        known = consumer or {}
+        # A client's own claims under these names are overwritten or, with None, removed.
+        self.headers: tuple[tuple[str, str | None], ...] = (
+            ("X-Consumer-ID", known.get("id")),
+            ("X-Consumer-Custom-ID", known.get("custom_id")),
+            ("X-Consumer-Username", known.get("username")),
+            ("X-Credential-Identifier", None if credential is None else credential["id"]),
+            ("X-Anonymous-Consumer", "true" if credential is None else None),
+        )
+
+
+def _identity_of_credential(credential: Row) -> Identity:
+    consumer = credential["consumer"]
+    # Without its row there is only the reference, which has an id and nothing else.
+    is_loaded = consumer is not None and "created_at" in consumer
+    return Identity(consumer if is_loaded else None, credential)
+
+
+def _identity_of_anonymous(consumer: Row) -> Identity:
+    return Identity(consumer, None)
+
+
 class KeyAuth(Plugin):
     """Authenticates clients by API key."""
 
@@ -70,7 +100,10 @@ class KeyAuth(Plugin):
 
     def __init__(self, host: Host) -> None:
         super().__init__(host)
-        self._credentials: Lookup = host.entities.lookup("keyauth_credentials", "key", {"consumer": "consumers"})
+        entities = host.entities
+        self._credentials = entities.lookup("keyauth_credentials", "key", {"consumer": "consumers"}, _identity_of_credential)
+        self._anonymous_by_id = entities.lookup("consumers", "id", prepare=_identity_of_anonymous)
+        self._anonymous_by_username = entities.lookup("consumers", "username", prepare=_identity_of_anonymous)
 
     @classmethod
     def prepare(cls, config: declared.Config, instance: Instance) -> Prepared:  # noqa: ARG003 - the same for every scope
@@ -98,40 +131,45 @@ class KeyAuth(Plugin):
             found = _find_key(exchange, config)
             if type(found) is not str:
                 return self._refuse(exchange, config, found)
-        credential = self._credentials.cached(found)
-        if credential is MISSING:
+        identity = self._credentials.cached(found)
+        if identity is MISSING:
             return self._authenticate_later(exchange, config, found)
-        return self._authenticate(exchange, config, credential)
+        return self._authenticate(exchange, config, identity)
 
     async def _authenticate_later(self, exchange: Exchange, config: Prepared, key: str) -> Answer | None:
         verdict = self._authenticate(exchange, config, await self._credentials.get(key))
-        return verdict if verdict is None or not isinstance(verdict, Awaitable) else await verdict
+        return await verdict if isinstance(verdict, Awaitable) else verdict
 
-    def _authenticate(self, exchange: Exchange, config: Prepared, credential: Any) -> Answer | Awaitable[Answer | None] | None:
-        if credential is None:
+    def _authenticate(
+        self, exchange: Exchange, config: Prepared, identity: Identity | None
+    ) -> Answer | Awaitable[Answer | None] | None:
+        if identity is None:
             return self._refuse(exchange, config, config.unknown)
-        consumer = credential["consumer"]
-        if consumer is None or "created_at" not in consumer:
+        if identity.consumer is None:
             return self._refuse(exchange, config, NO_CONSUMER)
-        _identify(exchange, consumer, credential)
+        _identify(exchange, identity)
         return None
 
     def _refuse(self, exchange: Exchange, config: Prepared, refusal: Refusal) -> Answer | Awaitable[Answer | None] | None:
         if config.anonymous is not None:
-            return self._let_pass_as(exchange, config.anonymous)
+            by_id = self._anonymous_by_id.cached(config.anonymous)
+            known = by_id if isinstance(by_id, Identity) else self._anonymous_by_username.cached(config.anonymous)
+            if not isinstance(known, Identity):
+                return self._let_pass_as(exchange, config.anonymous)
+            _identify(exchange, known)
+            return None
         status, message, headers = refusal
         return exchange.error(status, message, headers)
 
     async def _let_pass_as(self, exchange: Exchange, anonymous: str) -> Answer | None:
-        entities = self.host.entities
-        consumer = None
+        identity: Identity | None = None
         if _is_uuid(anonymous):
-            consumer = await entities.lookup("consumers", "id").get(anonymous)
-        if consumer is None:
-            consumer = await entities.lookup("consumers", "username").get(anonymous)
-        if consumer is None:
+            identity = await self._anonymous_by_id.get(anonymous)
+        if identity is None:
+            identity = await self._anonymous_by_username.get(anonymous)
+        if identity is None:
             return exchange.error(500, f"anonymous consumer {anonymous} is configured but doesn't exist")
-        _identify(exchange, consumer, None)
+        _identify(exchange, identity)
         return None
 
 
@@ -220,24 +258,12 @@ def _body_without(body: bytes, content_type: str, name: str) -> bytes | None:
     return None
 
 
-def _identify(exchange: Exchange, consumer: Row, credential: Row | None) -> None:
-    """Tells the gateway and the upstream who the client is; a client's own claims are overwritten or removed."""
-    exchange.client.authenticate(consumer, credential)
+def _identify(exchange: Exchange, identity: Identity) -> None:
+    """Tells the gateway and the upstream who the client is."""
+    exchange.client.authenticate(identity.consumer, identity.credential)
     upstream = exchange.service.request
-    upstream.set_header("X-Consumer-ID", consumer["id"])
-    custom_id = consumer.get("custom_id")
-    if custom_id is None:
-        upstream.clear_header("X-Consumer-Custom-ID")
-    else:
-        upstream.set_header("X-Consumer-Custom-ID", custom_id)
-    username = consumer.get("username")
-    if username is None:
-        upstream.clear_header("X-Consumer-Username")
-    else:
-        upstream.set_header("X-Consumer-Username", username)
-    if credential is None:
-        upstream.clear_header("X-Credential-Identifier")
-        upstream.set_header("X-Anonymous-Consumer", "true")
-    else:
-        upstream.set_header("X-Credential-Identifier", credential["id"])
-        upstream.clear_header("X-Anonymous-Consumer")
+    for name, value in identity.headers:
+        if value is None:
+            upstream.clear_header(name)
+        else:
+            upstream.set_header(name, value)
