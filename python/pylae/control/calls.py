@@ -8,17 +8,11 @@ from typing import Any
 
 import msgspec
 
+from pylae.control.line import CallRefused
 from pylae.database.changes import Row
 from pylae.database.dao import Dao, ReadDao
 from pylae.database.database import Database
 from pylae.database.table import Table
-from pylae.errors import PylaeError
-
-
-class CallRefused(PylaeError):
-    """A call names no operation, or its arguments are not what the operation takes."""
-
-    name = "call refused"
 
 
 class SelectBy(msgspec.Struct):
@@ -63,7 +57,7 @@ class Calls:
         """The value of one call.
 
         Raises:
-            PylaeError: it is refused.
+            CallRefused, DatabaseError: it is refused.
         """
         try:
             match operation:

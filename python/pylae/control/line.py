@@ -21,7 +21,7 @@ import msgspec
 
 from pylae.control.feed import Feed, Version
 from pylae.control.frames import FrameReader, LineError, message
-from pylae.errors import PylaeError, StrategyUnavailable
+from pylae.errors import DatabaseError, PylaeError, StrategyUnavailable
 
 MAX_CALLS_IN_FLIGHT: Final = 1024
 """Of one worker; it keeps within it itself, this guards control against one that does not."""
@@ -56,6 +56,12 @@ class WorkerState:
     pid: int
     version: Version | None
     """What it serves."""
+
+
+class CallRefused(PylaeError):
+    """A call names no operation, or its arguments are not what the operation takes."""
+
+    name = "call refused"
 
 
 class Hello(msgspec.Struct):
@@ -165,8 +171,10 @@ class Line(asyncio.Protocol):
             self._refuse(identifier, "timeout", f"`{operation}` took longer than {timeout_s:g} s")
         except StrategyUnavailable as error:
             self._refuse(identifier, "unavailable", str(error))
-        except PylaeError as error:
-            self._refuse(identifier, getattr(error, "name", None) or type(error).__name__, str(error))
+        except DatabaseError as error:
+            self._refuse(identifier, error.body()["name"], error.message)
+        except CallRefused as error:
+            self._refuse(identifier, error.name, str(error))
         except Exception as error:
             self._refuse(identifier, "internal error", f"{type(error).__name__}: {error}")
             raise

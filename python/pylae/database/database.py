@@ -46,9 +46,14 @@ class Database:
 
     async def close(self) -> None:
         """Disconnects once what was begun has ended."""
-        await asyncio.get_running_loop().run_in_executor(self._writer, self.strategy.close)
+
+        def run() -> None:
+            # A look that outlived its caller would go on with a connection that is closed.
+            self._readers.shutdown()
+            self.strategy.close()
+
+        await asyncio.get_running_loop().run_in_executor(self._writer, run)
         self._writer.shutdown()
-        self._readers.shutdown()
 
     async def read(self, work: Callable[[ReadDao], T]) -> T:
         """Runs `work` on one consistent look."""
