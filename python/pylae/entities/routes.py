@@ -18,6 +18,7 @@ from pylae.schema import (
     field,
     kinds,
 )
+from pylae.schema.rules import regex_problem, router_regex_problem
 
 _STREAM: Final = "'tcp', 'tls', 'tls_passthrough' or 'udp'"
 _GRPC: Final = "'grpc' or 'grpcs'"
@@ -41,11 +42,15 @@ def _at_least_one(plain: str, secure: str, matchers: tuple[str, ...]) -> Check:
     )
 
 
-def _matches_something(row: Mapping[str, Any]) -> str | None:
-    """A header that lists no values leaves the router nothing to match by."""
-    headers = row["headers"]
-    others = ("methods", "hosts", "paths", "snis")
-    if headers and not any(headers.values()) and not any(row[name] for name in others):
+def _router_takes_it(row: Mapping[str, Any]) -> str | None:
+    """Whether the router can match by what the fields say, each proper in itself."""
+    headers = row["headers"] or {}
+    expressions = [path[1:] for path in row["paths"] or () if path.startswith("~")]
+    for expression in expressions + [value[2:] for values in headers.values() for value in values if value.startswith("~*")]:
+        problem = regex_problem(expression) or router_regex_problem(expression)
+        if problem is not None:
+            return f"Router Expression failed validation: regex parse error: `{expression}`: {problem}"
+    if headers and not any(headers.values()) and not any(row[name] for name in ("methods", "hosts", "paths", "snis")):
         return "Router Expression failed validation:  --> 1:2\n  |\n1 | ()\n  |  ^---\n  |\n  = expected term"
     return None
 
@@ -174,7 +179,7 @@ class Route(Entity):
             {"len_eq": 0},
             then_error="'snis' can only be set when 'protocols' is 'grpcs', 'https', 'tls' or 'tls_passthrough'",
         ),
-        custom("methods", "hosts", "paths", "headers", "snis", rule=_matches_something),
+        custom("methods", "hosts", "paths", "headers", "snis", rule=_router_takes_it),
     )
 
     @classmethod

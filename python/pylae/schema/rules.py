@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import warnings
 from dataclasses import dataclass
 from typing import Final
 
@@ -207,12 +208,44 @@ def router_path(value: str) -> str | None:
     return None if problem is None else f"invalid regex: '{expression}' (PCRE returned: {problem})"
 
 
+_UNKNOWN_TO_PYTHON: Final = (
+    (re.compile(r"\(\?<(?=[A-Za-z_])"), "(?P<"),
+    (re.compile(r"\\[pP](\{[^}]*\}|[A-Za-z])"), r"\\w"),
+    (re.compile(r"\\z"), r"\\Z"),
+    (re.compile(r"\[:\^?[a-z]+:\]"), "a-z"),
+    (re.compile(r"\(\?[imsxU-]+\)"), ""),
+)
+"""What the router's expressions may hold and Python's may not, each with something alike."""
+
+_UNKNOWN_TO_THE_ROUTER: Final = (
+    (re.compile(r"\(\?<?[=!]"), "look-around, including look-ahead and look-behind, is not supported"),
+    (re.compile(r"\\[1-9]|\\k<|\(\?P="), "backreferences are not supported"),
+    (re.compile(r"\(\?>"), "atomic groups are not supported"),
+    (re.compile(r"[*+?}]\+"), "possessive repetitions are not supported"),
+)
+_ESCAPED: Final = re.compile(r"\\(?:[pP]\{[^}]*\}|[^1-9k])")
+
+
 def regex_problem(expression: str) -> str | None:
     """What is wrong with a regular expression, or `None`."""
+    understood = expression
+    for form, alike in _UNKNOWN_TO_PYTHON:
+        understood = form.sub(alike, understood)
     try:
-        re.compile(re.sub(r"\(\?<(?=[A-Za-z_])", "(?P<", expression))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            re.compile(understood)
     except (re.error, OverflowError, RecursionError) as error:
         return str(error)
+    return None
+
+
+def router_regex_problem(expression: str) -> str | None:
+    """What of a proper regular expression the router, whose expressions always end in linear time, can't do."""
+    bare = re.sub(r"\[\^?\]?[^\]]*\]", "x", _ESCAPED.sub("x", expression))
+    for form, problem in _UNKNOWN_TO_THE_ROUTER:
+        if form.search(bare):
+            return problem
     return None
 
 

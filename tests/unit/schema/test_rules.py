@@ -87,3 +87,33 @@ def test_a_rule_takes_a_value_or_says_why_not(rule: str, value: str, text: str |
 )
 def test_a_url_is_split_as_leniently_as_kong_does(text: str, parts: Url) -> None:
     assert rules.parse_url(text) == parts
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [r"/a(?=b)", r"/(?<!a)b", r"/(a)\1", r"/(?>a)", r"/a++", r"/(?P<x>a)(?P=x)"],
+)
+def test_what_the_router_can_not_do_is_told(expression: str) -> None:
+    assert rules.router_regex_problem(expression) is not None
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        *(
+            r"/a/(?<id>[0-9]+)$",
+            r"/\p{L}+/\z",
+            r"/[[:alpha:]]+",
+            r"/(?i)a",
+            r"/a\+\+b",
+            r"/[a++]b",
+            r"/a+?b",
+            r"/\(\?=x",
+            r"/a{2,3}\/",
+        ),
+        r"/[^/]+/\d+",
+    ],
+)
+def test_what_the_router_can_do_is_taken(expression: str) -> None:
+    assert rules.regex_problem(expression) is None
+    assert rules.router_regex_problem(expression) is None
