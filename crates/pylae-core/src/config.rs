@@ -63,7 +63,7 @@ pub struct DataPlaneSettings {
     pub error_default_type: String,
     /// PEM files of certificates and keys for TLS listeners.
     pub ssl_certificates: Vec<(PathBuf, PathBuf)>,
-    /// PEM bundle upstream certificates are checked against beside the system's; `None`: the system's alone.
+    /// PEM bundle upstream certificates are checked against beside the public roots (Mozilla's list, built in); `None`: these alone.
     pub trusted_certificates: Option<PathBuf>,
     /// Check upstream certificates unless the Service says otherwise.
     pub verify_upstream: bool,

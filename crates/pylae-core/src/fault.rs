@@ -208,7 +208,7 @@ faults! {
     /// The head of the answer is larger than the buffer for it.
     ResponseHeaderTooLarge { name: "response_header_too_large", room: "proxy", side: Upstream, status: 502, may_have_acted: true, retry: Never,
         phrase: "upstream sent too big header", flag: "UPE", proxy_status: "http_response_header_section_size",
-        cure: "the server sends a larger head than nginx_proxy_proxy_buffer_size: look for a cookie or header that grew" }
+        cure: "the server sends a head of over 64 KiB: look for a cookie or header that grew" }
     /// The head of the answer is malformed or ambiguous.
     BadResponse { name: "bad_response", room: "proxy", side: Upstream, status: 502, may_have_acted: true, retry: Never,
         phrase: "upstream sent invalid header", flag: "UPE", proxy_status: "http_protocol_error",
@@ -233,6 +233,10 @@ faults! {
     BadResponseBody { name: "bad_response_body", room: "proxy", side: Upstream, status: 502, may_have_acted: true, retry: Never,
         phrase: "upstream sent invalid chunked response", flag: "UPE", proxy_status: "http_response_transfer_coding",
         cure: "the server writes chunk sizes that are not hexadecimal numbers followed by CRLF" }
+    /// The disk did not take, or give back, what memory should not hold.
+    SpoolFailed { name: "spool_failed", room: "proxy", side: Gateway, status: 500, may_have_acted: false, retry: Never,
+        phrase: "pwrite() failed", flag: "UAEX", proxy_status: "proxy_internal_error",
+        cure: "the disk that holds PREFIX/spool is full or broken: make room, or raise nginx_http_client_body_buffer_size" }
     /// A filter failed on the way back.
     FilterFailed { name: "filter_failed", room: "response", side: Gateway, status: 500, may_have_acted: true, retry: Never,
         phrase: "plugin failed", flag: "UAEX", proxy_status: "proxy_internal_error", cure: "see the plugin, phase and line named" }

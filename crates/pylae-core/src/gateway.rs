@@ -68,6 +68,7 @@ pub struct Gateway {
     /// Draining: no new request is read from idle connections.
     pub drain: Drain,
     serial: Cell<u64>,
+    task: Cell<u64>,
     random: Cell<u128>,
 }
 
@@ -93,6 +94,7 @@ impl Gateway {
             statistics: Statistics::default(),
             drain: Drain::default(),
             serial: Cell::new(0),
+            task: Cell::new(u64::MAX),
             random: Cell::new(seed | 1),
             settings,
         })
@@ -102,6 +104,12 @@ impl Gateway {
     pub fn next_serial(&self) -> u64 {
         self.serial.set(self.serial.get() + 1);
         self.serial.get()
+    }
+
+    /// A name for a task that is no connection and waits for the drain.
+    pub fn next_task(&self) -> u64 {
+        self.task.set(self.task.get() - 1);
+        self.task.get()
     }
 
     /// 128 bits that no other request of this or another worker has (a seeded PCG step; unique, not secret).

@@ -72,8 +72,11 @@ pub async fn walk(gateway: &Rc<Gateway>, client: &mut ClientConnection, exchange
             exchange.borrow_mut().fault = Some(fault);
             if nothing_sent {
                 body::platform(&mut exchange.borrow_mut(), 500, &gateway.settings.error_default_type);
-                exchange.borrow_mut().plugins.clear();
-                return deliver_own(gateway, client, exchange, false).await;
+                // No filter touches this answer; the log phase sees it all the same.
+                let plugins = std::mem::take(&mut exchange.borrow_mut().plugins);
+                let outcome = deliver_own(gateway, client, exchange, false).await;
+                exchange.borrow_mut().plugins = plugins;
+                return outcome;
             }
             Outcome { status: exchange.borrow().response.as_ref().map_or(500, |r| r.status), must_close: true }
         }
@@ -188,8 +191,21 @@ async fn steps(gateway: &Rc<Gateway>, client: &mut ClientConnection, exchange: &
     deliver_upstream(gateway, client, exchange, head, upstream, key, keep_alive).await
 }
 
+/// Before a Route is known global plugins alone take part in what is still to come: filters and the log.
+fn collect_global(exchange: &mut Exchange) {
+    if !exchange.plugins.is_empty() {
+        return;
+    }
+    let global = Arc::clone(exchange.snapshot.plan.global());
+    let consumer = exchange.consumer_id;
+    exchange.plugins.extend(global.candidates().iter().filter_map(|candidate| candidate.instance(consumer).cloned()));
+}
+
 /// Ends the journey if the passage says so.
 async fn end_of(gateway: &Rc<Gateway>, client: &mut ClientConnection, exchange: &ExchangeRef, passage: Passage, keep_alive: &mut bool) -> Option<Outcome> {
+    if !matches!(passage, Passage::Through) && exchange.borrow().matched.is_none() {
+        collect_global(&mut exchange.borrow_mut());
+    }
     match passage {
         Passage::Through => None,
         Passage::Answered(answer) => {
@@ -301,6 +317,7 @@ async fn answer_fault(gateway: &Rc<Gateway>, client: &mut ClientConnection, exch
         match kind {
             FaultKind::ClientGone => {
                 borrowed.fault = Some(fault);
+                collect_global(&mut borrowed);
                 return Outcome::GONE;
             }
             FaultKind::NoRoute | FaultKind::HttpsRequired | FaultKind::NoService | FaultKind::NoHealthyTarget => {
@@ -328,11 +345,8 @@ async fn answer_fault(gateway: &Rc<Gateway>, client: &mut ClientConnection, exch
             gateway.logs.log_exchange(Level::Error, &borrowed, fault.phrase(), "");
         }
         borrowed.fault = Some(fault);
-        if borrowed.plugins.is_empty() {
-            // Before a Route was known: global plugins take part in what is still to come.
-            let global = Arc::clone(borrowed.snapshot.plan.global());
-            let consumer = borrowed.consumer_id;
-            borrowed.plugins.extend(global.candidates().iter().filter_map(|candidate| candidate.instance(consumer).cloned()));
+        if borrowed.matched.is_none() {
+            collect_global(&mut borrowed);
         }
     }
     deliver_own(gateway, client, exchange, *keep_alive).await
@@ -357,7 +371,7 @@ pub async fn buffer_body(gateway: &Rc<Gateway>, client: &mut ClientConnection, e
             let full = |error: &std::io::Error| {
                 let text = crate::upstream::errno_text(error);
                 Failure::Fault(
-                    Fault::with_phrase(FaultKind::Panicked, format!("the body could not be spilled: {text}"), format!("pwrite() failed ({text})")),
+                    Fault::with_phrase(FaultKind::SpoolFailed, format!("the body could not be spilled: {text}"), format!("pwrite() failed ({text})")),
                     "while spilling the client request body",
                 )
             };

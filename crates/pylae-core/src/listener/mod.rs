@@ -31,7 +31,7 @@ pub struct Listener {
 
 /// Accepts from one socket until `stop` says so or the drain begins.
 pub async fn accept_loop(gateway: Rc<Gateway>, listener: Rc<Listener>, socket: Rc<TcpListener>, stop: Rc<dyn Fn() -> bool>) {
-    let serial = gateway.next_serial();
+    let serial = gateway.next_task();
     let mut is_known = false;
     loop {
         let accepted = std::future::poll_fn(|cx| {

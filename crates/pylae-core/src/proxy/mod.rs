@@ -245,13 +245,15 @@ async fn send(client: &mut ClientConnection, upstream: &mut UpstreamConnection, 
         }
     }
     let flushed = std::future::poll_fn(|cx| match upstream.wire.poll_flush(cx) {
-        Poll::Pending => upstream.wire.poll_timeout(cx),
-        ready => ready,
+        Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+        Poll::Pending if client.poll_departed(cx).is_ready() => Poll::Ready(None),
+        Poll::Pending => upstream.wire.poll_timeout(cx).map(Some),
     })
     .await;
     match flushed {
-        Ok(()) => Ok(false),
-        Err(error) => unsent(upstream, &error).await,
+        None => Err(Failure::Gone),
+        Some(Ok(())) => Ok(false),
+        Some(Err(error)) => unsent(upstream, &error).await,
     }
 }
 
@@ -288,7 +290,7 @@ async fn send_file(
         let want = piece.len().min(usize::try_from(length - offset).unwrap_or(usize::MAX));
         let count = file.read_at(&mut piece[..want], offset).unwrap_or(0);
         if count == 0 {
-            return Err(Failure::Fault(Fault::new(FaultKind::Panicked, "the spilled body could not be read back"), doing::SENDING));
+            return Err(Failure::Fault(Fault::new(FaultKind::SpoolFailed, "the spilled body could not be read back"), doing::SENDING));
         }
         offset += count as u64;
         if send(client, upstream, &piece[..count], patience).await? {

@@ -145,7 +145,7 @@ impl<'a> Relay<'a> {
                 && let Some(spool) = self.spool.as_mut().filter(|spool| !spool.is_empty())
             {
                 if spool.pull(&mut self.out, MEMORY_BYTES).is_err() {
-                    return Poll::Ready(End::Broken(Fault::new(FaultKind::Panicked, "the spooled answer could not be read back")));
+                    return Poll::Ready(End::Broken(Fault::new(FaultKind::SpoolFailed, "the spooled answer could not be read back")));
                 }
                 moved = true;
             }
