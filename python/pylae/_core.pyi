@@ -6,9 +6,6 @@ from typing import Any, Literal
 
 build_profile: Literal["debug", "release"]
 
-class CallFailed(Exception):
-    """The control process could not be asked, or refused; `args` is (name, message)."""
-
 def create_shared(worker_slots: int, counter_slots: int = 262_144) -> int:
     """Makes the shared segment and returns its descriptor (close-on-exec), which the caller owns."""
 
@@ -42,6 +39,8 @@ class Reactor:
         """Runs the data plane until a descriptor is ready, `wake` is called, or `timeout` seconds are over."""
     def wake(self) -> None:
         """Ends a wait that is going on."""
+    def drop_tasks(self) -> None:
+        """Ends every task of the data plane where it stands; between waits only."""
 
 class Gateway:
     """One worker's data plane."""
@@ -66,16 +65,28 @@ class Gateway:
             ValueError: A setting, listener or plugin definition is not as expected.
         """
     def start(self, loop: Any, on_drained: Callable[[], object]) -> None:
-        """Sets the data plane up on this thread and asyncio loop; it runs while the loop runs."""
+        """Sets the data plane up on this thread and asyncio loop; it runs while the loop runs.
+
+        Requests are taken once there is a configuration and `open` was called.
+
+        Raises:
+            RuntimeError: Started twice, or a certificate can't be read.
+        """
+    def open(self) -> None:
+        """Says that plugins have started."""
     def drain(self) -> None:
         """Serves what is in flight and takes nothing new; `on_drained` follows."""
+    def stop(self) -> None:
+        """Leaves now: what is in flight is cut off; `on_drained` follows."""
+    def close(self) -> None:
+        """Ends what still runs of the data plane; between runs of the loop only."""
     def reopen_logs(self) -> None:
         """Opens the log files anew."""
     def call(self, operation: str, args: bytes, timeout_ms: int) -> Awaitable[bytes]:
         """Asks control; MessagePack both ways.
 
         Raises:
-            CallFailed: `busy`, `timeout`, `unavailable`, or control's own.
+            pylae.sdk.CallFailed: `busy`, `timeout`, `unavailable`, or control's own.
         """
     def stream(self, channel: str, item: bytes) -> bool:
         """Hands an item to control, some time; `False`: dropped and counted."""

@@ -2,7 +2,7 @@
 //! How is a plugin's phase run? Calls the Python hook, reads its verdict, names it when it fails, blocks or returns rubbish.
 
 use crate::event_loop;
-use crate::exchange::{Answer as PyAnswer, Exchange, Life};
+use crate::exchange::{Answer as PyAnswer, Life};
 use crate::monitor::{Label, Monitor};
 use pylae_core::exchange::ExchangeRef;
 use pylae_core::observe::Level;
@@ -96,7 +96,9 @@ impl PythonHost {
                 self.monitor.say(Level::Error, &text);
             }
             let body_bytes = match (&definition.body_limit, &config) {
-                (Some(limit), Ok(config)) => limit.call1(py, (config,)).and_then(|value| value.extract::<u64>(py)).unwrap_or(definition.reads_body),
+                (Some(limit), Ok(config)) => {
+                    limit.call1(py, (config,)).and_then(|value| value.extract::<u64>(py)).unwrap_or(definition.reads_body)
+                }
                 _ => definition.reads_body,
             };
             Box::new(Built { config, body_bytes })
@@ -112,26 +114,26 @@ impl PythonHost {
         instance: &Arc<PluginInstance>,
         exchange: &ExchangeRef,
         more: Option<(Bound<'py, PyBytes>, bool)>,
-    ) -> Result<(Bound<'py, PyAny>, Bound<'py, Exchange>), Box<PluginFailure>> {
+    ) -> Result<(Bound<'py, PyAny>, Rc<Life>), Box<PluginFailure>> {
         let built = self.built(py, instance);
         let config = match &built.config {
             Ok(config) => config,
             Err(detail) => return Err(failure(&hook.label, format!("cannot use its configuration: {detail}"))),
         };
-        let view = Life::view_of(py, exchange).map_err(|error| failure(&hook.label, describe(py, &error)))?;
-        view.get().life.body_bytes.set(built.body_bytes);
+        let (life, view) = Life::view_of(py, exchange).map_err(|error| failure(&hook.label, describe(py, &error)))?;
+        life.body_bytes.set(built.body_bytes);
         let method = hook.method.bind(py);
         let called = self.monitor.watch(&hook.label, || match more {
             None => method.call1((&view, config)),
             Some((chunk, is_last)) => {
-                view.get().life.set_chunk(Some(chunk.clone().unbind()));
+                life.set_chunk(Some(chunk.clone().unbind()));
                 let called = method.call1((&view, config, chunk, is_last));
-                view.get().life.set_chunk(None);
+                life.set_chunk(None);
                 called
             }
         });
         match called {
-            Ok(value) => Ok((value, view)),
+            Ok(value) => Ok((value, life)),
             Err(error) => Err(failure(&hook.label, describe(py, &error))),
         }
     }
@@ -148,12 +150,11 @@ impl PythonHost {
     }
 
     /// What a hook that awaits comes to: its verdict, if it did not have to wait after all.
-    fn run_task<'py>(&self, py: Python<'py>, label: &Rc<Label>, awaitable: Bound<'py, PyAny>, view: &Bound<'py, Exchange>) -> PyResult<HostCall> {
+    fn run_task<'py>(&self, py: Python<'py>, label: &Rc<Label>, awaitable: Bound<'py, PyAny>, life: Rc<Life>) -> PyResult<HostCall> {
         let task = self.start(py, label, awaitable)?;
         if task.call_method0(pyo3::intern!(py, "done"))?.is_truthy()? {
             return Ok(HostCall::Ready(verdict_of_task(label, &task)));
         }
-        let life = Rc::clone(&view.get().life);
         life.begin_call();
         self.waiting.set(self.waiting.get() + 1);
         let call = Rc::new(Call {
@@ -319,7 +320,8 @@ impl Finished {
         call.life.end_call();
         if call.is_abandoned.get() {
             if let Verdict::Failed(failed) = verdict {
-                let text = format!("plugin {} failed in {} after the client had left: {}", failed.plugin, failed.phase.name(), failed.detail);
+                let text =
+                    format!("plugin {} failed in {} after the client had left: {}", failed.plugin, failed.phase.name(), failed.detail);
                 call.monitor.say(Level::Warn, &text);
             }
             return;
@@ -358,7 +360,10 @@ impl Drop for Suspended {
             if let Some(task) = task
                 && let Err(error) = task.call_method0(py, pyo3::intern!(py, "cancel"))
             {
-                self.call.monitor.say(Level::Warn, &format!("a task of plugin {} could not be cancelled: {}", self.call.label.plugin, describe(py, &error)));
+                self.call.monitor.say(
+                    Level::Warn,
+                    &format!("a task of plugin {} could not be cancelled: {}", self.call.label.plugin, describe(py, &error)),
+                );
             }
         });
         event_loop::wake();
@@ -372,8 +377,8 @@ impl PluginHost for PythonHost {
             Err(failed) => HostCall::Ready(Verdict::Failed(failed)),
             Ok((value, _)) if value.is_none() => HostCall::Ready(Verdict::Continue),
             Ok((value, _)) if !is_awaitable(&value) => HostCall::Ready(verdict_of(&hook.label, &value)),
-            Ok((value, view)) => self
-                .run_task(py, &hook.label, value, &view)
+            Ok((value, life)) => self
+                .run_task(py, &hook.label, value, life)
                 .unwrap_or_else(|error| HostCall::Ready(Verdict::Failed(failure(&hook.label, describe(py, &error))))),
         })
     }

@@ -47,7 +47,8 @@ impl Inner {
         let descriptor = unsafe { OwnedFd::from_raw_fd(raw) };
         let epoll = {
             let _guard = runtime.enter();
-            AsyncFd::with_interest(descriptor, Interest::READABLE)?
+            // SAFETY: an `OwnedFd` names the same open descriptor as long as the `AsyncFd` holds it.
+            unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) }.map_err(io::Error::from)?
         };
         Ok(Inner {
             runtime,

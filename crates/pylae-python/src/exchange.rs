@@ -5,8 +5,8 @@
 use crate::call_handler::over;
 use pylae_core::exchange::{BodyStore, Exchange as CoreExchange, ExchangeRef, Source};
 use pylae_core::http::headers::{Headers, is_token, is_value};
-use pylae_core::proxy::is_dropped;
 use pylae_core::phases::{Answer as CoreAnswer, AnswerBody, Phase};
+use pylae_core::proxy::is_dropped;
 use pylae_core::snapshot::Id;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -45,18 +45,18 @@ struct Kept {
 }
 
 impl Life {
-    /// The view of this exchange, the same for all plugins.
-    pub fn view_of<'py>(py: Python<'py>, exchange: &ExchangeRef) -> PyResult<Bound<'py, Exchange>> {
+    /// This exchange's life and view, the same for all plugins.
+    pub fn view_of<'py>(py: Python<'py>, exchange: &ExchangeRef) -> PyResult<(Rc<Self>, Bound<'py, Exchange>)> {
         let known = exchange.borrow().host_data.as_ref().and_then(|data| data.downcast_ref::<Rc<Life>>()).cloned();
         if let Some(life) = known {
             let view = life.kept.borrow().view.as_ref().map(|view| view.bind(py).clone());
-            return view.ok_or_else(over);
+            return Ok((life, view.ok_or_else(over)?));
         }
         let life = Rc::new(Life { exchange: RefCell::new(Some(Rc::clone(exchange))), ..Life::default() });
         let view = Bound::new(py, Exchange { life: Rc::clone(&life), parts: Parts::default() })?;
         life.kept.borrow_mut().view = Some(view.clone().unbind());
-        exchange.borrow_mut().host_data = Some(Box::new(life));
-        Ok(view)
+        exchange.borrow_mut().host_data = Some(Box::new(Rc::clone(&life)));
+        Ok((life, view))
     }
 
     /// The exchange is over; whoever still awaits something may finish with it.
@@ -347,8 +347,7 @@ impl Answer {
 /// One request, its answer and what plugins share about it.
 #[pyclass(frozen, unsendable, module = "pylae._core")]
 pub struct Exchange {
-    /// The exchange behind.
-    pub life: Rc<Life>,
+    life: Rc<Life>,
     parts: Parts,
 }
 
@@ -381,7 +380,14 @@ impl Exchange {
 
     fn __repr__(&self) -> String {
         self.life
-            .read(|exchange| format!("<exchange {} {} {}>", exchange.id.as_str(), exchange.request.method, String::from_utf8_lossy(&exchange.request.path)))
+            .read(|exchange| {
+                format!(
+                    "<exchange {} {} {}>",
+                    exchange.id.as_str(),
+                    exchange.request.method,
+                    String::from_utf8_lossy(&exchange.request.path)
+                )
+            })
             .unwrap_or_else(|_| "<exchange, over>".to_owned())
     }
 
@@ -506,7 +512,12 @@ fn ms(duration: std::time::Duration) -> u64 {
     duration.as_millis() as u64
 }
 
-fn serialize<'py>(py: Python<'py>, exchange: &CoreExchange, consumer: Option<Py<PyAny>>, credential: Option<Py<PyAny>>) -> PyResult<Bound<'py, PyDict>> {
+fn serialize<'py>(
+    py: Python<'py>,
+    exchange: &CoreExchange,
+    consumer: Option<Py<PyAny>>,
+    credential: Option<Py<PyAny>>,
+) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
     let request = PyDict::new(py);
     let scheme = exchange.scheme();
@@ -518,7 +529,10 @@ fn serialize<'py>(py: Python<'py>, exchange: &CoreExchange, consumer: Option<Py<
     }
     request.set_item("id", exchange.id.as_str())?;
     request.set_item("uri", text(py, &uri))?;
-    request.set_item("url", format!("{scheme}://{}:{}{}", exchange.request.host, exchange.connection.listen_port, String::from_utf8_lossy(&uri)))?;
+    request.set_item(
+        "url",
+        format!("{scheme}://{}:{}{}", exchange.request.host, exchange.connection.listen_port, String::from_utf8_lossy(&uri)),
+    )?;
     request.set_item("querystring", query_dict(py, query.unwrap_or_default())?)?;
     request.set_item("method", &exchange.request.method)?;
     let headers = header_dict(py, &exchange.request.headers)?;
@@ -542,11 +556,19 @@ fn serialize<'py>(py: Python<'py>, exchange: &CoreExchange, consumer: Option<Py<
         upstream_uri.push(b'?');
         upstream_uri.extend_from_slice(query);
     }
-    dict.set_item("upstream_uri", if exchange.matched.as_ref().is_some_and(|m| m.service.is_some()) { text(py, &upstream_uri) } else { text(py, b"") })?;
+    dict.set_item(
+        "upstream_uri",
+        if exchange.matched.as_ref().is_some_and(|m| m.service.is_some()) { text(py, &upstream_uri) } else { text(py, b"") },
+    )?;
     let statuses: Vec<String> = exchange
         .attempts
         .iter()
-        .map(|attempt| attempt.status.or_else(|| attempt.fault.as_ref().map(pylae_core::fault::Fault::status)).map_or_else(String::new, |s| s.to_string()))
+        .map(|attempt| {
+            attempt
+                .status
+                .or_else(|| attempt.fault.as_ref().map(pylae_core::fault::Fault::status))
+                .map_or_else(String::new, |s| s.to_string())
+        })
         .collect();
     dict.set_item("upstream_status", statuses.join(", "))?;
     let response = PyDict::new(py);
@@ -937,7 +959,10 @@ impl Response {
     fn edit<R>(&self, f: impl FnOnce(&mut pylae_core::exchange::Response) -> R) -> PyResult<R> {
         self.life.write(|e| {
             if e.phase > Phase::HeaderFilter || e.phase < Phase::Response {
-                return Err(PyRuntimeError::new_err(format!("the answer can't be changed in the {} phase, only in response and header_filter", e.phase.name())));
+                return Err(PyRuntimeError::new_err(format!(
+                    "the answer can't be changed in the {} phase, only in response and header_filter",
+                    e.phase.name()
+                )));
             }
             let response = e.response.as_mut().ok_or_else(|| PyRuntimeError::new_err("there is no answer yet"))?;
             if response.source == Source::Service {

@@ -108,7 +108,8 @@ fn definition_of(about: &Bound<'_, PyDict>) -> PyResult<(Definition, PluginInfo)
     }
     let reads_body: u64 = get("reads_body")?.extract()?;
     let body_limit = about.get_item("body_limit")?.filter(|limit| !limit.is_none()).map(Bound::unbind);
-    let info = PluginInfo { name: name.as_str().into(), priority: get("priority")?.extract()?, phases: bits, reads_body_limit_bytes: reads_body };
+    let info =
+        PluginInfo { name: name.as_str().into(), priority: get("priority")?.extract()?, phases: bits, reads_body_limit_bytes: reads_body };
     let definition = Definition { name, hooks, build_config: get("build_config")?.unbind(), body_limit, reads_body };
     Ok((definition, info))
 }
@@ -141,7 +142,10 @@ impl Gateway {
         }
         let segment = Arc::new(Segment::open(shared_fd)?);
         if worker_index >= segment.worker_slots() {
-            return Err(PyValueError::new_err(format!("there are {} worker slots, and none of index {worker_index}", segment.worker_slots())));
+            return Err(PyValueError::new_err(format!(
+                "there are {} worker slots, and none of index {worker_index}",
+                segment.worker_slots()
+            )));
         }
         Ok(Gateway {
             settings,
@@ -303,7 +307,13 @@ impl Gateway {
 
     /// Counts `cost` in every window `(limit, start_ms, end_ms)`, or in none when one would go over its limit.
     #[pyo3(signature = (identifier, limits, cost = 1))]
-    fn counters_take<'py>(&self, py: Python<'py>, identifier: &[u8], limits: Vec<(u64, u64, u64)>, cost: u64) -> PyResult<Bound<'py, PyTuple>> {
+    fn counters_take<'py>(
+        &self,
+        py: Python<'py>,
+        identifier: &[u8],
+        limits: Vec<(u64, u64, u64)>,
+        cost: u64,
+    ) -> PyResult<Bound<'py, PyTuple>> {
         let windows: Vec<Window> = limits.into_iter().map(|(limit, start_ms, end_ms)| Window { limit, start_ms, end_ms }).collect();
         let (allowed, usages) = self.segment.take(identifier, &windows, cost, pylae_core::clock::now_ms());
         (allowed, usages).into_pyobject(py)
@@ -312,7 +322,10 @@ impl Gateway {
     /// What each window has, unchanged.
     fn counters_read(&self, identifier: &[u8], limits: Vec<(u64, u64, u64)>) -> Vec<u64> {
         let now = pylae_core::clock::now_ms();
-        limits.into_iter().map(|(limit, start_ms, end_ms)| self.segment.read(identifier, &Window { limit, start_ms, end_ms }, now)).collect()
+        limits
+            .into_iter()
+            .map(|(limit, start_ms, end_ms)| self.segment.read(identifier, &Window { limit, start_ms, end_ms }, now))
+            .collect()
     }
 
     /// One line of `error.log`.
@@ -471,8 +484,7 @@ impl Worker {
     fn add_counts(&self) {
         let counts = &self.core.statistics;
         let now = [counts.accepted.get(), counts.handled.get(), counts.requests.get(), self.line.lost(), self.core.logs.lost()];
-        let statistics =
-            [Statistic::Accepted, Statistic::Handled, Statistic::Requests, Statistic::StreamLost, Statistic::LogLinesLost];
+        let statistics = [Statistic::Accepted, Statistic::Handled, Statistic::Requests, Statistic::StreamLost, Statistic::LogLinesLost];
         let before = self.reported.replace(now);
         for ((statistic, now), before) in statistics.into_iter().zip(now).zip(before) {
             self.segment.statistic(self.slot, statistic).fetch_add(now - before, Ordering::Relaxed);

@@ -105,7 +105,10 @@ impl Monitor {
         if took > BLOCKING {
             self.named.set(self.named.get() + took);
             self.count_blocked();
-            self.say(Level::Warn, &format!("plugin {} blocked the worker for {} ms in {}", label.plugin, took.as_millis(), label.phase.name()));
+            self.say(
+                Level::Warn,
+                &format!("plugin {} blocked the worker for {} ms in {}", label.plugin, took.as_millis(), label.phase.name()),
+            );
         }
         result
     }
@@ -125,7 +128,10 @@ impl Monitor {
         // Before the first request nobody waits: plugins that start may take their time.
         if took > BLOCKING && self.owns_slot() {
             self.count_blocked();
-            self.say(Level::Warn, &format!("a task or callback of a plugin blocked the worker for {} ms on the event loop", took.as_millis()));
+            self.say(
+                Level::Warn,
+                &format!("a task or callback of a plugin blocked the worker for {} ms on the event loop", took.as_millis()),
+            );
         }
     }
 

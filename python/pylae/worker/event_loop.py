@@ -94,12 +94,18 @@ async def wait_for(awaitable: Awaitable[Any]) -> Any:
     return await awaitable
 
 
-def run(gateway: _core.Gateway, *, start: Callable[[], Awaitable[None]], stop: Callable[[], Awaitable[None]], signals: Mapping[int, Callable[[], object]]) -> None:
+def run(
+    gateway: _core.Gateway,
+    *,
+    start: Callable[[], Awaitable[None]],
+    stop: Callable[[], Awaitable[None]],
+    signals: Mapping[int, Callable[[], object]],
+) -> None:
     """Runs plugins and data plane on this thread until the gateway has drained.
 
     Args:
         gateway: Not started yet.
-        start: Awaited before the first request is taken.
+        start: Awaited before the first request is taken; it may call control.
         stop: Awaited after the last one was served.
         signals: What to do on each signal.
     """
@@ -108,15 +114,27 @@ def run(gateway: _core.Gateway, *, start: Callable[[], Awaitable[None]], stop: C
     try:
         for number, action in signals.items():
             loop.add_signal_handler(number, action)
-        loop.run_until_complete(start())
-        gateway.start(loop, loop.stop)
-        loop.run_forever()
-        loop.run_until_complete(stop())
+        loop.run_until_complete(_serve(gateway, start, stop))
     finally:
-        _cancel_all(loop)
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        asyncio.set_event_loop(None)
-        loop.close()
+        try:
+            gateway.close()
+            _cancel_all(loop)
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.run_until_complete(loop.shutdown_default_executor())
+        finally:
+            asyncio.set_event_loop(None)
+            loop.close()
+
+
+async def _serve(
+    gateway: _core.Gateway, start: Callable[[], Awaitable[None]], stop: Callable[[], Awaitable[None]]
+) -> None:
+    drained = asyncio.Event()
+    gateway.start(asyncio.get_running_loop(), drained.set)
+    await start()
+    gateway.open()
+    await drained.wait()
+    await stop()
 
 
 def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
@@ -125,3 +143,8 @@ def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
         task.cancel()
     if tasks:
         loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+    for task in tasks:
+        if not task.cancelled() and task.exception() is not None:
+            loop.call_exception_handler(
+                {"message": "a task failed while the worker was leaving", "exception": task.exception(), "task": task}
+            )
