@@ -5,13 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from pylae.lua_text import lua_value, quoted_list
 from pylae.schema.field import UNSET, Field
-
-if TYPE_CHECKING:
-    from pylae.schema.field import Limits
 
 
 class Fields(Protocol):
@@ -332,21 +329,28 @@ def match(limits: Mapping[str, Any]) -> Field:
     return made if elements is None else made.but(type="array", elements=match(elements))
 
 
+_typed_limits: dict[tuple[int, int], tuple[Field, Field, Field]] = {}
+"""Limits by their identity and that of the field they are for; both are kept, so that neither identity is reused."""
+
+
 def _typed(limits: Field, path: str, fields: Fields) -> Field:
     """The limits with the type of the field that they are for."""
     declared = fields.declared(path)
     if declared is None:
         return limits
+    known = _typed_limits.get((id(limits), id(declared)))
+    if known is None:
+        known = (limits, declared, _with_type(limits, declared))
+        _typed_limits[id(limits), id(declared)] = known
+    return known[2]
+
+
+def _with_type(limits: Field, declared: Field) -> Field:
     elements = limits.elements
     if elements is not None and declared.elements is not None:
         elements = elements.but(type=declared.elements.type)
-    return limits.but(
-        type=declared.type, elements=elements, record=None, references=None, len_min=_len_min(limits.limits, declared)
-    )
-
-
-def _len_min(limits: Limits, declared: Field) -> int | None:
-    return declared.limits.len_min if limits.len_min is None else limits.len_min
+    len_min = declared.limits.len_min if limits.limits.len_min is None else limits.limits.len_min
+    return limits.but(type=declared.type, elements=elements, record=None, references=None, len_min=len_min)
 
 
 def _matches(limits: Field, path: str, row: Mapping[str, Any], fields: Fields) -> bool:
