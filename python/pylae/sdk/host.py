@@ -7,12 +7,11 @@ log and a clock. Plugins get it in `__init__`, before the data plane exists; `co
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
-from pylae.sdk.entities import Call, CallFailed, Entities
+from pylae.sdk.entities import CallFailed, Entities
 from pylae.sdk.plugin import Plugin
 
 Limit = tuple[int, int, int]
@@ -85,7 +84,7 @@ class Host:
         self.counters_read = gateway.counters_read
         self.stream = gateway.stream
         self.log = gateway.log
-        self.entities.connect(_translating(gateway))
+        self.entities.connect(gateway.call)
         gateway.on_invalidate = self.entities.invalidate
 
     async def start(self, plugins: Sequence[Plugin]) -> None:
@@ -97,23 +96,6 @@ class Host:
         """Stops plugins in reverse order."""
         for plugin in reversed(plugins):
             await plugin.stop()
-
-
-def _translating(gateway: Gateway) -> Call:
-    """The gateway's `call`, whose failures are told apart by name."""
-    # The class of its failures stands beside the gateway's own, in compiled code that the sdk need not import.
-    failure_class: type[Exception] = sys.modules[type(gateway).__module__].CallFailed
-    if issubclass(failure_class, CallFailed):
-        return gateway.call
-
-    async def call(operation: str, args: bytes, timeout_ms: int) -> bytes:
-        try:
-            return await gateway.call(operation, args, timeout_ms)
-        except failure_class as failure:
-            name, message = failure.args
-            raise CallFailed(name, message) from failure
-
-    return call
 
 
 def definition_of(plugin: Plugin) -> dict[str, Any]:
