@@ -232,7 +232,7 @@ class Schema:
         self.validate(row)
         if self.entity is not None:
             self.entity.complete(row)
-        return {name: row[name] for name in self.fields}
+        return row
 
     def _expanded(self, values: Mapping[str, Any], row: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """A copy of what was given, shorthands replaced by the values they stand for."""
@@ -269,8 +269,10 @@ class Schema:
         (self.variant_for(row) or self)._fill_fields(row, context, now_s)
 
     def _fill_fields(self, row: dict[str, Any], context: Context, now_s: float) -> None:
+        unknown = {name: row.pop(name) for name in list(row) if name not in self.fields}
         for name, declared in self.fields.items():
-            row[name] = _filled(declared, row.get(name, UNSET), context, now_s)
+            row[name] = _filled(declared, row.pop(name, UNSET), context, now_s)
+        row.update(unknown)
 
     def _shown(self, row: Mapping[str, Any]) -> dict[str, Any]:
         shown = dict(row)

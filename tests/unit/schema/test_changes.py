@@ -86,6 +86,15 @@ def test_records_are_merged_and_other_values_replaced() -> None:
     assert schema.update(row, patch)["tags"] == ["c"]
 
 
+def test_fields_come_in_the_order_of_their_declaration() -> None:
+    schema = entities.schema("plugins")
+    row = schema.insert({"config": {"redis": {"port": 1}, "minute": 5}, "name": "rate-limiting"})
+    assert list(row) == list(schema.fields)
+    config = PLUGINS["rate-limiting"].Config
+    assert list(row["config"]) == list(config.fields)
+    assert list(schema.update(row, {"config": {"hour": 6, "second": 1}})["config"]) == list(config.fields)
+
+
 def test_a_change_does_not_touch_the_row_it_was_given() -> None:
     schema = entities.schema("upstreams")
     row = schema.insert({"name": "u"})
