@@ -31,9 +31,7 @@ class ControlProcess:
         file_size_bytes: a limit that stands for a full disk.
     """
 
-    def __init__(
-        self, folder: Path, settings: Mapping[str, str] | None = None, file_size_bytes: int | None = None
-    ) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None, file_size_bytes: int | None = None) -> None:
         self.prefix = folder
         for name in FOLDERS:
             (folder / name).mkdir(exist_ok=True)
@@ -80,14 +78,19 @@ class ControlProcess:
     def restart(self) -> None:
         """Another process on the same sockets."""
         self._process = self._spawn()
+        self.wait()
 
     @property
     def error_log(self) -> str:
         """What it wrote."""
         return (self.prefix / "logs" / "error.log").read_text() + (self.prefix / "output").read_text()
 
-    def __enter__(self) -> Self:
+    def wait(self) -> None:
+        """Until it answers."""
         until(self._answers, "the control process to answer", 15)
+
+    def __enter__(self) -> Self:
+        self.wait()
         return self
 
     def _answers(self) -> bool:
@@ -97,9 +100,7 @@ class ControlProcess:
         except OSError:
             return False
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.admin.close()
         self.status.close()
         # The end of the supervisor: whoever lives on after it is a fault.
@@ -113,5 +114,3 @@ class ControlProcess:
                 one.close()
             os.close(self._parent_fd)
             os.close(self._shared_fd)
-
-

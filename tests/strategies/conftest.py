@@ -11,10 +11,9 @@ import pytest
 from pylae.database.dao import Catalogue
 from pylae.database.strategies import Strategy
 from pylae.database.strategies.sqlite import SqliteStrategy
-from pylae.entities import CORE
-from pylae.plugins.key_auth.entities import KeyauthCredential
+from tests.strategies.rows import ENTITIES
 
-CATALOGUE = Catalogue({entity.table: entity for entity in (*CORE, KeyauthCredential)})
+CATALOGUE = Catalogue(ENTITIES)
 
 
 class Clock:

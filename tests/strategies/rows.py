@@ -7,9 +7,10 @@ from typing import Any
 
 from pylae.entities import CORE
 from pylae.plugins.key_auth.entities import KeyauthCredential
-from pylae.schema import schema_of
+from pylae.schema import Entity, schema_of
 
-ENTITIES = {entity.table: entity for entity in (*CORE, KeyauthCredential)}
+_ALL: tuple[type[Entity], ...] = (*CORE, KeyauthCredential)
+ENTITIES = {entity.table: entity for entity in _ALL}
 
 
 def row(table: str, **values: Any) -> dict[str, Any]:

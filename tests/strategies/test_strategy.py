@@ -123,10 +123,15 @@ def test_tags_are_found_by_all_or_any(strategy: Strategy, tags: tuple[str, ...],
 
 def test_a_transaction_that_raises_leaves_nothing(strategy: Strategy) -> None:
     stored = rows.service("s")
-    with pytest.raises(ZeroDivisionError), strategy.write() as transaction:
-        transaction.insert("services", stored)
-        transaction.log([Change(0, "services", "upsert", stored["id"], stored, ())])
-        raise ZeroDivisionError
+
+    def fail() -> None:
+        with strategy.write() as transaction:
+            transaction.insert("services", stored)
+            transaction.log([Change(0, "services", "upsert", stored["id"], stored, ())])
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert get(strategy, "services", stored["id"]) is None
     with strategy.read() as reader:
         assert reader.sequence() == 0
@@ -213,9 +218,7 @@ def test_a_sweep_removes_what_is_over(strategy: Strategy, clock: Clock) -> None:
 
 def log(strategy: Strategy, *ids: str) -> list[int]:
     with strategy.write() as transaction:
-        logged = transaction.log(
-            [Change(0, "services", "upsert", id_, {"id": id_}, (("services", "id", id_),)) for id_ in ids]
-        )
+        logged = transaction.log([Change(0, "services", "upsert", id_, {"id": id_}, (("services", "id", id_),)) for id_ in ids])
     return [change.sequence for change in logged]
 
 
@@ -239,9 +242,7 @@ def test_the_version_outlives_the_process(open_strategy: Open) -> None:
     assert log(second, "c") == [3]
 
 
-def test_a_sequence_is_not_used_again_after_the_log_was_trimmed(
-    open_strategy: Open, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_sequence_is_not_used_again_after_the_log_was_trimmed(open_strategy: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pylae.database.strategies.sqlite.strategy.MAX_LOGGED_CHANGES", 0)
     first = open_strategy()
     log(first, "a", "b")

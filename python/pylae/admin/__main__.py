@@ -69,7 +69,7 @@ async def control(settings: Settings, flags: argparse.Namespace, log: ErrorLog) 
     log_files = [log.file]
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         loop.add_signal_handler(number, leaving.set)
-    loop.add_signal_handler(signal.SIGUSR1, lambda: [file.reopen() for file in log_files])
+    loop.add_signal_handler(signal.SIGUSR1, _reopen, log_files)
     loop.add_reader(flags.parent_fd, _watch_parent, flags.parent_fd, leaving)
 
     plugins = load_plugins(settings)
@@ -87,6 +87,11 @@ async def control(settings: Settings, flags: argparse.Namespace, log: ErrorLog) 
     finally:
         await servers.stop()
         await running.stop()
+
+
+def _reopen(log_files: list[LogFile]) -> None:
+    for file in log_files:
+        file.reopen()
 
 
 def _watch_parent(descriptor: int, leaving: asyncio.Event) -> None:

@@ -46,7 +46,7 @@ class Endpoint:
                 response = refusal.response
             except DatabaseError as error:
                 response = of_error(error)
-                if response.status_code >= 500:  # noqa: PLR2004 - the gateway's own fault
+                if response.status_code >= 500:
                     self._log("error", f"{request.method} {request.url.path}: {error}")
         elif request.method == "OPTIONS":
             response = self._options(request)
@@ -58,9 +58,7 @@ class Endpoint:
         response = empty()
         response.headers["Allow"] = self._allowed
         response.headers["Access-Control-Allow-Methods"] = self._allowed
-        response.headers["Access-Control-Allow-Headers"] = request.headers.get(
-            "access-control-request-headers", "Content-Type"
-        )
+        response.headers["Access-Control-Allow-Headers"] = request.headers.get("access-control-request-headers", "Content-Type")
         return response
 
 
@@ -121,9 +119,7 @@ class Face:
         finally:
             self._access_log.write(_access_line(scope, status, length, fields))
 
-    async def _serve(
-        self, scope: Scope, receive: Receive, send: Send, fields: Mapping[bytes, str], origin: str | None
-    ) -> None:
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, fields: Mapping[bytes, str], origin: str | None) -> None:
         if self._guard is not None:
             host, fetch_site = fields.get(b"host"), fields.get(b"sec-fetch-site")
             reason = self._guard.refusal(host, origin, fetch_site)
@@ -172,7 +168,6 @@ def _access_line(scope: Scope, status: int, length: int, fields: Mapping[bytes, 
 def _quoted(text: str) -> str:
     """A text of the client's as nginx escapes it, so that it cannot forge a line."""
     escaped = "".join(
-        character if character.isprintable() and character not in '"\\' else f"\\x{ord(character):02X}"
-        for character in text
+        character if character.isprintable() and character not in '"\\' else f"\\x{ord(character):02X}" for character in text
     )
     return f'"{escaped}"'

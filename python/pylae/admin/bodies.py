@@ -114,9 +114,7 @@ def _multipart_arguments(body: bytes, content_type: str) -> list[tuple[str, str]
         raise Refusal(message(400, "Too many arguments"))
     try:
         return [
-            (part.name.encode("utf-8", "surrogateescape").decode(), part.content.decode())
-            for part in form.parts
-            if part.name
+            (part.name.encode("utf-8", "surrogateescape").decode(), part.content.decode()) for part in form.parts if part.name
         ]
     except UnicodeDecodeError as error:
         raise Refusal(message(400, "Cannot parse multipart body: expected UTF-8")) from error

@@ -90,9 +90,7 @@ class Crud:
         async def put(request: Request) -> Response:
             key = _parameter(request, table)
             values = self._keyed(table, key, await self._values(request, table))
-            return self._shown(
-                table, await self._database.write(lambda dao: dao.upsert(table, dao.select(table, key), values))
-            )
+            return self._shown(table, await self._database.write(lambda dao: dao.upsert(table, dao.select(table, key), values)))
 
         async def patch(request: Request) -> Response:
             key = _parameter(request, table)
@@ -104,7 +102,7 @@ class Crud:
                     if table == "plugins" and raw.get("name") is None:
                         return None
                     raise self._absent(table, key)
-                return dao.update(table, old, self._typed(table, is_form, raw, old))
+                return dao.update(table, old, self._typed(table, raw, old, is_form=is_form))
 
             return self._found(table, await self._database.write(work))
 
@@ -173,7 +171,7 @@ class Crud:
 
             def work(dao: Dao) -> Row | None:
                 row = find(dao, request)[1]
-                return None if row is None else dao.update(table, row, self._typed(table, is_form, raw, row))
+                return None if row is None else dao.update(table, row, self._typed(table, raw, row, is_form=is_form))
 
             return self._found(table, await self._database.write(work))
 
@@ -220,7 +218,7 @@ class Crud:
                 parent = find(dao, request)[1]
                 if parent is None:
                     return None
-                return dao.update(parent_table, parent, self._typed(parent_table, is_form, raw, parent))
+                return dao.update(parent_table, parent, self._typed(parent_table, raw, parent, is_form=is_form))
 
             return self._found(parent_table, await self._database.write(work))
 
@@ -253,13 +251,13 @@ class Crud:
 
     async def _values(self, request: Request, table: str) -> dict[str, Any]:
         is_form, raw = await self._raw_values(request)
-        return self._typed(table, is_form, raw, {})
+        return self._typed(table, raw, {}, is_form=is_form)
 
     async def _raw_values(self, request: Request) -> tuple[bool, dict[str, Any]]:
         values, is_form = await read_values(request, self._max_body_bytes)
         return is_form, values
 
-    def _typed(self, table: str, is_form: bool, values: dict[str, Any], old: Row) -> dict[str, Any]:
+    def _typed(self, table: str, values: dict[str, Any], old: Row, *, is_form: bool) -> dict[str, Any]:
         """Values with the types of their fields; those of a form are all text."""
         if not is_form:
             return values
@@ -297,4 +295,3 @@ async def _disabled(request: Request) -> Response:
 def _parameter(request: Request, name: str) -> str:
     """A parameter of the path. Paths are matched undecoded, so that a key may hold a slash."""
     return unquote(request.path_params[name])
-

@@ -85,11 +85,9 @@ def serve(
     log: ErrorLog,
     log_files: list[LogFile],
 ) -> Servers:
-    """Begins to answer.
+    """Begins to answer on the sockets of the Admin and the Status API; those of other purposes are left alone.
 
-    Args:
-        listeners: what the supervisor listens on; sockets of other purposes are left alone.
-        log_files: gets the files that have to be opened anew on USR1.
+    The files that have to be opened anew on USR1 are added to `log_files`.
     """
     max_body_bytes = settings.size_bytes("nginx_admin_client_max_body_size")
     prefix = Path(settings.prefix)

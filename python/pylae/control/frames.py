@@ -30,10 +30,10 @@ def frame(body: bytes) -> bytes:
 
 
 def message(*parts: Any) -> bytes:
-    """A whole frame that holds these parts.
+    r"""A whole frame that holds these parts.
 
     >>> message("ack", ["db", 7])
-    b'\\x00\\x00\\x00\\t\\x92\\xa3ack\\x92\\xa2db\\x07'
+    b'\x00\x00\x00\n\x92\xa3ack\x92\xa2db\x07'
     """
     return frame(encode_value(parts))
 

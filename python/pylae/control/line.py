@@ -166,7 +166,7 @@ class Line(asyncio.Protocol):
         try:
             async with asyncio.timeout(timeout_s):
                 value = await self._server.call(operation, arguments)
-            self._write(message("reply", identifier, True, value))
+            self._reply(identifier, value, is_ok=True)
         except TimeoutError:
             self._refuse(identifier, "timeout", f"`{operation}` took longer than {timeout_s:g} s")
         except StrategyUnavailable as error:
@@ -182,7 +182,10 @@ class Line(asyncio.Protocol):
             self._calls.pop(identifier, None)
 
     def _refuse(self, identifier: Any, name: str, text: str) -> None:
-        self._write(message("reply", identifier, False, {"error": name, "message": text}))
+        self._reply(identifier, {"error": name, "message": text}, is_ok=False)
+
+    def _reply(self, identifier: Any, value: Any, *, is_ok: bool) -> None:
+        self._write(message("reply", identifier, is_ok, value))
 
     # === messages down ===
 
@@ -240,7 +243,7 @@ class LineServer:
         listener.bind(str(temporary))
         temporary.chmod(SOCKET_MODE)
         listener.listen(128)
-        listener.setblocking(False)
+        listener.settimeout(0)
         self._server = await asyncio.get_running_loop().create_unix_server(lambda: Line(self), sock=listener)
         # Renamed only now: whoever finds the socket can connect, and nobody ever finds it with another mode.
         temporary.rename(self._path)

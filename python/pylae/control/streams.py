@@ -39,9 +39,7 @@ class Streams:
         side = ShipperSide(database, log)
         self._log = log
         self._shippers: dict[str, Shipper] = {
-            LOG_CHANNEL + name: plugin.Shipper(side)
-            for name, plugin in plugins.items()
-            if plugin.Shipper is not None
+            LOG_CHANNEL + name: plugin.Shipper(side) for name, plugin in plugins.items() if plugin.Shipper is not None
         }
         self._queues: dict[str, asyncio.Queue[tuple[Sequence[bytes], int]]] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -55,14 +53,12 @@ class Streams:
             self._queues[channel] = queue
             self._tasks.append(asyncio.get_running_loop().create_task(self._ship(channel, shipper, queue)))
 
-    async def _ship(
-        self, channel: str, shipper: Shipper, queue: asyncio.Queue[tuple[Sequence[bytes], int]]
-    ) -> None:
+    async def _ship(self, channel: str, shipper: Shipper, queue: asyncio.Queue[tuple[Sequence[bytes], int]]) -> None:
         while True:
             items, lost_count = await queue.get()
             try:
                 await shipper.ship(items, lost_count)
-            except Exception as error:  # noqa: BLE001 - a plugin's fault: it is told, and the next batch is tried
+            except Exception as error:
                 self._log("error", f"{channel}: {len(items)} entries were lost: {type(error).__name__}: {error}")
 
     def take(self, channel: str, items: Sequence[bytes], lost_count: int) -> None:

@@ -14,8 +14,8 @@ from pylae.database.changes import Change, Invalidation, Operation, Row
 from pylae.database.paging import DEFAULT_PAGE_SIZE, Page, id_before, offset_after
 from pylae.database.strategies import Reader, TagFilter, Transaction
 from pylae.database.table import Table, Tables, table_of
-from pylae.errors import ForeignKeysUnresolved, ForeignKeyViolation, InvalidUnique, SchemaViolation
 from pylae.entities.targets import normalise_target
+from pylae.errors import ForeignKeysUnresolved, ForeignKeyViolation, InvalidUnique, SchemaViolation
 from pylae.schema import Entity, Schema, schema_of
 from pylae.schema.validate import is_uuid
 
@@ -64,11 +64,7 @@ class ReadDao:
         return self._reader.find(table, values)
 
     def select(self, table: str, key: str, within: Mapping[str, str] | None = None) -> Row | None:
-        """The row that a path names: by its id, or by its endpoint key.
-
-        Args:
-            within: foreign field to id, of the parent under which the path looks.
-        """
+        """The row that a path names: by its id, or by its endpoint key; `within` names its parent's id by field."""
         endpoint_key = self._catalogue.tables[table].endpoint_key
         field = "id" if is_uuid(key) or endpoint_key is None else endpoint_key
         if table == "targets" and field != "id":
@@ -167,7 +163,7 @@ class Dao(ReadDao):
         """
         if old is None:
             return self.insert(table, values)
-        kept = {name: old[name] for name in ("id", "created_at") if name in old}
+        kept = {"created_at": old["created_at"]} if "created_at" in old else {}
         fresh = self._catalogue.schema(table).upsert({**kept, **self._resolve(table, values), "id": old["id"]})
         ttl_s = fresh.pop("ttl", None) or None
         self._check(table, fresh)

@@ -28,7 +28,7 @@ WITHIN_S = 5.0
 class Shipped(Shipper):
     """Keeps what it is given."""
 
-    taken: list[tuple[list[bytes], int]] = []  # noqa: RUF012 - emptied by the fixture
+    taken: list[tuple[list[bytes], int]] = []
 
     async def ship(self, items: Sequence[bytes], lost_count: int = 0) -> None:
         Shipped.taken.append((list(items), lost_count))
@@ -370,9 +370,7 @@ def test_a_deletion_invalidates_what_workers_hold(rig: Rig) -> None:
         ("consume", {"table": "services", "field": "host", "value": "h.test"}, "invalid unique host"),
     ],
 )
-def test_a_call_that_cannot_be_done_is_refused_by_name(
-    rig: Rig, operation: str, arguments: dict[str, Any], name: str
-) -> None:
+def test_a_call_that_cannot_be_done_is_refused_by_name(rig: Rig, operation: str, arguments: dict[str, Any], name: str) -> None:
     async def test() -> None:
         await rig.insert("services", name="s", host="h.test")
         worker = await rig.connect()

@@ -23,6 +23,7 @@ from pylae.errors import (
     UniqueViolation,
 )
 from pylae.plugins.key_auth.plugin import KeyAuth
+from pylae.schema import Entity
 
 Run = Callable[[Callable[[Dao], Any]], Any]
 NOWHERE = "00000000-0000-4000-8000-000000000000"
@@ -32,7 +33,8 @@ class Store:
     """A database whose changes a test can look at."""
 
     def __init__(self, path: Path) -> None:
-        self.catalogue = Catalogue({entity.table: entity for entity in (*CORE, *KeyAuth.entities)})
+        entities: tuple[type[Entity], ...] = (*CORE, *KeyAuth.entities)
+        self.catalogue = Catalogue({entity.table: entity for entity in entities})
         self.strategy = SqliteStrategy(path, self.catalogue.tables)
         self.strategy.open()
         self.changes: list[Change] = []
@@ -140,8 +142,7 @@ def test_a_second_row_of_the_same_scope_is_refused(store: Store, service: dict[s
     with pytest.raises(UniqueViolation) as caught:
         store.insert("plugins", name="key-auth", service={"id": service["id"]})
     assert caught.value.message == (
-        "UNIQUE violation detected on "
-        f"'{{consumer=null,name=\"key-auth\",route=null,service={{id=\"{service['id']}\"}}}}'"
+        f'UNIQUE violation detected on \'{{consumer=null,name="key-auth",route=null,service={{id="{service["id"]}"}}}}\''
     )
 
 
@@ -161,9 +162,14 @@ def test_a_target_is_found_by_a_shorter_spelling(store: Store) -> None:
 
 def test_rows_are_looked_up_by_unique_fields_only(store: Store, service: dict[str, Any]) -> None:
     assert store(lambda dao: dao.select_unique("services", "name", "s")) == service
-    for table, field, value in (("services", "host", "x"), ("nothing", "id", "x"), ("services", "name", {})):
-        with pytest.raises(InvalidUnique):
-            store(lambda dao, t=table, f=field, v=value: dao.select_unique(t, f, v))
+
+
+@pytest.mark.parametrize(
+    ("table", "field", "value"), [("services", "host", "x"), ("nothing", "id", "x"), ("services", "name", {})]
+)
+def test_rows_are_not_looked_up_by_anything_else(store: Store, table: str, field: str, value: Any) -> None:
+    with pytest.raises(InvalidUnique):
+        store(lambda dao: dao.select_unique(table, field, value))
 
 
 def test_a_number_that_would_lose_digits_is_refused(store: Store) -> None:
@@ -175,15 +181,11 @@ def test_a_number_that_would_lose_digits_is_refused(store: Store) -> None:
 def test_pages_lead_to_the_last_and_no_further(store: Store) -> None:
     for number in range(5):
         store.insert("consumers", username=f"c{number}")
-    seen, offset, pages = [], None, 0
-    while True:
-        page = store(lambda dao, o=offset: dao.page("consumers", 2, o))
-        seen += [row["username"] for row in page.rows]
-        pages += 1
-        offset = page.offset
-        if offset is None:
-            break
-    assert (sorted(seen), pages) == ([f"c{number}" for number in range(5)], 3)
+    pages = [store(lambda dao: dao.page("consumers", 2))]
+    while pages[-1].offset is not None:
+        pages.append(store(lambda dao: dao.page("consumers", 2, pages[-1].offset)))
+    seen = sorted(row["username"] for page in pages for row in page.rows)
+    assert (seen, len(pages)) == ([f"c{number}" for number in range(5)], 3)
 
 
 @pytest.mark.parametrize(

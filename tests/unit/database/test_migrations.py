@@ -14,7 +14,9 @@ NOW_S = 1_800_000_000
 
 def shape(*columns: str) -> tuple[sa.MetaData, sa.Table]:
     metadata = sa.MetaData()
-    executed = sa.Table("migrations", metadata, sa.Column("name", sa.Text, primary_key=True), sa.Column("executed_at", sa.Integer))
+    executed = sa.Table(
+        "migrations", metadata, sa.Column("name", sa.Text, primary_key=True), sa.Column("executed_at", sa.Integer)
+    )
     sa.Table("parents", metadata, sa.Column("id", sa.Text, primary_key=True))
     sa.Table(
         "things",
@@ -49,6 +51,10 @@ def test_a_declared_column_is_added_and_rows_stay(tmp_path: Path) -> None:
 
 def test_a_step_runs_once_and_never_on_a_new_database(tmp_path: Path) -> None:
     old, new = tmp_path / "old", tmp_path / "new"
-    step = Migration("002_rename", lambda connection: connection.exec_driver_sql("INSERT INTO parents (id) VALUES ('a')"))
+
+    def rename(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("INSERT INTO parents (id) VALUES ('a')")
+
+    step = Migration("002_rename", rename)
     run(old, ())
     assert [run(old, (), (step,)), run(old, (), (step,)), run(new, (), (step,))] == [["002_rename"], [], []]

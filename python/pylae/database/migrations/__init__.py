@@ -33,10 +33,7 @@ def bring_up_to_date(
     now_s: int,
     steps: Sequence[Migration] = MIGRATIONS,
 ) -> list[str]:
-    """Runs what has not been run, then adds tables and columns that are declared but absent.
-
-    Args:
-        executed: the table of steps behind us.
+    """Runs what the table `executed` does not name, then adds tables and columns that are declared but absent.
 
     Returns:
         Names of the steps that ran.

@@ -31,11 +31,7 @@ class Reader(Protocol):
         ...
 
     def find(self, table: str, values: dict[str, Any]) -> Row | None:
-        """The row that has these values; of several, the one with the lowest id.
-
-        Args:
-            values: field to value; of a foreign field, the id it refers to.
-        """
+        """The row that has these values by field (of a foreign field, the id); of several, the one with the lowest id."""
         ...
 
     def page(
@@ -77,9 +73,7 @@ class Transaction(Reader, Protocol):
     def update(self, table: str, row: Row, ttl_s: float | None = None, *, keeps_ttl: bool = True) -> None:
         """Replaces the row of the same id, if it is there.
 
-        Args:
-            ttl_s: a new time to live.
-            keeps_ttl: without a new one, the row keeps the time it has; else it stays for ever.
+        Without a new time to live it keeps the one it has, or with `keeps_ttl=False` stays for ever.
 
         Raises:
             UniqueViolation: there is another like it.

@@ -241,9 +241,7 @@ class SqliteStrategy:
         self._path = path
         self._metadata = sa.MetaData()
         self._meta, self._migrations, self.change_log = meta_tables(self._metadata)
-        self.statements = {
-            name: _Statements(table, sql_table(table, tables, self._metadata)) for name, table in tables.items()
-        }
+        self.statements = {name: _Statements(table, sql_table(table, tables, self._metadata)) for name, table in tables.items()}
         self.insert_change = self.change_log.insert()
         self._database_id = ""
         self._writer: sa.Engine | None = None
