@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fcntl
 import os
 import resource
@@ -51,7 +52,8 @@ class Teller:
     def tell(self, failure: str | None) -> None:
         """`None`: the gateway serves."""
         if self._descriptor is not None:
-            os.write(self._descriptor, f"{failure or 'ready'}\n".encode(errors="replace"))
+            with contextlib.suppress(BrokenPipeError):  # whoever started us did not wait
+                os.write(self._descriptor, f"{failure or 'ready'}\n".encode(errors="replace"))
             os.close(self._descriptor)
             self._descriptor = None
         elif failure is not None and not self.is_daemon:
@@ -68,8 +70,6 @@ def run(prefix: Path, lock_fd: int | None, teller: Teller) -> int:
     children_lock_fd = prefix_directory.lock_for_children(
         prefix, lambda pid: log.log("alert", f"process {pid} of an earlier gateway did not leave in time: killed")
     )
-    if plan.user is not None:
-        prefix_directory.give_to(prefix, *plan.user)
     _allow_open_files()
     slots = max(LEAST_SLOTS, plan.workers)
     shared_fd = _core.create_shared(slots)

@@ -11,11 +11,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from pylae.errors import PylaeError
+
 QUICK_DEATH_S: Final = 10.0
 """A process that died younger than this counts towards a crash loop."""
 FIRST_PAUSE_S: Final = 0.25
 LONGEST_PAUSE_S: Final = 10.0
 LOOP_DEATHS: Final = 3
+
+
+class NotSpawned(PylaeError):
+    """A process could not be started."""
 
 
 @dataclass(eq=False)
@@ -100,6 +106,9 @@ def spawn(
 ) -> subprocess.Popen[bytes]:
     """Starts a process that inherits just these descriptors.
 
+    Raises:
+        NotSpawned: the system would not.
+
     Args:
         command: program and arguments.
         pass_fds: what it inherits.
@@ -108,15 +117,19 @@ def spawn(
         group: likewise.
     """
     output = output_fd if output_fd >= 0 else None
-    return subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=output,
-        pass_fds=pass_fds,
-        # Its own group: an interrupt typed at a terminal reaches the supervisor alone, which then ends the others.
-        process_group=0,
-        user=user,
-        group=group,
-        extra_groups=[] if user is not None else None,
-    )
+    try:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            pass_fds=pass_fds,
+            # Its own group: an interrupt typed at a terminal reaches the supervisor alone, which then ends the others.
+            process_group=0,
+            user=user,
+            group=group,
+            extra_groups=[] if user is not None else None,
+        )
+    except OSError as error:
+        who = "" if user is None else f" as user {user}"
+        raise NotSpawned(f"`{' '.join(command[:4])}` can't be started{who}: {error}") from error

@@ -18,6 +18,8 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from enum import Enum
+from functools import partial
+from pathlib import Path
 from typing import Final, Protocol
 
 from pylae.errors import PylaeError
@@ -25,7 +27,7 @@ from pylae.supervisor import prefix as prefix_directory
 from pylae.supervisor.error_log import LEVELS, ErrorLog
 from pylae.supervisor.listeners import Listener, Listeners, descriptors
 from pylae.supervisor.plan import Plan
-from pylae.supervisor.process import Child, Restarts, spawn
+from pylae.supervisor.process import Child, NotSpawned, Restarts, spawn
 
 CONTROL_COMMAND: Final = (sys.executable, "-P", "-m", "pylae.admin")
 WORKER_COMMAND: Final = (sys.executable, "-P", "-m", "pylae.worker")
@@ -139,7 +141,8 @@ class Supervisor:
         self._is_reload_wanted = False
         self._start_failure: str | None = None
         self._log_offset_bytes = 0
-        self._settings_text = ""
+        # What `.kong_env` held when the serving, and when the coming generation was started.
+        self._settings_text = self._coming_text = ""
 
     def __repr__(self) -> str:
         return f"<supervisor {self._phase.value} generation={self._generation} workers={len(self._workers)}>"
@@ -212,13 +215,13 @@ class Supervisor:
             self._listeners.change(plan.addresses, plan.workers)
             self._listeners.commit()
             prefix_directory.write_private(prefix_directory.pid_path(plan.prefix), f"{os.getpid()}\n")
+            self._hand_over()
+            for listener in self._listeners:
+                self._log.log("info", f"{listener.address.purpose} listens on {listener.address}")
+            self._start_control()
+            self._generation = self._start_generation()
         except PylaeError as error:
             self._fail_start(str(error))
-            return
-        for listener in self._listeners:
-            self._log.log("info", f"{listener.address.purpose} listens on {listener.address}")
-        self._start_control()
-        self._generation = self._start_generation()
 
     def _fail_start(self, reason: str) -> None:
         self._start_failure = reason
@@ -232,8 +235,20 @@ class Supervisor:
         self._note_generation("serves")
         self._on_start(None)
 
+    def _hand_over(self) -> None:
+        """What we wrote into the prefix belongs to whom our children become."""
+        if self._plan.user is not None:
+            prefix_directory.give_to(self._plan.prefix, *self._plan.user)
+
+    def _restart(self, start: Callable[[], None], restarts: Restarts) -> None:
+        restarts.due_at_s = None
+        try:
+            start()
+        except NotSpawned as error:
+            pause_s = restarts.note_death(0)
+            self._log.log("alert", f"{error}; the next try is in {pause_s:g} s")
+
     def _start_control(self) -> None:
-        self._control_restarts.due_at_s = None
         listeners = self._listeners.of("admin", "status")
         command = [*self._control_command, *self._flags(listeners)]
         process = self._spawn(command, descriptors(listeners))
@@ -340,7 +355,7 @@ class Supervisor:
         elif self._phase is Phase.STARTING:
             self._fail_start(self._why_it_ended(child))
         elif child.is_leaving:
-            self._start_control()
+            self._restart(self._start_control, self._control_restarts)
         else:
             self._log_death(child, self._control_restarts, now_s)
             if self._phase is Phase.RELOADING and child.process.returncode > 0:
@@ -361,8 +376,8 @@ class Supervisor:
         elif child.process.returncode >= 0:
             self._give_up_reload(self._why_it_ended(child))
         else:
-            self._log.log("alert", f"{child.label} {child.pid} {child.how_it_ended()}")
-            self._start_worker(child.slot, child.generation)
+            self._log_death(child, Restarts(), now_s)
+            self._give_up_unless(lambda: self._start_worker(child.slot, child.generation))
 
     def _log_death(self, child: Child, restarts: Restarts, now_s: float) -> None:
         pause_s = restarts.note_death(now_s - child.started_at_s)
@@ -406,11 +421,10 @@ class Supervisor:
             if late_s < OWN_DELAY_S:
                 self._kill_hung_workers(now_s)
         if self._control is None and _is_due(self._control_restarts, now_s):
-            self._start_control()
+            self._restart(self._start_control, self._control_restarts)
         for slot, restarts in self._restarts.items():
             if _is_due(restarts, now_s):
-                restarts.due_at_s = None
-                self._start_worker(slot, self._generation)
+                self._restart(partial(self._start_worker, slot, self._generation), restarts)
         if self._is_reload_wanted and self._phase is Phase.RUNNING:
             self._is_reload_wanted = False
             self._reload()
@@ -446,9 +460,11 @@ class Supervisor:
     def _reload(self) -> None:
         try:
             plan = self._read_plan()
+            self._coming_text = plan.read_settings()
             if plan.workers > self._shared_slots:
                 raise PylaeError(f"{plan.workers} workers need a restart: this gateway has room for {self._shared_slots}")
             prefix_directory.prepare_certificates(plan.prefix, plan.default_certificates)
+            self._hand_over()
             self._listeners.change(plan.addresses, plan.workers)
         except PylaeError as error:
             self._keep_settings(str(error))
@@ -461,7 +477,14 @@ class Supervisor:
         for warning in plan.warnings:
             self._log.log("warn", warning)
         self._stop_control()
-        self._coming = self._start_generation()
+        self._coming = self._generations_count + 1
+        self._give_up_unless(self._start_generation)
+
+    def _give_up_unless(self, start: Callable[[], object]) -> None:
+        try:
+            start()
+        except NotSpawned as error:
+            self._give_up_reload(str(error))
 
     def _adopt(self, plan: Plan) -> None:
         self._plan = plan
@@ -475,7 +498,7 @@ class Supervisor:
         assert self._coming is not None
         self._generation, self._coming = self._coming, None
         self._restarts = {}
-        self._settings_text = self._plan.read_settings()
+        self._settings_text = self._coming_text
         for worker in self._workers:
             if worker.generation != self._generation and not worker.is_leaving:
                 self._drain_worker(worker)
@@ -498,13 +521,20 @@ class Supervisor:
 
     def _keep_settings(self, reason: str) -> None:
         self._log.log("error", f"not reloaded, the old settings stay: {reason}")
-        prefix_directory.write_private(self._plan.settings_path, self._settings_text)
+        self._write(self._plan.settings_path, self._settings_text)
         self._note_generation(f"not reloaded: {reason}")
 
     def _note_generation(self, outcome: str) -> None:
         """Tells `pylae reload` how it went."""
-        path = self._plan.prefix / "pids" / "generation"
-        prefix_directory.write_private(path, f"{self._generations_count} {outcome}\n")
+        self._write(self._plan.prefix / "pids" / "generation", f"{self._generations_count} {outcome}\n")
+
+    def _write(self, path: Path, text: str) -> None:
+        """Writes what would be good to have: a full disk must not end the gateway."""
+        try:
+            prefix_directory.write_private(path, text)
+            self._hand_over()
+        except prefix_directory.PrefixUnusable as error:
+            self._log.log("crit", str(error))
 
     # === end ===
 

@@ -1,0 +1,292 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What do the commands do, say and exit with, against a real gateway?"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from pylae import __version__
+from tests.support import processes, raw
+from tests.support.blueprints import Blueprints
+from tests.support.gateway import COMMAND, Gateway
+from tests.support.load import Load
+from tests.support.origin import Behaviour, Connection, Origin, answer
+from tests.support.raw import request
+from tests.support.wait import until
+
+
+@pytest.fixture
+def background() -> Iterator[Gateway]:
+    """A gateway that `pylae start` starts in the background; not started yet."""
+    gateway = Gateway({"nginx_daemon": "on"}, workers=2)
+    yield gateway
+    pids = tree_of(gateway)
+    gateway.command("stop")
+    for pid in pids:
+        processes.send(pid, signal.SIGKILL)
+    gateway.stop()
+
+
+def tree_of(gateway: Gateway) -> list[int]:
+    """Its processes; none when it does not run."""
+    try:
+        return processes.tree(gateway.supervisor_pid)
+    except (OSError, ValueError):
+        return []
+
+
+def late(after_s: float) -> Behaviour:
+    """Answers one request after a while."""
+
+    def serve(connection: Connection) -> None:
+        connection.read_head()
+        connection.pause(after_s)
+        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate")
+
+    return serve
+
+
+def start(gateway: Gateway) -> list[int]:
+    """Start it; its processes."""
+    started = gateway.command("start")
+    assert (started.returncode, started.stdout, started.stderr) == (0, "Pylae started\n", "")
+    return tree_of(gateway)
+
+
+def is_replaced(gateway: Gateway, before: set[int]) -> bool:
+    """Whether none of these workers is left."""
+    return not before & set(gateway.worker_pids())
+
+
+def test_start_returns_once_every_worker_serves_and_stop_once_all_have_gone(background: Gateway) -> None:
+    pids = start(background)
+    assert len(pids) == 4
+    assert background.is_settled()
+    assert raw.get(background.proxy_port, "/nothing").status == 404
+    health = background.command("health")
+    assert health.returncode == 0
+    assert health.stdout == (
+        f"pylae.......running\nadmin.......running\nworker......running\n\nPylae is healthy at {background.prefix}\n"
+    )
+    stopped = background.command("stop")
+    assert (stopped.returncode, stopped.stdout) == (0, "Pylae stopped\n")
+    assert not any(map(processes.is_alive, pids))
+    health = background.command("health")
+    assert health.returncode == 1
+    assert health.stderr.startswith(f"Error: Pylae is not running at {background.prefix}\n")
+
+
+def test_the_prefix_is_ours_alone(background: Gateway) -> None:
+    start(background)
+    for name, mode in {"": 0o700, ".kong_env": 0o600, "sockets/control.sock": 0o600, "ssl/kong-default.key": 0o600}.items():
+        assert (background.prefix / name).stat().st_mode & 0o777 == mode, name
+
+
+def test_a_second_start_is_refused_and_changes_nothing(background: Gateway) -> None:
+    pids = start(background)
+    written = (background.prefix / ".kong_env").read_bytes()
+    background.settings["log_level"] = "debug"
+    second = background.command("start")
+    assert (second.returncode, second.stdout) == (1, "")
+    assert second.stderr.startswith(f"Error: Pylae is already running in {background.prefix}\n\n  Run with --v (verbose)")
+    assert (background.prefix / ".kong_env").read_bytes() == written
+    assert tree_of(background) == pids
+
+
+def test_an_address_of_another_gateway_is_named_and_nothing_stays(background: Gateway) -> None:
+    start(background)
+    with_same_port = Gateway({"nginx_daemon": "on", "proxy_listen": f"127.0.0.1:{background.proxy_port} reuseport"})
+    refused = with_same_port.command("start")
+    assert refused.returncode == 1
+    assert f"Error: bind() to 127.0.0.1:{background.proxy_port} failed (98: Address already in use)" in refused.stderr
+    assert tree_of(with_same_port) == []
+    with_same_port.stop()
+
+
+def test_a_start_that_fails_says_why(background: Gateway) -> None:
+    background.settings["plugins"] = "bundled,not-there"
+    failed = background.command("start")
+    assert failed.returncode == 1
+    assert "not-there plugin is enabled but not installed" in failed.stderr
+    assert tree_of(background) == []
+
+
+def test_settings_without_effect_are_told_once_at_warn(background: Gateway) -> None:
+    background.settings["dns_order"] = "A"
+    start(background)
+    lines = background.error_log.wait_for("dns_order")
+    assert len(lines) == 1
+    assert "[warn]" in lines[0]
+
+
+def test_commands_say_where_nothing_runs(background: Gateway) -> None:
+    background.settings["prefix"] = str(background.folder / "nowhere")
+    for command in ("stop", "quit", "reload", "health"):
+        done = background.command(command)
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"Error: no such prefix: {background.folder}/nowhere\n"), command
+    background.settings["prefix"] = str(background.prefix)
+    for command in ("stop", "quit", "reload"):
+        done = background.command(command)
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"Error: Pylae not running in prefix: {background.prefix}\n"), command
+
+
+def test_restart_takes_the_new_settings(background: Gateway) -> None:
+    assert background.command("restart").stdout == "Pylae started\n"
+    before = tree_of(background)
+    background.settings["log_level"] = "debug"
+    assert background.command("restart").returncode == 0
+    assert not set(before) & set(tree_of(background))
+    background.error_log.wait_for("[debug]")
+
+
+def test_a_flag_beats_the_environment(background: Gateway, tmp_path: Path) -> None:
+    other = tmp_path / "p"
+    assert background.command("prepare", "-p", str(other)).returncode == 0
+    assert (other / ".kong_env").is_file()
+    assert f"prefix = {other}" in (other / ".kong_env").read_text()
+    assert not (background.prefix / ".kong_env").exists()
+
+
+def test_quit_serves_what_is_in_flight(background: Gateway) -> None:
+    start(background)
+    with Origin(late(1.0)) as origin:
+        path = Blueprints(background).path(origin)
+        with background.connect() as client:
+            client.send(request("GET", path))
+            origin.wait_requests(1)
+            quitting = background.command("quit")
+            assert client.read_reply().body == b"late"
+    assert (quitting.returncode, quitting.stdout) == (0, "Pylae stopped (gracefully)\n")
+    with pytest.raises(ConnectionRefusedError):
+        background.connect()
+
+
+def test_quit_is_bounded(background: Gateway) -> None:
+    pids = start(background)
+    with Origin(late(30.0)) as origin:
+        path = Blueprints(background).path(origin)
+        with background.connect() as client:
+            client.send(request("GET", path))
+            origin.wait_requests(1)
+            quitting = background.command("quit", "-t", "1")
+    assert (quitting.returncode, quitting.stdout) == (0, "Timeout, Pylae stopped forcefully\n")
+    assert not any(map(processes.is_alive, pids))
+
+
+def test_reload_with_fewer_and_more_workers_under_load_costs_no_request(background: Gateway) -> None:
+    start(background)
+    with Origin(answer(b"ok")) as origin:
+        path = Blueprints(background).path(origin)
+        with Load(background.proxy_port, path) as load, Load(background.proxy_port, path, keep_alive=False) as fresh:
+            load.wait_for(50)
+            for workers in (1, 3, 2):
+                before = set(background.worker_pids())
+                background.settings["nginx_worker_processes"] = workers
+                reloaded = background.command("reload")
+                assert (reloaded.returncode, reloaded.stdout, reloaded.stderr) == (0, "Pylae reloaded\n", "")
+                until(partial(is_replaced, background, before), "the old generation to leave", 15)
+                assert len(background.worker_pids()) == workers
+                load.wait_for(100)
+                fresh.wait_for(100)
+    assert load.failures == []
+    assert fresh.failures == []
+
+
+def test_reload_keeps_what_the_start_was_given(background: Gateway) -> None:
+    start(background)
+    prefix = background.prefix
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("KONG_", "PYLAE_"))}
+    command = [str(COMMAND), "reload", "-p", str(prefix)]
+    reloaded = subprocess.run(command, env=kept, capture_output=True, text=True, timeout=30, check=False)
+    assert (reloaded.returncode, reloaded.stderr) == (0, "")
+    assert raw.get(background.proxy_port, "/nothing").status == 404
+
+
+def test_a_reload_with_bad_settings_is_refused(background: Gateway) -> None:
+    pids = start(background)
+    background.settings["plugins"] = "bundled,not-there"
+    refused = background.command("reload")
+    assert refused.returncode == 1
+    assert "not-there plugin is enabled but not installed" in refused.stderr
+    assert raw.get(background.proxy_port, "/nothing").status == 404
+    assert set(background.worker_pids()) <= set(pids)
+    assert "not-there" not in (background.prefix / ".kong_env").read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+def test_in_the_foreground_it_ends_on_a_signal(number: signal.Signals) -> None:
+    with Gateway() as gateway:
+        assert gateway.process
+        assert gateway.process.pid == gateway.supervisor_pid
+        pids = tree_of(gateway)
+        gateway.process.send_signal(number)
+        assert gateway.process.wait(10) == 0
+        assert not any(map(processes.is_alive, pids))
+
+
+def test_logs_are_opened_anew(background: Gateway) -> None:
+    start(background)
+    raw.get(background.proxy_port, "/before")
+    log = background.prefix / "logs" / "access.log"
+    until(lambda: "/before" in log.read_text(), "the first line")
+    log.rename(log.with_suffix(".1"))
+    processes.send(background.supervisor_pid, signal.SIGUSR1)
+    until(log.exists, "a new access.log")
+    raw.get(background.proxy_port, "/after")
+    until(lambda: "/after" in log.read_text(), "a line in the new file")
+
+
+def test_check_prints_each_error_on_a_line(background: Gateway, tmp_path: Path) -> None:
+    conf = tmp_path / "pylae.conf"
+    conf.write_text("log_level = debug\n")
+    checked = background.command("check", str(conf))
+    assert (checked.returncode, checked.stdout) == (0, f"configuration at {conf} is valid\n")
+    conf.write_text("worker_consistency = loud\ntrusted_ips = nonsense\n")
+    checked = background.command("check", str(conf))
+    assert (checked.returncode, checked.stdout) == (1, "")
+    assert len(checked.stderr.splitlines()) == 2
+    conf.write_text("log_levle = debug\n")
+    checked = background.command("check", str(conf))
+    assert checked.returncode == 1
+    assert "log_level" in checked.stderr
+
+
+def test_version(background: Gateway) -> None:
+    assert background.command("version").stdout == f"{__version__}\n"
+    assert "Kong: 3.10.0" in background.command("version", "-a").stdout
+
+
+@pytest.mark.parametrize("words", [("nonsense",), ("start", "--nonsense"), ("quit", "-t", "soon"), ()])
+def test_a_bad_command_line_exits_with_1_and_prints_the_usage(background: Gateway, words: tuple[str, ...]) -> None:
+    done = background.command(*words)
+    assert done.returncode == 1
+    assert "usage" in f"{done.stdout}{done.stderr}".lower()
+
+
+def test_help(background: Gateway) -> None:
+    shown = background.command("help")
+    assert shown.returncode == 0
+    assert "restart" in shown.stdout
+    of_start = background.command("start", "--help")
+    assert of_start.returncode == 0
+    assert "--conf" in of_start.stdout
+
+
+def test_a_taken_port_does_not_hide_behind_reuseport(background: Gateway) -> None:
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind(("127.0.0.1", background.proxy_port))
+        other.listen()
+        refused = background.command("start")
+    assert refused.returncode == 1
+    assert "Address already in use" in refused.stderr
