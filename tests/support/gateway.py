@@ -77,7 +77,12 @@ class Gateway:
     def start(self) -> Self:
         """Start, and wait until the Admin API answers and every worker serves."""
         self.spawn()
-        self.wait_ready()
+        try:
+            self.wait_ready()
+        except BaseException:
+            self.keeps_prefix = True
+            self.end()
+            raise
         return self
 
     def spawn(self) -> None:
@@ -135,7 +140,7 @@ class Gateway:
     def output(self) -> str:
         """What the start command wrote."""
         path = self.folder / "output"
-        return path.read_text(errors="replace")[-4000:] if path.exists() else ""
+        return path.read_text(errors="replace")[-1500:] if path.exists() else ""
 
     def __enter__(self) -> Self:
         return self.start()
