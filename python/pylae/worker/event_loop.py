@@ -23,7 +23,7 @@ _ADD, _REMOVE = 1, 2
 _IN, _OUT = 1, 4
 
 
-class DataPlaneSelector(selectors._BaseSelectorImpl):  # type: ignore[name-defined,misc]  # the base every selector of the standard library has
+class DataPlaneSelector(selectors._BaseSelectorImpl):
     """A selector whose waiting is the data plane's running."""
 
     def __init__(self, reactor: _core.Reactor) -> None:
