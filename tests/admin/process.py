@@ -6,10 +6,11 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -29,9 +30,17 @@ class ControlProcess:
         folder: becomes the prefix; a second process of the same folder finds the first's database.
         settings: Kong's names, lower case.
         file_size_bytes: a limit that stands for a full disk.
+        admin_flags: such as `ssl`, of the Admin API's listener.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None, file_size_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, str] | None = None,
+        *,
+        file_size_bytes: int | None = None,
+        admin_flags: Sequence[str] = (),
+    ) -> None:
         self.prefix = folder
         for name in FOLDERS:
             (folder / name).mkdir(exist_ok=True)
@@ -46,13 +55,20 @@ class ControlProcess:
         Settings.load(prefix=folder, environ={}, overrides=overrides).write_env(folder / ".kong_env")
         self.admin, self.status = Admin(self.admin_port), Admin(self.status_port)
         self._file_size_bytes = file_size_bytes
+        self._flags = {"admin": list(admin_flags), "status": []}
         self._parent_fd, self._our_life_fd = os.pipe()
         self._shared_fd = _core.create_shared(1)
         self._process = self._spawn()
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         listeners = [
-            {"purpose": purpose, "address": "127.0.0.1", "port": one.getsockname()[1], "flags": [], "fds": [one.fileno()]}
+            {
+                "purpose": purpose,
+                "address": "127.0.0.1",
+                "port": one.getsockname()[1],
+                "flags": self._flags[purpose],
+                "fds": [one.fileno()],
+            }
             for purpose, one in zip(("admin", "status"), self._sockets, strict=True)
         ]
         # The supervisor tells of proxy sockets too, and hands them to the workers alone.
@@ -80,6 +96,14 @@ class ControlProcess:
         self._process = self._spawn()
         self.wait()
 
+    def send(self, number: signal.Signals) -> None:
+        """Signals it."""
+        self._process.send_signal(number)
+
+    def exit_code(self) -> int:
+        """How it ended."""
+        return self._process.wait(15)
+
     @property
     def error_log(self) -> str:
         """What it wrote."""
@@ -96,11 +120,15 @@ class ControlProcess:
     def _answers(self) -> bool:
         assert self._process.poll() is None, self.error_log
         try:
-            return bool(self.admin.call("GET", "/status").status == 200)
+            return bool(self.status.call("GET", "/status").status == 200)
         except OSError:
             return False
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends it as the end of the supervisor would."""
         self.admin.close()
         self.status.close()
         # The end of the supervisor: whoever lives on after it is a fault.

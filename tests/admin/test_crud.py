@@ -189,7 +189,7 @@ def test_targets_live_below_their_upstream(admin: Admin) -> None:
     admin.delete(f"{collection}/127.0.0.1:8000")
     assert admin.call("DELETE", f"{collection}/127.0.0.1:8000").status == 404
     for path in ("/targets", f"/targets/{target['id']}", f"/targets/{target['id']}/upstream"):
-        for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
             answer = admin.call(method, path)
             assert (answer.status, answer.json) == (404, {"message": "Not found"})
 

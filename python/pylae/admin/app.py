@@ -112,7 +112,7 @@ class Face:
         try:
             await self._serve(scope, receive, send_on, fields, origin)
         except Exception as error:
-            self._log("error", f"{scope['method']} {scope['path']}: {type(error).__name__}: {error}")
+            self._log("error", f"{scope['method']} {scope['path']}: {type(error).__name__}: {error} ({_where(error)})")
             if has_begun:
                 raise
             await message(500, "An unexpected error occurred")(scope, receive, send_on)
@@ -150,6 +150,14 @@ class Face:
         if self._shows_server:
             fields.append((b"Server", SERVER))
         return fields
+
+
+def _where(error: BaseException) -> str:
+    """File and line where it was raised."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "nowhere" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
 
 
 def _access_line(scope: Scope, status: int, length: int, fields: Mapping[bytes, str]) -> str:

@@ -52,7 +52,7 @@ class Crud:
     def _add_entity(self, found: dict[str, Handlers], entity: type[Entity]) -> None:
         table = entity.table
         top = f"/{entity.path_name()}"
-        disabled: Handlers = dict.fromkeys(("GET", "POST", "PUT", "PATCH", "DELETE"), _disabled)
+        disabled: Handlers = dict.fromkeys(("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"), _disabled)
         if entity.admin_disabled:
             found[top] = found[f"{top}/{{{table}}}"] = disabled
         else:

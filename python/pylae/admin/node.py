@@ -111,7 +111,7 @@ class Node:
 
     async def _root(self, request: Request) -> Response:
         del request
-        names = await self._control.database.read(lambda dao: {row["name"] for row in dao.each("plugins") if row["enabled"]})
+        names = await self._enabled_in_cluster()
         body = {
             "tagline": "Welcome to Pylae",
             "version": KONG_VERSION,
@@ -135,6 +135,15 @@ class Node:
             },
         }
         return answer(200, body)
+
+    async def _enabled_in_cluster(self) -> set[str]:
+        def work(dao: ReadDao) -> set[str]:
+            return {row["name"] for row in dao.each("plugins") if row["enabled"]}
+
+        try:
+            return await self._control.database.read(work)
+        except StrategyUnavailable:
+            return set()
 
     async def status(self, request: Request) -> Response:
         """How the node does, and which configuration each worker serves."""

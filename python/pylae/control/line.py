@@ -26,6 +26,8 @@ from pylae.errors import DatabaseError, PylaeError, StrategyUnavailable
 MAX_CALLS_IN_FLIGHT: Final = 1024
 """Of one worker; it keeps within it itself, this guards control against one that does not."""
 MAX_CALL_TIMEOUT_MS: Final = 60_000
+ACK_WITHIN_S: Final = 5.0
+"""A worker that has read a config message and does not acknowledge it by then could not use it."""
 SOCKET_MODE: Final = 0o600
 
 Call = Callable[[str, Mapping[str, Any]], Awaitable[Any]]
@@ -87,6 +89,7 @@ class Line(asyncio.Protocol):
         # At most one config message is unacknowledged: while a worker compiles, changes gather into one delta, and
         # a worker that hangs costs no memory.
         self._awaits_ack = False
+        self._sent_at_s = 0.0
 
     def __repr__(self) -> str:
         return f"<line {self.worker}>"
@@ -192,14 +195,25 @@ class Line(asyncio.Protocol):
     def refresh(self) -> None:
         """Sends what is new, unless the worker is still busy with the last."""
         feed = self._server.feed
-        if feed is None or self.worker is None or self._awaits_ack or self._sent == feed.version:
+        if feed is None or self.worker is None or self._sent == feed.version:
             return
+        if self._awaits_ack:
+            if not self._has_refused():
+                return
+            self._sent = None
         self._send_config(feed)
+
+    def _has_refused(self) -> bool:
+        """Whether the last message was read and not taken; the next change may be what makes the whole fit again."""
+        assert self._transport is not None
+        is_read = self._transport.get_write_buffer_size() == 0
+        return is_read and asyncio.get_running_loop().time() - self._sent_at_s > ACK_WITHIN_S
 
     def _send_config(self, feed: Feed) -> None:
         self._write(feed.since(self._sent))
         self._sent = feed.version
         self._awaits_ack = True
+        self._sent_at_s = asyncio.get_running_loop().time()
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():

@@ -13,6 +13,8 @@ from pylae.sdk.plugin import Plugin
 from pylae.sdk.shipping import Shipper
 
 LOG_CHANNEL: Final = "log:"
+MAX_WAITING_BATCHES: Final = 1000
+"""A Shipper takes batches at once and keeps its own bounds; this one holds for a Shipper that does not."""
 
 
 class ShipperSide:
@@ -42,6 +44,7 @@ class Streams:
             LOG_CHANNEL + name: plugin.Shipper(side) for name, plugin in plugins.items() if plugin.Shipper is not None
         }
         self._queues: dict[str, asyncio.Queue[tuple[Sequence[bytes], int]]] = {}
+        self._lost_counts: dict[str, int] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self.untaken_count = 0
 
@@ -49,7 +52,7 @@ class Streams:
         """Makes the shippers ready."""
         for channel, shipper in self._shippers.items():
             await shipper.start()
-            queue: asyncio.Queue[tuple[Sequence[bytes], int]] = asyncio.Queue()
+            queue: asyncio.Queue[tuple[Sequence[bytes], int]] = asyncio.Queue(MAX_WAITING_BATCHES)
             self._queues[channel] = queue
             self._tasks.append(asyncio.get_running_loop().create_task(self._ship(channel, shipper, queue)))
 
@@ -66,6 +69,10 @@ class Streams:
         queue = self._queues.get(channel)
         if queue is None:
             self.untaken_count += len(items) + lost_count
+            return
+        lost_count += self._lost_counts.pop(channel, 0)
+        if queue.full():
+            self._lost_counts[channel] = lost_count + len(items)
         else:
             queue.put_nowait((items, lost_count))
 

@@ -216,6 +216,19 @@ def test_a_write_does_not_wait_for_a_worker_that_hangs(rig: Rig) -> None:
     rig.run(test)
 
 
+def test_a_worker_that_could_not_use_a_change_gets_the_whole_with_the_next(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pylae.control.line.ACK_WITHIN_S", 0.0)
+
+    async def test() -> None:
+        worker = await rig.serving()
+        await rig.insert("services", name="strange", url="http://origin.test/")
+        assert (await worker.config())[0] == "delta"
+        await rig.insert("services", name="s", url="http://origin.test/")
+        assert (await worker.config())[0] == "snapshot"
+
+    rig.run(test)
+
+
 def test_a_worker_that_missed_a_push_gets_the_delta_from_the_log(tmp_path: Path) -> None:
     """Control was killed between commit and push: the change arrives all the same."""
     first = Rig(tmp_path)
@@ -400,6 +413,20 @@ def test_a_call_ends_at_its_deadline(rig: Rig) -> None:
 
 
 # === streams, and those who do not keep to the protocol ===
+
+
+def test_what_a_shipper_cannot_take_is_counted(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pylae.control.streams.MAX_WAITING_BATCHES", 1)
+
+    async def test() -> None:
+        for item in (b"1", b"2", b"3"):
+            rig.control.streams.take("log:shipping", [item], 0)
+        await rig.until(lambda: bool(Shipped.taken))
+        rig.control.streams.take("log:shipping", [b"4"], 1)
+        await rig.until(lambda: len(Shipped.taken) > 1)
+        assert Shipped.taken == [([b"1"], 0), ([b"4"], 3)]
+
+    rig.run(test)
 
 
 def test_log_batches_reach_the_shipper_of_their_plugin(rig: Rig) -> None:
