@@ -251,7 +251,7 @@ def test_check_prints_each_error_on_a_line(background: Gateway, tmp_path: Path) 
     conf.write_text("log_level = debug\n")
     checked = background.command("check", str(conf))
     assert (checked.returncode, checked.stdout) == (0, f"configuration at {conf} is valid\n")
-    conf.write_text("worker_consistency = loud\ntrusted_ips = nonsense\n")
+    conf.write_text("role = loud\ntrusted_ips = nonsense\n")
     checked = background.command("check", str(conf))
     assert (checked.returncode, checked.stdout) == (1, "")
     assert len(checked.stderr.splitlines()) == 2
