@@ -139,7 +139,6 @@ class Bench:
 
     def run_rooms(self) -> dict[str, list[Sample]]:
         """Ourselves, with one thing more each: what a room adds."""
-        base = LoadScenario("rooms", "", "plain", 32)
         found: dict[str, list[Sample]] = {}
         profiles = {"plain": "plain", "access log": "log", "key-auth": "room:key-auth", "limit": "room:rate-limiting"}
         with contextlib.ExitStack() as stack:
@@ -150,7 +149,8 @@ class Bench:
                 stack.callback(target.stop)
                 target.start(profile)
                 targets[label] = (target, LoadScenario(label, "", profile, 32, script=script))
-            self._warm({label: (target, 1) for label, (target, _) in targets.items()}, base)
+            for target, scenario in targets.values():
+                self._warm({"": (target, 1)}, scenario)
             for _ in range(self.options.rounds):
                 for label, (target, scenario) in targets.items():
                     found.setdefault(label, []).append(self.measure(target, scenario))

@@ -88,6 +88,7 @@ class Target:
         last = self.routes - 1
         path, headers = {
             "auth": ("/", {"apikey": "key-99"}),
+            "room:key-auth": ("/", {"apikey": "key-99"}),
             "routes": (f"/r{last}/x", {"Host": f"h{last}.bench.test"}),
         }.get(profile, ("/", {}))
         until(lambda: get(self.port, path, headers) == (200, BODY.encode()), f"{self.name}: {self.output()}", 60)

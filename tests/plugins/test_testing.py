@@ -106,6 +106,33 @@ def test_rubbish_from_a_phase_is_told() -> None:
         scene.send()
 
 
+def test_fields_set_in_access_are_laid_over_whatever_is_answered() -> None:
+    class Early(Plugin):
+        name = "early"
+
+        def access(self, exchange: Exchange, config: object) -> Answer | None:
+            exchange.response.set_headers([("X-Early", "1"), ("Content-Type", "text/early"), ("X-Absent", None)])
+            return exchange.error(403) if exchange.request.path == "/refused" else None
+
+    with Scene(Early) as scene:
+        for target, source in (("/", "service"), ("/refused", "error")):
+            outcome = scene.send(target=target)
+            assert outcome.source == source
+            assert outcome.headers["x-early"] == "1"
+            assert outcome.headers["content-type"] == "text/early"
+
+
+def test_answer_cannot_be_changed_in_the_log_phase() -> None:
+    class Late(Plugin):
+        name = "late"
+
+        def log(self, exchange: Exchange, config: object) -> None:
+            exchange.response.set_header("X-Late", "1")
+
+    with Scene(Late) as scene, pytest.raises(RuntimeError, match="log phase"):
+        scene.send()
+
+
 def test_response_phase_sees_and_replaces_the_whole_answer() -> None:
     class Whole(Plugin):
         name = "whole"

@@ -1,60 +1,77 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Does a database of yesterday get today's shape?"""
+"""Does a file of yesterday get today's shape?"""
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
-import sqlalchemy as sa
+import pytest
 
-from pylae.database.migrations import Migration, bring_up_to_date
+from pylae.database.migrations import Migration
+from pylae.database.strategies.sqlite.migrating import bring_up_to_date
+from pylae.database.strategies.sqlite.statements import TableStatements
+from pylae.database.table import Tables, table_of
+from pylae.schema import Entity, field, kinds
 
 NOW_S = 1_800_000_000
 
 
-def shape(*columns: str) -> tuple[sa.MetaData, sa.Table]:
-    metadata = sa.MetaData()
-    executed = sa.Table(
-        "migrations", metadata, sa.Column("name", sa.Text, primary_key=True), sa.Column("executed_at", sa.Integer)
-    )
-    sa.Table("parents", metadata, sa.Column("id", sa.Text, primary_key=True))
-    sa.Table(
-        "things",
-        metadata,
-        sa.Column("id", sa.Text, primary_key=True),
-        *(sa.Column(name, sa.Text, sa.ForeignKey("parents.id", ondelete="CASCADE"), index=True) for name in columns),
-    )
-    return metadata, executed
+class Parent(Entity):
+    """A parent."""
+
+    table = "parents"
+
+    id: str = field(kinds.string(uuid=True), doc="Identifies it.")
 
 
-def run(path: Path, columns: tuple[str, ...], steps: tuple[Migration, ...] = ()) -> list[str]:
-    engine = sa.create_engine(f"sqlite:///{path}")
-    metadata, executed = shape(*columns)
-    with engine.begin() as connection:
-        ran = bring_up_to_date(connection, metadata, executed, NOW_S, steps)
-    engine.dispose()
-    return ran
+class Before(Entity):
+    """A thing, as it was."""
+
+    table = "things"
+
+    id: str = field(kinds.string(uuid=True), doc="Identifies it.")
 
 
-def test_a_declared_column_is_added_and_rows_stay(tmp_path: Path) -> None:
-    run(tmp_path / "db", ())
-    engine = sa.create_engine(f"sqlite:///{tmp_path / 'db'}")
-    with engine.begin() as connection:
-        connection.exec_driver_sql("INSERT INTO things (id) VALUES ('a')")
-    run(tmp_path / "db", ("parent_id",))
-    with engine.begin() as connection:
-        assert connection.exec_driver_sql("SELECT id, parent_id FROM things").all() == [("a", None)]
-        assert sa.inspect(connection).get_foreign_keys("things")[0]["referred_table"] == "parents"
-        assert [index["column_names"] for index in sa.inspect(connection).get_indexes("things")] == [["parent_id"]]
-    engine.dispose()
+class After(Before):
+    """A thing, as it is."""
+
+    ttl = True
+
+    parent: dict[str, str] | None = field(kinds.foreign("parents", on_delete="cascade"), doc="Whose it is.")
+    name: str | None = field(kinds.string(), unique=True, doc="Names it.")
 
 
-def test_a_step_runs_once_and_never_on_a_new_database(tmp_path: Path) -> None:
-    old, new = tmp_path / "old", tmp_path / "new"
+@pytest.fixture
+def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(tmp_path / "db", isolation_level=None)) as opened:
+        yield opened
 
-    def rename(connection: sa.Connection) -> None:
-        connection.exec_driver_sql("INSERT INTO parents (id) VALUES ('a')")
 
-    step = Migration("002_rename", rename)
-    run(old, ())
-    assert [run(old, (), (step,)), run(old, (), (step,)), run(new, (), (step,))] == [["002_rename"], [], []]
+def migrate(connection: sqlite3.Connection, thing: type[Entity], steps: Sequence[Migration] = ()) -> list[str]:
+    tables = Tables([table_of(Parent), table_of(thing)])
+    return bring_up_to_date(connection, [TableStatements(table, tables) for table in tables.values()], NOW_S, steps)
+
+
+def test_declared_columns_are_added_and_rows_stay(connection: sqlite3.Connection) -> None:
+    migrate(connection, Before)
+    connection.execute("INSERT INTO things (id) VALUES ('a')")
+    migrate(connection, After)
+    migrate(connection, After)
+    assert connection.execute("SELECT * FROM things").fetchall() == [("a", None, None, None)]
+    connection.execute("INSERT INTO things (id, name) VALUES ('b', 'n')")
+    with pytest.raises(sqlite3.IntegrityError, match=r"UNIQUE constraint failed: things\.name"):
+        connection.execute("INSERT INTO things (id, name) VALUES ('c', 'n')")
+    assert connection.execute("PRAGMA foreign_key_list(things)").fetchone()[2] == "parents"
+
+
+def test_a_step_runs_once_and_never_on_a_new_database(connection: sqlite3.Connection) -> None:
+    step = Migration("002_more", {"sqlite": ["INSERT INTO parents (id) VALUES ('a')"], "postgres": ["NONSENSE"]})
+    migrate(connection, Before)
+    assert [migrate(connection, Before, [step]), migrate(connection, Before, [step])] == [["002_more"], []]
+    assert connection.execute("SELECT count(*) FROM parents").fetchone() == (1,)
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as new:
+        assert migrate(new, Before, [step]) == []
+        assert new.execute("SELECT count(*) FROM parents").fetchone() == (0,)
