@@ -11,6 +11,7 @@ import pytest
 from tests.admin.process import ControlProcess
 from tests.support.certificates import self_signed
 from tests.support.raw import Client, request
+from tests.support.wait import until
 
 
 @pytest.mark.parametrize("is_configured", [True, False])
@@ -40,7 +41,7 @@ def test_logs_are_opened_anew(tmp_path: Path) -> None:
         log.rename(tmp_path / "moved.log")
         process.send(signal.SIGUSR1)
         process.admin.get("/")
-        assert "GET / HTTP" in log.read_text()
+        until(lambda: log.exists() and "GET / HTTP" in log.read_text(), "the line in the new file")
 
 
 def test_a_database_that_is_not_there_yet_is_named(tmp_path: Path) -> None:

@@ -4,99 +4,71 @@
 The file is in WAL mode: readers see the last commit and never wait. There is one writer connection, whose
 transactions begin as IMMEDIATE. `synchronous` is FULL, not NORMAL: an answered Admin write must survive a power
 cut, as it does with PostgreSQL; the fsync is paid by the writer's thread, not by the event loop.
+
+The statements are few and written out (`statements.py`): importing a library that writes them took 190 ms of the
+620 ms of CPU that control needs before workers can serve (measured 2026-11-24), and each read five times as long.
 """
 
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import msgspec
-import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
 
 from pylae.database.changes import Change, Row
-from pylae.database.migrations import bring_up_to_date
+from pylae.database.migrations import MIGRATIONS
 from pylae.database.strategies import TagFilter
-from pylae.database.strategies.sqlite.ddl import CACHE_KEY, EXPIRES_AT, RowCodec, meta_tables, sql_table
+from pylae.database.strategies.sqlite.migrating import bring_up_to_date
+from pylae.database.strategies.sqlite.statements import CACHE_KEY, EXPIRES_AT, TableStatements, Values
 from pylae.database.table import Table, Tables
 from pylae.errors import DatabaseError, ForeignKeyViolation, PrimaryKeyViolation, StrategyUnavailable, UniqueViolation
 
 BUSY_TIMEOUT_S: Final = 5.0
 MAX_LOGGED_CHANGES: Final = 10_000
 """A worker that is further behind gets a snapshot."""
-READ_CONNECTIONS: Final = 4
+_PRAGMAS: Final = (
+    "journal_mode = WAL",
+    "synchronous = FULL",
+    "foreign_keys = ON",
+    "temp_store = MEMORY",
+)
+_INSERT_CHANGE: Final = "INSERT INTO change_log (table_name, operation, row_id, invalidations) VALUES (?, ?, ?, ?)"
+_SELECT_CHANGES: Final = (
+    "SELECT sequence, table_name, operation, row_id, invalidations FROM change_log WHERE sequence > ? ORDER BY sequence"
+)
 
 _encode_json = msgspec.json.Encoder().encode
 _decode_invalidations = msgspec.json.Decoder(tuple[tuple[str, str, Any], ...]).decode
 
 
-class _Statements:
-    """The statements of one table, built once: building costs more than running."""
-
-    def __init__(self, table: Table, sql: sa.Table) -> None:
-        self.table = table
-        self.sql = sql
-        self.codec = RowCodec(table)
-        columns = [sql.c[column.name] for column in table.columns]
-        self.select = sa.select(*columns)
-        if table.has_ttl:
-            expires_at = sql.c[EXPIRES_AT]
-            self.select = self.select.add_columns(expires_at)
-            self.select = self.select.where(sa.or_(expires_at.is_(None), expires_at > sa.bindparam("now_s")))
-        self.get = self.select.where(sql.c.id == sa.bindparam("id"))
-        self.insert = sql.insert()
-        self.update = sql.update().where(sql.c.id == sa.bindparam("row_id"))
-        self.delete = sql.delete().where(sql.c.id == sa.bindparam("row_id"))
-
-        self._finds: dict[tuple[str, ...], sa.Select[Any]] = {}
-
-    def find(self, fields: tuple[str, ...]) -> sa.Select[Any]:
-        """The first row that has certain values."""
-        statement = self._finds.get(fields)
-        if statement is None:
-            same = [self.column(name).is_not_distinct_from(sa.bindparam(f"find_{name}")) for name in fields]
-            statement = self._finds[fields] = self.select.where(*same).order_by(self.sql.c.id).limit(1)
-        return statement
-
-    def column(self, field: str) -> sa.Column[Any]:
-        """The SQL column of a field."""
-        column = self.table.column(field)
-        assert column is not None, field
-        return self.sql.c[column.name]
-
-
 class SqliteReader:
     """One consistent look at the file."""
 
-    def __init__(self, strategy: SqliteStrategy, connection: sa.Connection) -> None:
-        self._strategy = strategy
+    def __init__(self, strategy: SqliteStrategy, connection: sqlite3.Connection) -> None:
+        self._statements = strategy.statements
         self._connection = connection
         self._now_s = strategy.clock()
 
-    def _select(self, statements: _Statements, statement: sa.Select[Any], **values: Any) -> list[Row]:
-        if statements.table.has_ttl:
-            values["now_s"] = self._now_s
-        rows = self._connection.execute(statement, values)
-        return [statements.codec.read(row, self._now_s) for row in rows]
+    def _select(self, table: str, statement: str, values: Values) -> Iterator[Row]:
+        statements = self._statements[table]
+        for found in self._connection.execute(statement, {**values, "now_s": self._now_s}):
+            yield statements.row(found, self._now_s)
 
     def get(self, table: str, id_: str) -> Row | None:
         """See `Reader`."""
-        statements = self._strategy.statements[table]
-        rows = self._select(statements, statements.get, id=id_)
-        return rows[0] if rows else None
+        return next(self._select(table, self._statements[table].get, {"id": id_}), None)
 
     def find(self, table: str, values: dict[str, Any]) -> Row | None:
         """See `Reader`."""
-        statements = self._strategy.statements[table]
-        rows = self._select(statements, statements.find(tuple(values)), **{f"find_{name}": values[name] for name in values})
-        return rows[0] if rows else None
+        return next(self._select(table, self._statements[table].find(tuple(values)), _wanted(values)), None)
 
     def page(
         self,
@@ -108,44 +80,32 @@ class SqliteReader:
         tags: TagFilter | None = None,
     ) -> list[Row]:
         """See `Reader`."""
-        statements = self._strategy.statements[table]
-        statement = statements.select.order_by(statements.sql.c.id).limit(limit)
-        if after is not None:
-            statement = statement.where(statements.sql.c.id > after)
-        for field, value in (where or {}).items():
-            statement = statement.where(statements.column(field) == value)
+        where = where or {}
+        values = {"limit": limit, "after": after, **_wanted(where)}
         if tags is not None:
-            statement = statement.where(_has_tags(statements.sql, tags))
-        return self._select(statements, statement)
+            values |= {f"tag_{at}": tag for at, tag in enumerate(tags.tags)}
+        statement = self._statements[table].page(tuple(where), tags, is_first=after is None)
+        return list(self._select(table, statement, values))
 
     def each(self, table: str) -> Iterator[Row]:
         """See `Reader`."""
-        statements = self._strategy.statements[table]
-        yield from self._select(statements, statements.select)
+        return self._select(table, self._statements[table].each, {})
 
     def sequence(self) -> int:
         """See `Reader`."""
-        found = self._connection.exec_driver_sql("SELECT seq FROM sqlite_sequence WHERE name = 'change_log'").scalar()
-        return int(found or 0)
+        found = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'change_log'").fetchone()
+        return 0 if found is None else int(found[0])
 
     def changes_after(self, sequence: int) -> list[Change]:
         """See `Reader`."""
-        log = self._strategy.change_log
-        rows = self._connection.execute(sa.select(log).where(log.c.sequence > sequence).order_by(log.c.sequence))
         return [
-            Change(row.sequence, row.table_name, row.operation, row.row_id, None, _decode_invalidations(row.invalidations))
-            for row in rows
+            Change(number, table, operation, row_id, None, _decode_invalidations(invalidations))
+            for number, table, operation, row_id, invalidations in self._connection.execute(_SELECT_CHANGES, (sequence,))
         ]
 
 
-def _has_tags(sql: sa.Table, filter_: TagFilter) -> sa.ColumnElement[bool]:
-    def has(tags: Sequence[str]) -> sa.ColumnElement[bool]:
-        each = sa.func.json_each(sql.c.tags).table_valued("value")
-        return sa.exists().where(each.c.value.in_(tags))
-
-    if filter_.is_any:
-        return has(filter_.tags)
-    return sa.and_(*(has((tag,)) for tag in filter_.tags))
+def _wanted(values: dict[str, Any]) -> Values:
+    return {f"find_{field}": value for field, value in values.items()}
 
 
 class SqliteTransaction(SqliteReader):
@@ -153,72 +113,63 @@ class SqliteTransaction(SqliteReader):
 
     def insert(self, table: str, row: Row, ttl_s: float | None = None) -> None:
         """See `Transaction`."""
-        statements = self._strategy.statements[table]
-        values = statements.codec.write(row)
+        statements = self._statements[table]
+        values = statements.values(row)
         if statements.table.has_ttl:
             values[EXPIRES_AT] = None if ttl_s is None else self._now_s + ttl_s
-            self._make_room(statements, row)
-        self._execute(statements, row, statements.insert, values)
-
-    def _make_room(self, statements: _Statements, row: Row) -> None:
-        # A row whose time is over but that was not swept yet must not stand in the way of a new one.
-        sql = statements.sql
-        same = [statements.column(field) == row.get(field) for field in statements.table.unique]
-        self._connection.execute(sql.delete().where(sa.or_(*same), sql.c[EXPIRES_AT] <= self._now_s))
+            # A row whose time is over but that was not swept yet must not stand in the way of a new one.
+            unique = _wanted({field: row.get(field) for field in statements.table.unique})
+            self._connection.execute(statements.make_room(), {**unique, "now_s": self._now_s})
+        self._write(statements.table, row, statements.insert, values)
 
     def update(self, table: str, row: Row, ttl_s: float | None = None, *, keeps_ttl: bool = True) -> None:
         """See `Transaction`."""
-        statements = self._strategy.statements[table]
-        values = statements.codec.write(row)
+        statements = self._statements[table]
+        values = statements.values(row)
+        statement = statements.update
         if statements.table.has_ttl and (ttl_s is not None or not keeps_ttl):
             values[EXPIRES_AT] = None if ttl_s is None else self._now_s + ttl_s
-        self._execute(statements, row, statements.update, {**values, "row_id": row["id"]})
+            statement = statements.update_with_ttl
+        self._write(statements.table, row, statement, values)
 
-    def _execute(self, statements: _Statements, row: Row, statement: Any, values: dict[str, Any]) -> None:
+    def _write(self, table: Table, row: Row, statement: str, values: Values) -> None:
         try:
             self._connection.execute(statement, values)
-        except sa.exc.IntegrityError as error:
-            raise _translate(statements.table, row, error) from error
+        except sqlite3.IntegrityError as error:
+            raise _translate(table, row, error) from error
 
     def delete(self, table: str, id_: str) -> None:
         """See `Transaction`."""
-        self._connection.execute(self._strategy.statements[table].delete, {"row_id": id_})
+        self._connection.execute(self._statements[table].delete, {"id": id_})
 
     def log(self, changes: Sequence[Change]) -> list[Change]:
         """See `Transaction`."""
         logged = []
         for change in changes:
-            values = {
-                "table_name": change.table,
-                "operation": change.operation,
-                "row_id": change.id,
-                "invalidations": _encode_json(change.invalidations).decode(),
-            }
-            result = self._connection.execute(self._strategy.insert_change, values)
-            assert result.lastrowid is not None
-            logged.append(replace(change, sequence=result.lastrowid))
+            invalidations = _encode_json(change.invalidations).decode()
+            values = (change.table, change.operation, change.id, invalidations)
+            sequence = self._connection.execute(_INSERT_CHANGE, values).lastrowid
+            assert sequence is not None
+            logged.append(replace(change, sequence=sequence))
         return logged
 
     def sweep(self) -> int:
         """See `Transaction`."""
         swept = 0
-        for statements in self._strategy.statements.values():
+        for statements in self._statements.values():
             if statements.table.has_ttl:
-                expires_at = statements.sql.c[EXPIRES_AT]
-                swept += self._connection.execute(statements.sql.delete().where(expires_at <= self._now_s)).rowcount
-        log = self._strategy.change_log
+                swept += self._connection.execute(statements.sweep, {"now_s": self._now_s}).rowcount
         oldest_kept = self.sequence() - MAX_LOGGED_CHANGES
-        self._connection.execute(log.delete().where(log.c.sequence <= oldest_kept))
+        self._connection.execute("DELETE FROM change_log WHERE sequence <= ?", (oldest_kept,))
         return swept
 
 
-def _translate(table: Table, row: Row, error: sa.exc.IntegrityError) -> DatabaseError:
+def _translate(table: Table, row: Row, error: sqlite3.IntegrityError) -> DatabaseError:
     """Which of our errors is one of SQLite's? It names the columns: `UNIQUE constraint failed: services.name`."""
-    text = str(error.orig)
-    what, _, names = text.partition(" constraint failed: ")
+    what, _, names = str(error).partition(" constraint failed: ")
     columns = [name.partition(".")[2] for name in names.split(", ")]
-    if what == "FOREIGN KEY" or not names:
-        return ForeignKeyViolation(text)
+    if what != "UNIQUE":
+        return ForeignKeyViolation(str(error))
     if columns == ["id"]:
         return PrimaryKeyViolation({"id": row["id"]})
     if columns == [CACHE_KEY]:
@@ -238,14 +189,13 @@ class SqliteStrategy:
 
     def __init__(self, path: Path, tables: Tables, clock: Callable[[], float] = time.time) -> None:
         self.clock = clock
+        self.statements = {name: TableStatements(table, tables) for name, table in tables.items()}
         self._path = path
-        self._metadata = sa.MetaData()
-        self._meta, self._migrations, self.change_log = meta_tables(self._metadata)
-        self.statements = {name: _Statements(table, sql_table(table, tables, self._metadata)) for name, table in tables.items()}
-        self.insert_change = self.change_log.insert()
         self._database_id = ""
-        self._writer: sa.Engine | None = None
-        self._readers: sa.Engine | None = None
+        self._writing = threading.Lock()
+        self._writer: sqlite3.Connection | None = None
+        # Connections nobody reads from now; as many are made as there ever were readers at once.
+        self._idle: list[sqlite3.Connection] = []
 
     def __repr__(self) -> str:
         return f"<sqlite {self._path} {self._database_id}>"
@@ -262,67 +212,94 @@ class SqliteStrategy:
             self._path.touch(mode=0o600)
         except OSError as error:
             raise StrategyUnavailable(f"`{self._path}` cannot be written: {error.strerror}") from error
-        self._writer = self._engine("BEGIN IMMEDIATE", connection_count=1)
-        self._readers = self._engine("BEGIN", connection_count=READ_CONNECTIONS)
-        with self._begin(self._writer) as connection:
-            bring_up_to_date(connection, self._metadata, self._migrations, int(self.clock()))
-            found = connection.execute(sa.select(self._meta.c.value).where(self._meta.c.key == "database_id")).scalar()
-            if found is None:
-                found = str(uuid.uuid4())
-                connection.execute(self._meta.insert(), {"key": "database_id", "value": found})
-            self._database_id = found
+        with _translating():
+            self._writer = self._connect()
+        try:
+            with self._transaction(self._writer, "BEGIN IMMEDIATE") as connection:
+                bring_up_to_date(connection, self.statements.values(), int(self.clock()), MIGRATIONS)
+                self._database_id = _database_id(connection)
+        except BaseException:
+            self.close()
+            raise
 
-    def _engine(self, begin: str, connection_count: int) -> sa.Engine:
-        engine = sa.create_engine(
-            f"sqlite:///{self._path}",
-            connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False},
-            pool_size=connection_count,
-            max_overflow=0,
+    def _connect(self) -> sqlite3.Connection:
+        # isolation_level: transactions begin where we say.
+        connection = sqlite3.connect(
+            self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=512
         )
-
-        def prepare(connection: sqlite3.Connection, _: object) -> None:
-            # The driver must not begin transactions on its own.
-            connection.isolation_level = None
-            for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "temp_store = MEMORY"):
+        try:
+            for pragma in _PRAGMAS:
                 connection.execute(f"PRAGMA {pragma}")
-
-        def start(connection: sa.Connection) -> None:
-            connection.exec_driver_sql(begin)
-
-        sa.event.listen(engine, "connect", prepare)
-        sa.event.listen(engine, "begin", start)
-        return engine
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     @contextmanager
-    def _begin(self, engine: sa.Engine | None) -> Iterator[sa.Connection]:
-        if engine is None:
-            raise StrategyUnavailable("the database is not open")
-        try:
-            with engine.begin() as connection:
+    def _transaction(self, connection: sqlite3.Connection, begin: str) -> Iterator[sqlite3.Connection]:
+        with _translating():
+            connection.execute(begin)
+            try:
                 yield connection
-        except (DBAPIError, sqlite3.Error) as error:
-            _refuse(error)
+                connection.execute("COMMIT")
+            except BaseException:
+                # SQLite has already done so itself after some faults, such as a full disk.
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
 
     @contextmanager
     def read(self) -> Iterator[SqliteReader]:
         """See `Strategy`."""
-        with self._begin(self._readers) as connection:
-            yield SqliteReader(self, connection)
+        if self._writer is None:
+            raise StrategyUnavailable("the database is not open")
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            with _translating():
+                connection = self._connect()
+        try:
+            with self._transaction(connection, "BEGIN"):
+                yield SqliteReader(self, connection)
+        except StrategyUnavailable:
+            connection.close()
+            raise
+        except BaseException:
+            self._idle.append(connection)
+            raise
+        self._idle.append(connection)
 
     @contextmanager
     def write(self) -> Iterator[SqliteTransaction]:
         """See `Strategy`."""
-        with self._begin(self._writer) as connection:
-            yield SqliteTransaction(self, connection)
+        with self._writing:
+            if self._writer is None:
+                raise StrategyUnavailable("the database is not open")
+            with self._transaction(self._writer, "BEGIN IMMEDIATE") as connection:
+                yield SqliteTransaction(self, connection)
 
     def close(self) -> None:
         """See `Strategy`."""
-        for engine in (self._readers, self._writer):
-            if engine is not None:
-                engine.dispose()
-        self._readers = self._writer = None
+        while self._idle:
+            self._idle.pop().close()
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
 
 
-def _refuse(error: Exception) -> NoReturn:
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    raise StrategyUnavailable(f"sqlite: {cause}") from error
+@contextmanager
+def _translating() -> Iterator[None]:
+    """Whatever SQLite refuses is the database that cannot be worked with."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StrategyUnavailable(f"sqlite: {error}") from error
+
+
+def _database_id(connection: sqlite3.Connection) -> str:
+    found = connection.execute("SELECT value FROM meta WHERE key = 'database_id'").fetchone()
+    if found is not None:
+        return str(found[0])
+    made = str(uuid.uuid4())
+    connection.execute("INSERT INTO meta (key, value) VALUES ('database_id', ?)", (made,))
+    return made
