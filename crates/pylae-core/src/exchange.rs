@@ -253,6 +253,8 @@ pub struct Exchange {
     pub upstream: UpstreamRequest,
     /// The answer, once there is one.
     pub response: Option<Response>,
+    /// Fields that plugins set before there was an answer; laid over whatever is answered, before its filters run.
+    pub early_headers: Headers,
     /// An answer a plugin asked for, on its way through the corridor.
     pub answer: Option<Box<Answer>>,
     /// Tries at upstreams, in order.

@@ -794,6 +794,19 @@ async fn deliver_own(gateway: &Rc<Gateway>, client: &mut ClientConnection, excha
     deliver(gateway, client, exchange, Some(body), None, Framing::None, None, &mut keep_alive, timeout, true).await.0
 }
 
+/// Puts the fields that plugins set before there was an answer in the place of the answer's own.
+fn lay_early_headers(exchange: &mut Exchange) {
+    let Some(response) = exchange.response.as_mut() else { return };
+    for (name, _) in exchange.early_headers.iter() {
+        if let Ok(name) = std::str::from_utf8(name) {
+            response.headers.remove(name);
+        }
+    }
+    for (name, value) in exchange.early_headers.iter() {
+        response.headers.add(name, value);
+    }
+}
+
 /// Runs the header filters, writes the head, relays the body. Answers the outcome and whether the upstream connection is
 /// still clean.
 #[expect(clippy::too_many_arguments, reason = "both ways an answer comes about end here, once")]
@@ -812,6 +825,7 @@ async fn deliver(
     let mut own = own;
     let mut upstream = upstream;
     let mut upstream_framing = upstream_framing;
+    lay_early_headers(&mut exchange.borrow_mut());
     if has_phase(&exchange.borrow(), Phase::HeaderFilter) {
         match corridor::run_collected(gateway, client, exchange, Phase::HeaderFilter).await {
             Passage::Through => {}

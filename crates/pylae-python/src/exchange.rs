@@ -200,6 +200,15 @@ fn set_header(headers: &mut Headers, name: &str, values: &[Vec<u8>]) {
     }
 }
 
+/// Calls `f` with every `(name, value)` of a tuple or list; None stands for no value.
+fn for_each_field<'py>(fields: &Bound<'py, PyAny>, mut f: impl FnMut(&str, Option<&Bound<'py, PyAny>>) -> PyResult<()>) -> PyResult<()> {
+    for field in fields.try_iter()? {
+        let (name, value) = field?.extract::<(Bound<'_, PyString>, Bound<'_, PyAny>)>()?;
+        f(name.to_str()?, if value.is_none() { None } else { Some(&value) })?;
+    }
+    Ok(())
+}
+
 fn headers_of(value: Option<&Bound<'_, PyAny>>) -> PyResult<Headers> {
     let mut headers = Headers::new();
     let Some(value) = value.filter(|value| !value.is_none()) else { return Ok(headers) };
@@ -887,6 +896,12 @@ impl ServiceRequest {
             }
         })
     }
+    fn set_headers(&self, fields: &Bound<'_, PyAny>) -> PyResult<()> {
+        for_each_field(fields, |name, value| match value {
+            Some(value) => self.set_header(name, value),
+            None => self.clear_header(name),
+        })
+    }
     fn add_header(&self, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
         checked_name(name)?;
         let values = field_values(value)?;
@@ -971,6 +986,14 @@ impl Response {
             Ok(f(response))
         })?
     }
+
+    /// The answer's fields; before there is an answer, those laid over whatever will be answered.
+    fn edit_headers<R>(&self, f: impl FnOnce(&mut Headers) -> R) -> PyResult<R> {
+        if self.life.read(|e| e.phase < Phase::Response)? {
+            return self.life.write(|e| f(&mut e.early_headers));
+        }
+        self.edit(|response| f(&mut response.headers))
+    }
 }
 
 #[pymethods]
@@ -1010,15 +1033,21 @@ impl Response {
     fn set_header(&self, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
         checked_name(name)?;
         let values = field_values(value)?;
-        self.edit(|response| set_header(&mut response.headers, name, &values))
+        self.edit_headers(|headers| set_header(headers, name, &values))
+    }
+    fn set_headers(&self, fields: &Bound<'_, PyAny>) -> PyResult<()> {
+        for_each_field(fields, |name, value| match value {
+            Some(value) => self.set_header(name, value),
+            None => self.clear_header(name),
+        })
     }
     fn add_header(&self, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
         checked_name(name)?;
         let values = field_values(value)?;
-        self.edit(|response| values.iter().for_each(|value| response.headers.add(name, value)))
+        self.edit_headers(|headers| values.iter().for_each(|value| headers.add(name, value)))
     }
     fn clear_header(&self, name: &str) -> PyResult<()> {
-        self.edit(|response| response.headers.remove(name)).map(|_| ())
+        self.edit_headers(|headers| headers.remove(name)).map(|_| ())
     }
     fn set_body(&self, body: &Bound<'_, PyAny>) -> PyResult<()> {
         let bytes = match body.cast::<PyBytes>() {

@@ -92,6 +92,14 @@ class Fields:
         for one in [value] if isinstance(value, str) else value:
             self.add_header(name, one)
 
+    def set_headers(self, fields: Sequence[tuple[str, HeaderValue | None]]) -> None:
+        """Sets or, for None, removes several fields."""
+        for name, value in fields:
+            if value is None:
+                self.clear_header(name)
+            else:
+                self.set_header(name, value)
+
     def add_header(self, name: str, value: str) -> None:
         """Adds one more field."""
         if _TOKEN.match(name) is None:
@@ -255,18 +263,32 @@ class MemoryService:
 
 
 class MemoryResponse(Fields):
-    """What the client will see; plugins change it in the response and header_filter phases only."""
+    """What the client will see; what is set before there is an answer is laid over it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.phase = ""
+        self.early = Fields()
         self.shown_status = 0
         self.source: Literal["service", "exit", "error"] = "service"
         self.body: bytes | None = None
 
+    def _target(self) -> Fields | None:
+        """Where changes go: to the early fields, or (None) to the answer's."""
+        if self.phase in _EARLY_PHASES:
+            return self.early
+        self._check_phase(_EDITING_PHASES)
+        return None
+
     def _check_phase(self, phases: Sequence[str]) -> None:
         if self.phase and self.phase not in phases:
             raise RuntimeError(f"the answer can't be changed in the {self.phase} phase, only in {' and '.join(phases)}")
+
+    def lay_early(self) -> None:
+        """Puts the early fields in the place of the answer's own."""
+        for name, _ in self.early.lines:
+            self.clear_header(name)
+        self.lines.extend(self.early.lines)
 
     @property
     def status(self) -> int:
@@ -280,13 +302,19 @@ class MemoryResponse(Fields):
 
     def add_header(self, name: str, value: str) -> None:
         """Adds one more field."""
-        self._check_phase(_EDITING_PHASES)
-        super().add_header(name, value)
+        target = self._target()
+        if target is None:
+            super().add_header(name, value)
+        else:
+            target.add_header(name, value)
 
     def clear_header(self, name: str) -> None:
         """Removes every field of that name."""
-        self._check_phase(_EDITING_PHASES)
-        super().clear_header(name)
+        target = self._target()
+        if target is None:
+            super().clear_header(name)
+        else:
+            target.clear_header(name)
 
     def set_body(self, body: bytes | str) -> None:
         """Replaces the body."""
@@ -294,6 +322,7 @@ class MemoryResponse(Fields):
         self.body = body.encode() if isinstance(body, str) else bytes(body)
 
 
+_EARLY_PHASES: Final = ("rewrite", "access")
 _EDITING_PHASES: Final = ("response", "header_filter")
 
 
@@ -711,6 +740,7 @@ class Scene:
                 chunks = [self._answered(exchange, answer)]
             elif exchange.response.body is not None:
                 chunks = [exchange.response.body]
+        exchange.response.lay_early()
         await self._run("header_filter", guarded)
         exchange.response.body = self._filtered(guarded, chunks)
         await self._run("log", guarded)

@@ -20,6 +20,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+/// How long an idle connection may still send a request once a drain has begun.
+const LAST_CALL: Duration = Duration::from_secs(1);
+
 /// Bytes of a body nobody read that are read and dropped so that the connection can be kept.
 const DISCARD_LIMIT_BYTES: u64 = 64 * 1024;
 /// How long such bytes are waited for.
@@ -317,15 +320,18 @@ async fn wait_for_bytes(gateway: &Rc<Gateway>, connection: &mut ClientConnection
     let is_first = connection.facts.requests.get() == 0;
     let patience = if is_first { gateway.settings.client_header_timeout_ms } else { gateway.settings.client_keepalive_timeout_ms };
     connection.wire.arm(Duration::from_millis(patience));
+    let mut is_last_call = false;
     std::future::poll_fn(|cx| {
         match connection.wire.poll_fill(cx, READ_BYTES) {
             Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(false),
             Poll::Ready(Ok(_)) => return Poll::Ready(true),
             Poll::Pending => connection.wire.rest(),
         }
-        // A connection that was just opened may carry a request already on its way: a drain lets it speak first.
-        if !is_first && gateway.drain.poll(connection.facts.serial, &mut connection.knows_drain, cx).is_ready() {
-            return Poll::Ready(false);
+        // The next request may be on its way already: closing at once would lose it. A drain leaves the client a moment, and
+        // the answer then says `Connection: close`.
+        if !is_last_call && gateway.drain.poll(connection.facts.serial, &mut connection.knows_drain, cx).is_ready() {
+            is_last_call = true;
+            connection.wire.arm(LAST_CALL);
         }
         connection.wire.poll_timeout::<()>(cx).map(|_| false)
     })
@@ -594,6 +600,7 @@ fn blank_exchange(gateway: &Rc<Gateway>, facts: &Rc<ConnectionFacts>, request: R
         plugins: Vec::new(),
         phase: Phase::Rewrite,
         host_data: None,
+        early_headers: Headers::new(),
     }))
 }
 

@@ -44,4 +44,21 @@ class HttpLog(Plugin):
 
     def log(self, exchange: Exchange, config: str) -> None:
         """Hands the record to the control process."""
-        self.host.stream("log:http-log", _encode_item([config, _encode_json(exchange.serialize())]))
+        entry = exchange.serialize()
+        try:
+            encoded = _encode_json(entry)
+        except UnicodeEncodeError:
+            # A client sent bytes that are no text; JSON has no way to say so.
+            encoded = _encode_json(_readable(entry))
+        self.host.stream("log:http-log", _encode_item([config, encoded]))
+
+
+def _readable(value: Any) -> Any:
+    """The value with a replacement character for every byte that is no text."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    if isinstance(value, dict):
+        return {_readable(name): _readable(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_readable(inner) for inner in value]
+    return value

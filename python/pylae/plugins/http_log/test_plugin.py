@@ -128,6 +128,13 @@ def test_hook_hands_the_serialized_request_to_control() -> None:
     assert decoded["response"]["status"] == 200
 
 
+def test_bytes_that_are_no_text_do_not_cost_the_entry() -> None:
+    with Scene(HttpLog, {"http_endpoint": "http://127.0.0.1:1/logs"}) as scene:
+        scene.send(headers={"X-Odd": "a\udcffb"})
+        [(_, sent)] = scene.host.streamed
+    assert msgspec.json.decode(msgspec.msgpack.decode(sent)[1])["request"]["headers"]["x-odd"] == "a\ufffdb"
+
+
 def test_each_entry_is_sent_as_one_object_over_one_connection() -> None:
     async def test(shipper: HttpLogShipper, endpoint: Endpoint, host: ControlHost) -> None:
         await shipper.ship([item({"n": 1}), item({"n": 2})])

@@ -137,6 +137,9 @@ class KeyAuth(Plugin):
         return self._authenticate(exchange, config, identity)
 
     async def _authenticate_later(self, exchange: Exchange, config: Prepared, key: str) -> Answer | None:
+        if not key.isascii():
+            # Bytes that are no text are no key either, yet must not break the look-up.
+            key = key.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
         verdict = self._authenticate(exchange, config, await self._credentials.get(key))
         return await verdict if isinstance(verdict, Awaitable) else verdict
 
@@ -196,9 +199,6 @@ def _find_key(exchange: Exchange, config: Prepared) -> Any:
             if fields is None:
                 fields = _body_fields(exchange)
             value = fields.get(name)
-            if isinstance(value, str):
-                # Bytes that are no text are no key either, yet must not break the look-up.
-                value = value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
         if isinstance(value, str):
             if config.hide_credentials:
                 _hide(exchange, config, name)
@@ -261,9 +261,4 @@ def _body_without(body: bytes, content_type: str, name: str) -> bytes | None:
 def _identify(exchange: Exchange, identity: Identity) -> None:
     """Tells the gateway and the upstream who the client is."""
     exchange.client.authenticate(identity.consumer, identity.credential)
-    upstream = exchange.service.request
-    for name, value in identity.headers:
-        if value is None:
-            upstream.clear_header(name)
-        else:
-            upstream.set_header(name, value)
+    exchange.service.request.set_headers(identity.headers)

@@ -137,6 +137,11 @@ def test_key_in_body_is_found_and_hidden(content_type: str, body: bytes, rest: b
     assert outcome.upstream.sent_body == rest
 
 
+def test_key_in_header_that_is_no_text_is_unknown() -> None:
+    with scene_with() as scene:
+        assert scene.send(headers={"apikey": "\udcff"}).json()["message"] == "Unauthorized"
+
+
 def test_key_in_body_that_is_no_text_is_unknown() -> None:
     with scene_with(key_in_body=True) as scene:
         form = {"Content-Type": "application/x-www-form-urlencoded"}

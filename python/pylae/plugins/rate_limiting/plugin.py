@@ -15,7 +15,6 @@ from typing import Any, Final
 from pylae.plugins.rate_limiting import config as declared
 from pylae.sdk import Answer, CountersUnavailable, Exchange, Host, Instance, Plugin, SchemaViolation
 
-CONTEXT_KEY: Final = "rate-limiting"
 MAX_COUNT: Final = 2**62
 """What a shared counter can hold."""
 NO_ID: Final = "00000000-0000-0000-0000-000000000000"
@@ -188,43 +187,42 @@ class RateLimiting(Plugin):
             config.turn_windows(now_ms)
         identifier = config.identify(exchange, config) or exchange.client.forwarded_ip
         try:
-            is_allowed, usage = self.host.counters_take(config.prefix + identifier.encode(), config.limits, 1)
+            is_allowed, usage = self.host.counters_take(
+                config.prefix + identifier.encode("utf-8", "surrogateescape"), config.limits, 1
+            )
         except CountersUnavailable as failure:
             if not config.fault_tolerant:
                 return exchange.error(500, "An unexpected error occurred")
             exchange.log("error", f"failed to get usage: {failure}")
             return None
         if not config.hides_headers:
-            # The limits are those of this moment: a window may turn before the head of the answer is sent.
-            exchange.ctx[CONTEXT_KEY] = (is_allowed, usage, config.periods, config.limits, now_ms)
+            exchange.response.set_headers(_headers_of(config, is_allowed, usage, now_ms))
         if is_allowed:
             return None
         return exchange.error(config.error_code, config.error_message)
 
-    def header_filter(self, exchange: Exchange, config: Prepared) -> None:  # noqa: ARG002 - told as it was counted
-        """Tells the client what is left."""
-        counted = exchange.ctx.get(CONTEXT_KEY)
-        if counted is None:
-            return
-        is_allowed, usage, periods, limits, now_ms = counted
-        set_header = exchange.response.set_header
-        least: float = math.inf
-        told = 0
-        for index, period in enumerate(periods):
-            remaining = period.limit - usage[index]
-            if remaining < 0:
-                remaining = 0
-            set_header(period.limit_header, period.limit_text)
-            set_header(period.remaining_header, _number(remaining))
-            # Periods come from short to long, so that a tie tells the longer one.
-            if remaining <= least:
-                least = remaining
-                told = index
-        period = periods[told]
-        reset_s = period.length_s - (now_ms - limits[told][1]) // 1000
-        reset_text = str(reset_s) if reset_s > 0 else "1"
-        set_header("RateLimit-Limit", period.limit_text)
-        set_header("RateLimit-Remaining", _number(least))
-        set_header("RateLimit-Reset", reset_text)
-        if not is_allowed:
-            set_header("Retry-After", reset_text)
+
+def _headers_of(config: Prepared, is_allowed: bool, usage: list[int], now_ms: int) -> list[tuple[str, str]]:  # noqa: FBT001 - as counted
+    """What the client is told."""
+    headers: list[tuple[str, str]] = []
+    least: float = math.inf
+    told = 0
+    for index, period in enumerate(config.periods):
+        remaining = period.limit - usage[index]
+        if remaining < 0:
+            remaining = 0
+        headers.append((period.limit_header, period.limit_text))
+        headers.append((period.remaining_header, _number(remaining)))
+        # Periods come from short to long, so that a tie tells the longer one.
+        if remaining <= least:
+            least = remaining
+            told = index
+    period = config.periods[told]
+    reset_s = period.length_s - (now_ms - config.limits[told][1]) // 1000
+    reset_text = str(reset_s) if reset_s > 0 else "1"
+    headers.append(("RateLimit-Limit", period.limit_text))
+    headers.append(("RateLimit-Remaining", _number(least)))
+    headers.append(("RateLimit-Reset", reset_text))
+    if not is_allowed:
+        headers.append(("Retry-After", reset_text))
+    return headers
