@@ -89,3 +89,9 @@ def test_on_every_address_numbers_are_ours_and_names_are_not() -> None:
     assert guard.refusal("192.168.1.9:8001", None, None) is None
     assert guard.refusal("evil.test:8001", None, None) is not None
     assert Guard([], ["10.0.0.5"]).refusal("10.0.0.5:8001", None, None) is None
+
+
+def test_a_refusal_is_one_line_of_the_log_whatever_the_path(guarded: ControlProcess) -> None:
+    guarded.admin.call("GET", "/a%0Aforged%0D", headers={"Host": "evil.test"})
+    line = (guarded.prefix / "logs" / "error.log").read_text().splitlines()[-1]
+    assert "GET /a\\x0Aforged\\x0D refused: Host" in line

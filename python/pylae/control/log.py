@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import Final
 
+_ONE_LINE: Final = {code: f"\\x{code:02X}" for code in (*range(32), 127)}
+"""What a client sent must not begin a line of its own."""
 LEVELS: Final = ("debug", "info", "notice", "warn", "error", "crit", "alert", "emerg")
 
 
@@ -62,4 +64,4 @@ class ErrorLog:
         """Writes one line, unless its level is below ours."""
         if LEVELS.index(level) >= self._lowest:
             stamp = time.strftime("%Y/%m/%d %H:%M:%S")
-            self.file.write(f"{stamp} [{level}] {os.getpid()}#0: {text}")
+            self.file.write(f"{stamp} [{level}] {os.getpid()}#0: {text.translate(_ONE_LINE)}")
