@@ -100,9 +100,7 @@ def _load(bench: Bench, load: scenarios.LoadScenario) -> str:
 
 def _ours(bench: Bench) -> dict[str, Callable[[], str]]:
     return {
-        "routes": lambda: report.loads(
-            "routes: many Routes against one, ourselves", bench.run_routes(), "pylae, 1 route"
-        ),
+        "routes": lambda: report.loads("routes: many Routes against one, ourselves", bench.run_routes(), "pylae, 1 route"),
         "rooms": lambda: report.loads("rooms: what one thing more costs, ourselves", bench.run_rooms(), "plain"),
         "config": lambda: report.figures(
             f"config: {scenarios.CONFIG_ROUTES:,} Routes loaded, two workers", {"pylae": scenarios.config(bench)}

@@ -126,7 +126,8 @@ class Backend(Target):
         super().__init__(0)
 
     def arguments(self, profile: str) -> list[str]:
-        """nginx in the foreground."""
+        """The same for every profile."""
+        del profile
         (self.folder / "www").mkdir()
         (self.folder / "www" / "1m").write_bytes(os.urandom(1 << 20))
         return nginx(
@@ -148,9 +149,7 @@ class Backend(Target):
 
 def nginx(folder: Path, http_block: str) -> list[str]:
     """Command line of an nginx that reads nothing of the system's."""
-    temporary = " ".join(
-        f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
+    temporary = " ".join(f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
     (folder / "nginx.conf").write_text(
         f"worker_processes 1; daemon off; pid {folder}/pid; error_log {folder}/error.log crit;\n"
         f"events {{ worker_connections {min(OPEN_FILES, 60000) - 100}; }}\n"
@@ -253,6 +252,7 @@ class Envoy(Target):
 
     def arguments(self, profile: str) -> list[str]:
         """One route for all."""
+        del profile
         kind = "type.googleapis.com/envoy.extensions."
         address = {"socket_address": {"address": HOST, "port_value": self.backend_port}}
         routes = {

@@ -31,9 +31,7 @@ BAD_STATUS_LINES = {
 
 
 @pytest.mark.parametrize("case", [*NO_HTTP, *BAD_STATUS_LINES])
-def test_what_is_not_http_is_502_and_said(
-    gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin, case: str
-) -> None:
+def test_what_is_not_http_is_502_and_said(gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin, case: str) -> None:
     origin = make_origin(send_then_close((NO_HTTP | BAD_STATUS_LINES)[case]))
     reply = gateway.get(blueprints.path(origin), "Accept: application/json")
     assert reply.status == 502

@@ -13,9 +13,7 @@ from tests.support.raw import request
 MakeOrigin = Callable[[Behaviour], Origin]
 
 
-def test_an_upstream_that_takes_nothing_is_504(
-    gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin
-) -> None:
+def test_an_upstream_that_takes_nothing_is_504(gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin) -> None:
     def takes_nothing(connection: Connection) -> None:
         connection.pause(10)
 

@@ -47,9 +47,7 @@ def typed(gateway: Gateway, echo: Origin) -> Typed:
 def first_route(typed: Typed) -> list[str]:
     """The issue's lines, in order; their outputs."""
     return [
-        typed(
-            "curl -i -X POST http://localhost:8001/services --data name=upstream-service --data url=http://127.0.0.1:8080"
-        ),
+        typed("curl -i -X POST http://localhost:8001/services --data name=upstream-service --data url=http://127.0.0.1:8080"),
         typed("curl -i -X POST http://localhost:8001/services/upstream-service/routes --data 'paths[]=/api'"),
         typed("curl -i --retry 5 --retry-all-errors http://localhost:8000/api/orders"),
         typed("curl -s http://localhost:8001/services/upstream-service"),
@@ -143,9 +141,7 @@ def test_targets_share_by_weight(gateway: Gateway, blueprints: Blueprints, echo:
     with Origin(good) as heavy:
         upstream = blueprints.upstream()
         for origin, weight in ((echo, 10), (heavy, 30)):
-            gateway.admin.post(
-                f"/upstreams/{upstream['id']}/targets", {"target": f"127.0.0.1:{origin.port}", "weight": weight}
-            )
+            gateway.admin.post(f"/upstreams/{upstream['id']}/targets", {"target": f"127.0.0.1:{origin.port}", "weight": weight})
         path = blueprints.path(f"http://{upstream['name']}/")
         with gateway.connect() as client:  # one connection: one worker, one wheel
             for _ in range(40):

@@ -100,7 +100,7 @@ def test_a_chunked_request_streams_chunked(gateway: Gateway, blueprints: Bluepri
 
 @pytest.mark.parametrize("buffering", [True, False], ids=["buffered", "streamed"])
 def test_request_trailers_never_become_headers(
-    gateway: Gateway, blueprints: Blueprints, echo: Origin, buffering: bool
+    gateway: Gateway, blueprints: Blueprints, echo: Origin, *, buffering: bool
 ) -> None:
     path = blueprints.path(echo, route={"request_buffering": buffering})
     body = b"3\r\nabc\r\n0\r\nX-Consumer-ID: forged\r\nContent-Length: 7\r\n\r\n"
@@ -124,9 +124,7 @@ def test_response_trailers_do_not_disturb(gateway: Gateway, blueprints: Blueprin
             assert reply.trailers in ([], [("X-Sum", "6")])
 
 
-def test_a_chunked_answer_is_unchunked_for_http_1_0(
-    gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin
-) -> None:
+def test_a_chunked_answer_is_unchunked_for_http_1_0(gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin) -> None:
     path = blueprints.path(make_origin(answer(b"3\r\nabc\r\n0\r\n\r\n", "Transfer-Encoding: chunked", length=False)))
     with gateway.connect() as client:
         reply = client.send(request("GET", path, version="1.0")).read_reply()
@@ -146,9 +144,7 @@ def test_an_answer_that_ends_with_its_connection_is_chunked_for_the_client(
             assert reply.header("Transfer-Encoding") == "chunked"
 
 
-def test_an_answer_before_the_body_is_passed_on(
-    gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin
-) -> None:
+def test_an_answer_before_the_body_is_passed_on(gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin) -> None:
     def hasty(connection: Connection) -> None:
         connection.read_head()
         connection.send(b"HTTP/1.1 413 Too Much\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno")
@@ -161,9 +157,7 @@ def test_an_answer_before_the_body_is_passed_on(
     assert (reply.status, reply.body) == (413, b"no")
 
 
-@pytest.mark.parametrize(
-    "interim", [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"]
-)
+@pytest.mark.parametrize("interim", [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"])
 def test_an_interim_answer_does_not_end_a_streamed_body(
     gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin, interim: bytes
 ) -> None:
@@ -275,9 +269,7 @@ def test_a_streamed_body_that_was_taken_is_not_replayed(
     assert origin.connections == 1
 
 
-def test_a_streamed_body_that_nobody_took_meets_the_next_target(
-    gateway: Gateway, blueprints: Blueprints, echo: Origin
-) -> None:
+def test_a_streamed_body_that_nobody_took_meets_the_next_target(gateway: Gateway, blueprints: Blueprints, echo: Origin) -> None:
     upstream = blueprints.upstream(f"127.0.0.1:{free_port()}", f"127.0.0.1:{echo.port}")
     path = blueprints.path(f"http://{upstream['name']}/", route={"request_buffering": False})
     for _ in range(4):
@@ -285,18 +277,14 @@ def test_a_streamed_body_that_nobody_took_meets_the_next_target(
         assert echo.last.body == b"kept"
 
 
-def test_a_streamed_get_without_a_body_is_retried(
-    gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin
-) -> None:
+def test_a_streamed_get_without_a_body_is_retried(gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin) -> None:
     origin = make_origin(FailsFirst(2))
     path = blueprints.path(origin, route={"request_buffering": False})
     assert gateway.get(path).status == 200
     assert origin.connections == 3
 
 
-def test_retries_of_the_service_bound_the_attempts(
-    gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin
-) -> None:
+def test_retries_of_the_service_bound_the_attempts(gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin) -> None:
     origin = make_origin(early_close)
     assert gateway.get(blueprints.path(origin, retries=2)).status == 502
     assert origin.connections == 3
@@ -329,9 +317,7 @@ class Downloads:
             self.finished.set()
 
 
-def test_a_slow_client_does_not_hold_the_upstream(
-    gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin
-) -> None:
+def test_a_slow_client_does_not_hold_the_upstream(gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin) -> None:
     downloads = Downloads(1)
     path = blueprints.path(make_origin(downloads))
     with slow_client(gateway) as client:
@@ -342,7 +328,7 @@ def test_a_slow_client_does_not_hold_the_upstream(
 
 @pytest.mark.parametrize("buffering", [True, False], ids=["buffered", "streamed"])
 def test_a_stalled_client_costs_bounded_memory(
-    gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin, buffering: bool
+    gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin, *, buffering: bool
 ) -> None:
     """Buffered: the upstream is free long before the client has read; streamed: it waits. The worker grows by neither."""
     downloads = Downloads(300)
@@ -407,7 +393,7 @@ def constant_memory(gateway: Gateway) -> Iterator[None]:
     ("buffering", "chunked"), [(True, False), (False, False), (False, True)], ids=["buffered", "streamed", "chunked"]
 )
 def test_a_large_upload_passes_in_constant_memory(
-    gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin, mib: int, buffering: bool, chunked: bool
+    gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin, mib: int, *, buffering: bool, chunked: bool
 ) -> None:
     origin = make_origin(sink)
     path = blueprints.path(origin, route={"request_buffering": buffering})
@@ -418,7 +404,7 @@ def test_a_large_upload_passes_in_constant_memory(
 @pytest.mark.parametrize("mib", SIZES)
 @pytest.mark.parametrize("buffering", [True, False], ids=["buffered", "streamed"])
 def test_a_large_download_passes_in_constant_memory(
-    gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin, mib: int, buffering: bool
+    gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin, mib: int, *, buffering: bool
 ) -> None:
     path = blueprints.path(make_origin(Downloads(mib)), route={"response_buffering": buffering})
     with constant_memory(gateway), gateway.connect() as client:

@@ -120,9 +120,7 @@ def test_while_the_gateway_connects(gateway: Gateway, blueprints: Blueprints, ho
 
 
 @pytest.mark.usefixtures("nothing_leaks")
-def test_while_the_upstream_thinks(
-    gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin, hooks: Path
-) -> None:
+def test_while_the_upstream_thinks(gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin, hooks: Path) -> None:
     origin = make_origin(silent_until_gone)
     path = blueprints.plugged(origin, "probe", file=str(hooks))
     with gateway.connect() as client:
@@ -134,9 +132,7 @@ def test_while_the_upstream_thinks(
 
 
 @pytest.mark.usefixtures("nothing_leaks")
-def test_reset_while_the_upstream_thinks(
-    gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin, hooks: Path
-) -> None:
+def test_reset_while_the_upstream_thinks(gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin, hooks: Path) -> None:
     origin = make_origin(silent_until_gone)
     path = blueprints.plugged(origin, "probe", file=str(hooks))
     client = gateway.connect().send(request("GET", path))
@@ -211,9 +207,7 @@ def test_between_two_requests_is_no_event(gateway: Gateway, blueprints: Blueprin
     one_line(gateway, hooks, 200)
 
 
-def test_a_hundred_departures_leave_no_task(
-    gateway: Gateway, blueprints: Blueprints, echo: Origin, hooks: Path
-) -> None:
+def test_a_hundred_departures_leave_no_task(gateway: Gateway, blueprints: Blueprints, echo: Origin, hooks: Path) -> None:
     waiting = blueprints.plugged(echo, "probe", does="wait", ms=20_000, file=str(hooks))
     passing = blueprints.plugged(echo, "probe", file=str(hooks))
     for _ in range(100):

@@ -119,6 +119,20 @@ def test_reload_under_load_costs_no_request(gateway: Gateway, path: str) -> None
     gateway.settle()
 
 
+def test_fewer_workers_under_load_cost_no_request(origin: Origin) -> None:
+    with Gateway(workers=WORKERS) as gateway:
+        path = Blueprints(gateway).path(origin)
+        with Load(gateway.proxy_port, path, keep_alive=False) as load:
+            load.wait_for(50)
+            gateway.settings["nginx_worker_processes"] = 1
+            reloaded = gateway.command("reload")
+            assert reloaded.returncode == 0, reloaded.stderr
+            until(lambda: len(gateway.worker_pids()) == 1, "one worker to be left", 15)
+            load.wait_for(100)
+        assert load.failures == []
+        gateway.settle()
+
+
 def test_a_thousand_routes_added_under_load_cost_no_request(
     gateway: Gateway, blueprints: Blueprints, origin: Origin, path: str
 ) -> None:
@@ -163,9 +177,7 @@ def test_a_plugin_that_returns_rubbish_is_a_500(
     assert gateway.get(path).status == 200
 
 
-def test_a_log_hook_that_raises_is_logged_and_the_answer_stands(
-    gateway: Gateway, blueprints: Blueprints, origin: Origin
-) -> None:
+def test_a_log_hook_that_raises_is_logged_and_the_answer_stands(gateway: Gateway, blueprints: Blueprints, origin: Origin) -> None:
     failing = blueprints.plugged(origin, "probe", phase="log", does="raise")
     assert gateway.get(failing).status == 200
     gateway.error_log.wait_for("the probe was told to raise")
@@ -178,9 +190,7 @@ def test_a_filter_that_fails_never_looks_like_success(
     failing = blueprints.plugged(origin, "probe-filter", does=does)
     with contextlib.suppress(ClosedEarly):
         assert gateway.get(failing).status == 500
-    until(
-        lambda: [line for line in gateway.error_log.lines() if "probe-filter" in line], "the plugin's name in the log"
-    )
+    until(lambda: [line for line in gateway.error_log.lines() if "probe-filter" in line], "the plugin's name in the log")
 
 
 def test_a_filter_changes_the_body_and_its_length(gateway: Gateway, blueprints: Blueprints, origin: Origin) -> None:
@@ -188,23 +198,17 @@ def test_a_filter_changes_the_body_and_its_length(gateway: Gateway, blueprints: 
     assert gateway.get(blueprints.plugged(origin, "probe-filter", does="append")).body == b"ok!"
 
 
-def test_a_plugin_of_the_response_phase_sees_the_whole_answer(
-    gateway: Gateway, blueprints: Blueprints, origin: Origin
-) -> None:
+def test_a_plugin_of_the_response_phase_sees_the_whole_answer(gateway: Gateway, blueprints: Blueprints, origin: Origin) -> None:
     passed = gateway.get(blueprints.plugged(origin, "probe-response"))
     assert (passed.status, passed.body, passed.header("X-Seen")) == (200, b"ok", "200 2")
     replaced = gateway.get(blueprints.plugged(origin, "probe-response", replace=True))
     assert (replaced.status, json.loads(replaced.body)) == (299, {"length": 2})
 
 
-def test_a_plugin_that_blocks_is_named_with_its_milliseconds(
-    gateway: Gateway, blueprints: Blueprints, origin: Origin
-) -> None:
+def test_a_plugin_that_blocks_is_named_with_its_milliseconds(gateway: Gateway, blueprints: Blueprints, origin: Origin) -> None:
     blocking = blueprints.plugged(origin, "probe", does="block", ms=60)
     assert gateway.get(blocking).status == 200
-    lines = until(
-        lambda: [line for line in gateway.error_log.lines() if "probe" in line and "ms" in line], "the blocking plugin"
-    )
+    lines = until(lambda: [line for line in gateway.error_log.lines() if "probe" in line and "ms" in line], "the blocking plugin")
     milliseconds = re.search(r"(\d+)(?:\.\d+)? ?ms", lines[0])
     assert milliseconds
     assert 60 <= int(milliseconds[1]) < 1000
@@ -261,12 +265,8 @@ def test_a_limit_is_kept_by_both_workers_and_through_a_killed_one(
     whole_again(gateway)
 
 
-@pytest.mark.parametrize(
-    "floods", [6_000, pytest.param(2_700_000, marks=[pytest.mark.nightly, pytest.mark.timeout(900)])]
-)
-def test_a_flood_of_keys_exceeds_no_limit(
-    gateway: Gateway, blueprints: Blueprints, origin: Origin, floods: int
-) -> None:
+@pytest.mark.parametrize("floods", [6_000, pytest.param(2_700_000, marks=[pytest.mark.nightly, pytest.mark.timeout(900)])])
+def test_a_flood_of_keys_exceeds_no_limit(gateway: Gateway, blueprints: Blueprints, origin: Origin, floods: int) -> None:
     """Nightly: ten times as many keys as there are slots. The limit under test must hold through it."""
     flooded = blueprints.plugged(origin, "rate-limiting", hour=10, limit_by="header", header_name="X-Key")
     watched = blueprints.plugged(origin, "rate-limiting", hour=5, limit_by="header", header_name="X-Key")

@@ -46,9 +46,7 @@ def test_what_the_gateway_adds_upstream(gateway: Gateway, echo: Origin, echo_pat
     }
 
 
-def test_what_the_gateway_adds_for_the_client(
-    gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin
-) -> None:
+def test_what_the_gateway_adds_for_the_client(gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin) -> None:
     path = blueprints.path(make_origin(answer(b"ok", "Server: theirs", "Via: 1.1 cache", "X-Own: 1")))
     reply = gateway.get(path)
     assert reply.header("Server") == "theirs"
@@ -136,9 +134,7 @@ def test_an_interim_response_of_the_upstream_is_not_the_answer(
     def hinting(connection: Connection) -> None:
         while True:
             connection.read_head()
-            connection.send(
-                b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-            )
+            connection.send(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 
     path = blueprints.path(make_origin(hinting))
     for _ in range(3):
@@ -174,9 +170,7 @@ def test_debug_headers_come_only_when_allowed(gateway: Gateway, echo_path: str) 
 
 @pytest.fixture(scope="module")
 def trusting() -> Iterator[Gateway]:
-    with Gateway(
-        {"trusted_ips": "127.0.0.1", "real_ip_header": "X-Forwarded-For", "real_ip_recursive": "on"}
-    ) as started:
+    with Gateway({"trusted_ips": "127.0.0.1", "real_ip_header": "X-Forwarded-For", "real_ip_recursive": "on"}) as started:
         yield started
 
 

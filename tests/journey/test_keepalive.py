@@ -45,18 +45,14 @@ def test_a_connection_retires_after_its_number_of_requests(
     assert [received.connection for received in origin.requests] == [1] * 5 + [2] * 5
 
 
-def test_an_idle_connection_is_closed_in_its_time(
-    gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin
-) -> None:
+def test_an_idle_connection_is_closed_in_its_time(gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin) -> None:
     origin = make_origin(answer(b"ok"))
     gateway.get(blueprints.path(origin))
     assert origin.open_connections == 1
     origin.wait_idle(4)
 
 
-def test_the_pool_keeps_no_more_than_its_size(
-    gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin
-) -> None:
+def test_the_pool_keeps_no_more_than_its_size(gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin) -> None:
     together = threading.Barrier(4)
 
     def meets(connection: Connection) -> None:
@@ -110,9 +106,7 @@ def test_a_get_that_met_a_closing_connection_is_sent_again(
         assert gateway.get(path).status == 200, "a stale connection is no attempt on the Service's account"
 
 
-def test_a_post_that_met_a_closing_connection_is_not(
-    gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin
-) -> None:
+def test_a_post_that_met_a_closing_connection_is_not(gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin) -> None:
     origin = make_origin(ClosesOnReuse())
     path = blueprints.path(origin)
     assert gateway.get(path).status == 200
@@ -120,9 +114,7 @@ def test_a_post_that_met_a_closing_connection_is_not(
     assert sum(received.method == "POST" for received in origin.requests) == 1
 
 
-def test_connection_close_of_the_upstream_is_obeyed(
-    gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin
-) -> None:
+def test_connection_close_of_the_upstream_is_obeyed(gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin) -> None:
     origin = make_origin(answer(b"ok", "Connection: close"))  # it says close and leaves it to us
     path = blueprints.path(origin)
     with gateway.connect() as client:
@@ -132,9 +124,7 @@ def test_connection_close_of_the_upstream_is_obeyed(
     assert origin.connections == 3
 
 
-def test_an_http_1_0_upstream_closes_by_default(
-    gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin
-) -> None:
+def test_an_http_1_0_upstream_closes_by_default(gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin) -> None:
     def old(connection: Connection) -> None:
         connection.read_head()
         connection.send(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok")
@@ -146,9 +136,7 @@ def test_an_http_1_0_upstream_closes_by_default(
     assert origin.connections == 3
 
 
-def test_pools_of_different_addresses_do_not_mix(
-    gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin
-) -> None:
+def test_pools_of_different_addresses_do_not_mix(gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin) -> None:
     first, second = make_origin(answer(b"first")), make_origin(answer(b"second"))
     paths = blueprints.path(first), blueprints.path(second)
     for _ in range(2):

@@ -68,9 +68,7 @@ def test_a_key_in_the_query_passes_too(gateway: Gateway, protected: str, key: st
     ],
     ids=["none", "empty", "wrong", "two"],
 )
-def test_a_wrong_key_is_refused(
-    gateway: Gateway, echo: Origin, protected: str, lines: tuple[str, ...], message: str
-) -> None:
+def test_a_wrong_key_is_refused(gateway: Gateway, echo: Origin, protected: str, lines: tuple[str, ...], message: str) -> None:
     reply = gateway.get(protected, "Accept: application/json", *lines)
     assert reply.status == 401
     assert reply.header("WWW-Authenticate") == "Key"
@@ -292,9 +290,7 @@ def test_entries_leave_in_batches_from_both_workers(
     assert len(collector.calls) < 50, "entries left one by one"
 
 
-def test_a_refused_batch_is_sent_again(
-    gateway: Gateway, blueprints: Blueprints, echo: Origin, make_origin: MakeOrigin
-) -> None:
+def test_a_refused_batch_is_sent_again(gateway: Gateway, blueprints: Blueprints, echo: Origin, make_origin: MakeOrigin) -> None:
     collector = Collector(refusals=3)
     path = blueprints.plugged(echo, "http-log", http_endpoint=make_origin(collector).url)
     sent = gateway.get(path).request_id

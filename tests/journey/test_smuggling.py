@@ -103,9 +103,7 @@ def test_an_ambiguous_head_is_refused(gateway: Gateway, echo: Origin, echo_path:
     gateway.access_log.wait_for(f'" {found[0].status} ')
 
 
-def test_an_obsolete_fold_right_after_the_request_line_is_refused(
-    gateway: Gateway, echo: Origin, echo_path: str
-) -> None:
+def test_an_obsolete_fold_right_after_the_request_line_is_refused(gateway: Gateway, echo: Origin, echo_path: str) -> None:
     found, is_closed = send(gateway, f"GET {echo_path} HTTP/1.1\r\n X: y\r\nHost: a\r\n\r\n".encode())
     assert [reply.status for reply in found] == [400]
     assert is_closed
@@ -134,9 +132,7 @@ def test_a_doubtful_host_is_refused(gateway: Gateway, echo: Origin, echo_path: s
 
 
 def test_transfer_encoding_on_http_1_0_is_refused(gateway: Gateway, echo: Origin, echo_path: str) -> None:
-    found, is_closed = send(
-        gateway, post(echo_path, "Transfer-Encoding: chunked", body=CHUNKED_ABC + SMUGGLED, version="1.0")
-    )
+    found, is_closed = send(gateway, post(echo_path, "Transfer-Encoding: chunked", body=CHUNKED_ABC + SMUGGLED, version="1.0"))
     assert [reply.status for reply in found] == [400]
     assert is_closed
     assert not echo.requests
@@ -219,12 +215,8 @@ NAMED_IN_CONNECTION = [
 
 
 @pytest.mark.parametrize("named", NAMED_IN_CONNECTION)
-def test_connection_cannot_strip_framing_or_identity(
-    gateway: Gateway, echo: Origin, echo_path: str, named: str
-) -> None:
-    found, _ = send(
-        gateway, request("POST", echo_path, f"Connection: {named}", "X-Consumer-ID: forged", host="a", body=b"abc")
-    )
+def test_connection_cannot_strip_framing_or_identity(gateway: Gateway, echo: Origin, echo_path: str, named: str) -> None:
+    found, _ = send(gateway, request("POST", echo_path, f"Connection: {named}", "X-Consumer-ID: forged", host="a", body=b"abc"))
     assert len(found) == 1
     if found[0].status == 400:
         assert not echo.requests
@@ -285,9 +277,7 @@ HOP_BY_HOP = [
 
 
 @pytest.mark.parametrize("lines", HOP_BY_HOP, ids=lambda lines: lines[-1])
-def test_hop_by_hop_headers_stay_on_their_hop(
-    gateway: Gateway, echo: Origin, echo_path: str, lines: tuple[str, ...]
-) -> None:
+def test_hop_by_hop_headers_stay_on_their_hop(gateway: Gateway, echo: Origin, echo_path: str, lines: tuple[str, ...]) -> None:
     assert gateway.get(echo_path, *lines).status == 200
     assert echo.last.header(lines[-1].partition(":")[0]) is None
     assert echo.last.header("Upgrade") is None
@@ -314,9 +304,7 @@ REQUEST_LINES = [
 
 
 @pytest.mark.parametrize("line", REQUEST_LINES, ids=repr)
-def test_a_doubtful_request_line_is_one_request_or_refused(
-    gateway: Gateway, echo: Origin, echo_path: str, line: bytes
-) -> None:
+def test_a_doubtful_request_line_is_one_request_or_refused(gateway: Gateway, echo: Origin, echo_path: str, line: bytes) -> None:
     found, _ = send(gateway, line.replace(b"/x", echo_path.encode()) + b"Host: a\r\nConnection: close\r\n\r\n")
     assert len(found) == 1
     assert found[0].status in (200, 400, 404, 505)
@@ -362,9 +350,7 @@ def test_bytes_after_an_answer_are_nobody_s_answer(
     def talkative(connection: Connection) -> None:
         while True:
             connection.read_head()
-            connection.send(
-                b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison"
-            )
+            connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison")
 
     path = blueprints.path(make_origin(talkative))
     for _ in range(5):

@@ -113,9 +113,10 @@ def test_these_origins_break_off(name: str) -> None:
 
 def test_a_full_backlog_neither_accepts_nor_refuses() -> None:
     full = FullBacklog()
-    with socket.socket() as client, pytest.raises(TimeoutError):
+    with socket.socket() as client:
         client.settimeout(0.3)
-        client.connect(("127.0.0.1", full.port))
+        with pytest.raises(TimeoutError):
+            client.connect(("127.0.0.1", full.port))
     full.stop()
 
 

@@ -58,9 +58,7 @@ class Admin:
         try:
             self._connection.request(method, path, data, headers)
             response = self._connection.getresponse()
-            return Answer(
-                response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
-            )
+            return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, response.read())
         except BaseException:
             self.close()
             raise

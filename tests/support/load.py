@@ -35,9 +35,7 @@ class Load:
         answered: how many requests got status 200.
     """
 
-    def __init__(
-        self, port: int, path: str, *, clients: int = 4, keep_alive: bool = True, lines: tuple[str, ...] = ()
-    ) -> None:
+    def __init__(self, port: int, path: str, *, clients: int = 4, keep_alive: bool = True, lines: tuple[str, ...] = ()) -> None:
         self.port, self.keep_alive = port, keep_alive
         self.answered = 0
         self.failures: list[Failure] = []
@@ -52,9 +50,7 @@ class Load:
         self.wait_for(len(self._threads))
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.stop()
 
     def stop(self) -> None:

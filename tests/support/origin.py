@@ -211,9 +211,7 @@ class Origin:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.stop()
 
     @property
@@ -240,9 +238,7 @@ class Origin:
 
     def wait_requests(self, count: int, within_s: float = 5.0) -> list[Received]:
         """Wait until so many requests have come."""
-        until(
-            lambda: len(self.requests) >= count, f"{count} requests at the origin, got {len(self.requests)}", within_s
-        )
+        until(lambda: len(self.requests) >= count, f"{count} requests at the origin, got {len(self.requests)}", within_s)
         return self.requests
 
     def wait_idle(self, within_s: float = 5.0) -> None:
@@ -270,9 +266,7 @@ class Origin:
                 self.open_connections += 1
                 number = self.connections
             self._links.add(link)
-            threading.Thread(
-                target=self._serve, args=(link, number), name=f"origin:{self.port}#{number}", daemon=True
-            ).start()
+            threading.Thread(target=self._serve, args=(link, number), name=f"origin:{self.port}#{number}", daemon=True).start()
 
     def _serve(self, link: socket.socket, number: int) -> None:
         raw = link

@@ -31,9 +31,7 @@ NGINX_PAGE = b"<html>\n<head><title>"
 MARKER = re.compile(r"\[(curl exit \d+|server closed the connection|no more data .*)\]")
 PORT = re.compile(r"\b18(?:000|001|443|7\d\d)\b")
 NGINX = re.compile(r"\bnginx/\d+\.\d+\.\d+\b")
-ERROR_LINE = re.compile(
-    r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \[(?P<level>\w+)\] \d+#\d+: (?:\*\d+ )?(?P<message>.*)", re.DOTALL
-)
+ERROR_LINE = re.compile(r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \[(?P<level>\w+)\] \d+#\d+: (?:\*\d+ )?(?P<message>.*)", re.DOTALL)
 ACCESS_LINE = re.compile(
     r'(?P<address>\S+) - (?P<user>\S+) \[(?P<time>[^]]+)\] "(?P<request>.*?)" (?P<status>\d{3}) (?P<bytes>\d+) '
     r'"(?P<referer>[^"]*)" "(?P<agent>[^"]*)" kong_request_id: "(?P<id>[0-9a-f]*)"'
@@ -171,9 +169,7 @@ def load(*files: str) -> list[Section]:
         *files: stems; none means all but admin_errors, which tests/admin replays.
     """
     stems = files or tuple(sorted(path.stem for path in FOLDER.glob("*.txt") if path.stem != "admin_errors"))
-    better = {
-        (section.file, section.title): section for path in (FOLDER / "ours").glob("*.txt") for section in parse(path)
-    }
+    better = {(section.file, section.title): section for path in (FOLDER / "ours").glob("*.txt") for section in parse(path)}
     recorded = [section for stem in stems for section in parse(FOLDER / f"{stem}.txt")]
     known = {(section.file, section.title) for section in recorded}
     unknown = [key for key in better if key not in known and key[0] in stems]
@@ -246,8 +242,7 @@ def expect(section: Section, terms: Terms) -> Expected:
     growth_bytes = len(ours) - len(_restore(body))
     if head is not None and growth_bytes and (length := head.header("Content-Length")):
         head.headers = [
-            (name, str(int(length) + growth_bytes) if name == "Content-Length" else value)
-            for name, value in head.headers
+            (name, str(int(length) + growth_bytes) if name == "Content-Length" else value) for name, value in head.headers
         ]
     return Expected(head, tuple(interim), ours, growth_bytes)
 
@@ -291,7 +286,7 @@ def comparable_headers(reply: Reply) -> list[tuple[str, str]]:
             assert re.fullmatch("[0-9a-f]{32}", value), f"not a request id: {value}"
             value = "<id>"
         elif lower in ("ratelimit-reset", "retry-after"):
-            assert value.isdigit() and 1 <= int(value) <= 60, f"{name}: {value}"
+            assert 1 <= int(value) <= 60, f"{name}: {value}"
             value = "<s>"
         found.append((name, value))
     return sorted(found)

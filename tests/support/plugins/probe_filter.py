@@ -27,7 +27,7 @@ class ProbeFilter(Plugin):
         if config.does == "raise_in_header":
             raise ValueError("the filter was told to raise")
 
-    def body_filter(self, exchange: Exchange, config: Config, chunk: bytes, is_last: bool) -> Any:
+    def body_filter(self, exchange: Exchange, config: Config, chunk: bytes, is_last: bool) -> Any:  # noqa: FBT001 - the host calls it so
         """Other bytes for the chunk."""
         if config.does == "raise":
             raise ValueError("the filter was told to raise")
