@@ -75,8 +75,12 @@ class Control:
     async def start(self) -> None:
         """Opens the database, then lets workers in; without a database it says so to them and goes on trying."""
         is_open = await self._open()
-        await self.line.start()
-        await self.streams.start()
+        try:
+            await self.line.start()
+            await self.streams.start()
+        except BaseException:
+            await self.stop()
+            raise
         loop = asyncio.get_running_loop()
         if not is_open:
             self._tasks.append(loop.create_task(self._open_later()))

@@ -82,7 +82,7 @@ class Line(asyncio.Protocol):
         self._server = server
         self._reader = FrameReader()
         self._transport: asyncio.Transport | None = None
-        self._calls: dict[Any, asyncio.Task[None]] = {}
+        self._calls: dict[int, asyncio.Task[None]] = {}
         self.worker: WorkerState | None = None
         # What the worker will serve once it has applied everything that was sent.
         self._sent: Version | None = None
@@ -129,7 +129,7 @@ class Line(asyncio.Protocol):
         match parts:
             case ["ack", version]:
                 self._acknowledged(msgspec.convert(version, tuple[str, int]))
-            case ["call", identifier, timeout_ms, operation, arguments]:
+            case ["call", int(identifier), int(timeout_ms), str(operation), dict(arguments)]:
                 self._start_call(identifier, timeout_ms, operation, arguments)
             case ["stream", str(channel), list(items), int(lost_count)]:
                 self._server.streams.take(channel, items, lost_count)
@@ -155,9 +155,7 @@ class Line(asyncio.Protocol):
             self._awaits_ack = False
             self.refresh()
 
-    def _start_call(self, identifier: Any, timeout_ms: Any, operation: Any, arguments: Any) -> None:
-        if not isinstance(operation, str) or not isinstance(arguments, dict) or not isinstance(timeout_ms, int):
-            raise LineError("a call without operation, arguments or timeout")
+    def _start_call(self, identifier: int, timeout_ms: int, operation: str, arguments: dict[str, Any]) -> None:
         if len(self._calls) >= MAX_CALLS_IN_FLIGHT or identifier in self._calls:
             self._refuse(identifier, "overloaded", f"more than {MAX_CALLS_IN_FLIGHT} calls in flight")
             return
@@ -165,7 +163,7 @@ class Line(asyncio.Protocol):
         task = asyncio.get_running_loop().create_task(self._answer(identifier, timeout_s, operation, arguments))
         self._calls[identifier] = task
 
-    async def _answer(self, identifier: Any, timeout_s: float, operation: str, arguments: dict[str, Any]) -> None:
+    async def _answer(self, identifier: int, timeout_s: float, operation: str, arguments: dict[str, Any]) -> None:
         try:
             async with asyncio.timeout(timeout_s):
                 value = await self._server.call(operation, arguments)
@@ -184,10 +182,10 @@ class Line(asyncio.Protocol):
         finally:
             self._calls.pop(identifier, None)
 
-    def _refuse(self, identifier: Any, name: str, text: str) -> None:
+    def _refuse(self, identifier: int, name: str, text: str) -> None:
         self._reply(identifier, {"error": name, "message": text}, is_ok=False)
 
-    def _reply(self, identifier: Any, value: Any, *, is_ok: bool) -> None:
+    def _reply(self, identifier: int, value: Any, *, is_ok: bool) -> None:
         self._write(message("reply", identifier, is_ok, value))
 
     # === messages down ===
@@ -251,10 +249,15 @@ class LineServer:
     async def start(self) -> None:
         """Begins to listen; a socket that an earlier control process left behind is replaced."""
         self._path.parent.mkdir(mode=0o700, exist_ok=True)
-        temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}")
+        # No longer than the name it gets: the path of a Unix socket may have 107 bytes.
+        temporary = self._path.with_name(f"{os.getpid()}.sock")
         temporary.unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        listener.bind(str(temporary))
+        try:
+            listener.bind(str(temporary))
+        except OSError as error:
+            listener.close()
+            raise LineError(f"`{self._path}` cannot be listened on: {error}") from error
         temporary.chmod(SOCKET_MODE)
         listener.listen(128)
         listener.settimeout(0)

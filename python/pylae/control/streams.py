@@ -80,8 +80,8 @@ class Streams:
         """Delivers what can still be delivered."""
         for task in self._tasks:
             task.cancel()
-        for queue, shipper in zip(self._queues.values(), self._shippers.values(), strict=True):
+        for channel, queue in self._queues.items():
+            shipper = self._shippers[channel]
             while not queue.empty():
                 await shipper.ship(*queue.get_nowait())
-        for shipper in self._shippers.values():
             await shipper.stop()

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pylae.control.control import Control, catalogue_of
-from pylae.control.frames import FrameReader, frame, message
+from pylae.control.frames import FrameReader, LineError, frame, message
 from pylae.database.dao import Dao
 from pylae.database.strategies.sqlite import SqliteStrategy
 from pylae.entities import enable_plugins, registry
@@ -449,6 +449,7 @@ def test_log_batches_reach_the_shipper_of_their_plugin(rig: Rig) -> None:
         message("ack", ["db", 1]),
         message("hello", {"worker": "x"}),
         message("call", 1, 1, 2, 3),
+        message("call", [], 1, "select_by", {}),
     ],
 )
 def test_who_does_not_keep_to_the_protocol_is_cut_off_alone(rig: Rig, data: bytes) -> None:
@@ -472,3 +473,10 @@ def test_processes_of_other_users_are_refused(rig: Rig, monkeypatch: pytest.Monk
         assert rig.lines == ["[warn] control line: a process of user 65534 was refused"]
 
     rig.run(test)
+
+
+def test_a_prefix_too_deep_for_a_socket_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / ("x" * 100)
+    folder.mkdir()
+    with pytest.raises(LineError, match=r"control\.sock` cannot be listened on: AF_UNIX path too long"):
+        Rig(folder).run(lambda: asyncio.sleep(0))
