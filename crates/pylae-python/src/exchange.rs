@@ -155,20 +155,23 @@ fn wanted_headers_dict<'py>(py: Python<'py>, headers: &Headers, is_wanted: impl 
 
 /// A value as the bytes of a field; numbers are written out.
 fn field_value(value: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
-    let is_number = value.is_instance_of::<PyInt>() || value.is_instance_of::<PyFloat>();
+    let is_number = || (value.is_instance_of::<PyInt>() || value.is_instance_of::<PyFloat>()) && !value.is_instance_of::<PyBool>();
     let bytes = match value.cast::<PyString>() {
-        Ok(text) => bytes_of(text)?,
-        Err(_) if is_number && !value.is_instance_of::<PyBool>() => bytes_of(&value.str()?)?,
+        Ok(text) => trimmed(text)?,
+        Err(_) if is_number() => trimmed(&value.str()?)?,
         Err(_) => {
             let kind = value.get_type().name().map_or_else(|_| "?".to_owned(), |name| name.to_string());
             return Err(PyTypeError::new_err(format!("a header value is a `{kind}`, expected a str")));
         }
     };
-    let bytes = bytes.trim_ascii().to_vec();
-    if !is_value(&bytes) {
-        return Err(PyValueError::new_err("a header value holds CR, LF or NUL"));
+    if is_value(&bytes) { Ok(bytes) } else { Err(PyValueError::new_err("a header value holds CR, LF or NUL")) }
+}
+
+fn trimmed(text: &Bound<'_, PyString>) -> PyResult<Vec<u8>> {
+    match text.to_str() {
+        Ok(text) => Ok(text.as_bytes().trim_ascii().to_vec()),
+        Err(_) => Ok(bytes_of(text)?.trim_ascii().to_vec()),
     }
-    Ok(bytes)
 }
 
 fn field_values(value: &Bound<'_, PyAny>) -> PyResult<Vec<Vec<u8>>> {

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use pylae_core::config::DataPlaneSettings;
 use pylae_core::exchange::ExchangeRef;
 use pylae_core::gateway::Gateway as Core;
-use pylae_core::line::{self, CallError, Event, Line, LineSettings};
+use pylae_core::line::{self, CallError, Ending, Event, Line, LineSettings};
 use pylae_core::listener::{self, Listener};
 use pylae_core::observe::Level;
 use pylae_core::phases::Phase;
@@ -31,6 +31,8 @@ use tokio::sync::Notify;
 
 /// A worker whose sibling was silent this long accepts in its place.
 const STRANDED_AFTER_MS: u64 = 1000;
+/// How long the helper thread may take to send what waits when the worker leaves.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// How often a worker says that it is alive.
 const HEARTBEAT: Duration = Duration::from_millis(200);
 
@@ -68,6 +70,7 @@ pub struct Gateway {
     definitions: RefCell<Option<Vec<Definition>>>,
     registry: Arc<PluginRegistry>,
     line: RefCell<Option<Line>>,
+    ending: RefCell<Option<Ending>>,
     core: RefCell<Option<Rc<Core>>>,
     monitor: Rc<Monitor>,
     event_loop: RefCell<Option<Py<PyAny>>>,
@@ -159,6 +162,7 @@ impl Gateway {
             definitions: RefCell::new(Some(definitions)),
             registry: Arc::new(PluginRegistry::new(infos)),
             line: RefCell::new(None),
+            ending: RefCell::new(None),
             core: RefCell::new(None),
             event_loop: RefCell::new(None),
             progress: Rc::default(),
@@ -199,8 +203,9 @@ impl Gateway {
             worker: this.worker_index,
             generation: this.generation,
         };
-        let (line, mut events) = line::start(line_settings, Arc::clone(&this.registry), served)?;
+        let (line, mut events, ending) = line::start(line_settings, Arc::clone(&this.registry), served)?;
         *this.line.borrow_mut() = Some(line.clone());
+        *this.ending.borrow_mut() = Some(ending);
         *this.core.borrow_mut() = Some(Rc::clone(&core));
         *this.event_loop.borrow_mut() = Some(event_loop.clone().unbind());
 
@@ -270,11 +275,17 @@ impl Gateway {
     }
 
     /// Ends what still runs on the data plane; after it, nothing of this gateway runs. Between runs of the loop only.
-    fn close(&self) -> PyResult<()> {
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
         let inner = event_loop::inner()?;
         inner.drop_tasks();
         inner.monitor.borrow_mut().take();
         self.line.borrow_mut().take();
+        if let Some(ending) = self.ending.borrow_mut().take()
+            && !py.detach(move || ending.wait(FAREWELL))
+            && let Some(core) = self.core.borrow().as_ref()
+        {
+            core.logs.log(Level::Warn, "control did not take the last log items of this worker in time");
+        }
         Ok(())
     }
 

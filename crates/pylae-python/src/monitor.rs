@@ -6,6 +6,8 @@ use pylae_core::observe::Level;
 use pylae_core::phases::Phase;
 use pylae_shared::{Segment, Statistic};
 use std::cell::{Cell, RefCell};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -34,6 +36,41 @@ impl Label {
     }
 }
 
+/// How long the kernel has kept this thread waiting for a processor: time that nobody blocked.
+struct Withheld {
+    statistics: Option<File>,
+    at: Cell<Instant>,
+    total: Cell<Duration>,
+}
+
+impl Withheld {
+    /// A reading that is older than this is taken again before a hook; a hook is blamed for this much at most that it did not do.
+    const FRESH: Duration = Duration::from_millis(1);
+
+    fn new() -> Self {
+        // Absent where the kernel keeps no such statistics: then all time counts.
+        let statistics = File::open("/proc/thread-self/schedstat").ok();
+        let withheld = Withheld { statistics, at: Cell::new(Instant::now()), total: Cell::new(Duration::ZERO) };
+        withheld.read();
+        withheld
+    }
+
+    fn read(&self) -> Duration {
+        let mut text = [0u8; 96];
+        let read = self.statistics.as_ref().and_then(|file| file.read_at(&mut text, 0).ok());
+        let waited_ns = read.and_then(|length| std::str::from_utf8(&text[..length]).ok()?.split(' ').nth(1)?.parse().ok());
+        let total = waited_ns.map_or(Duration::ZERO, Duration::from_nanos);
+        self.at.set(Instant::now());
+        self.total.set(total);
+        total
+    }
+
+    /// The total, as it was not long ago.
+    fn before(&self, now: Instant) -> Duration {
+        if now.saturating_duration_since(self.at.get()) > Withheld::FRESH { self.read() } else { self.total.get() }
+    }
+}
+
 /// Writes a line of `error.log`.
 pub type LogSink = Box<dyn Fn(Level, &str)>;
 
@@ -44,14 +81,15 @@ pub struct Monitor {
     generation: u64,
     pid: u64,
     log: RefCell<Option<LogSink>>,
-    /// Since when asyncio has been running; `None` while the data plane runs.
-    in_loop: Cell<Option<Instant>>,
+    /// Since when asyncio has been running, and what had been withheld then; `None` while the data plane runs.
+    in_loop: Cell<Option<(Instant, Duration)>>,
     /// Time of this round of asyncio that hooks are known to have taken.
     named: Cell<Duration>,
+    withheld: Withheld,
 }
 
 impl Monitor {
-    /// A monitor that speaks for a worker's slot.
+    /// A monitor that speaks for a worker's slot; made on the thread that it watches.
     pub fn new(segment: Arc<Segment>, slot: usize, generation: u64) -> Rc<Self> {
         Rc::new(Monitor {
             segment,
@@ -61,6 +99,7 @@ impl Monitor {
             log: RefCell::new(None),
             in_loop: Cell::new(None),
             named: Cell::new(Duration::ZERO),
+            withheld: Withheld::new(),
         })
     }
 
@@ -99,16 +138,18 @@ impl Monitor {
     pub fn watch<R>(&self, label: &Label, f: impl FnOnce() -> R) -> R {
         self.begin(&label.text);
         let begun = Instant::now();
+        let withheld = self.withheld.before(begun);
         let result = f();
         let took = begun.elapsed();
         self.end();
         if took > BLOCKING {
-            self.named.set(self.named.get() + took);
-            self.count_blocked();
-            self.say(
-                Level::Warn,
-                &format!("plugin {} blocked the worker for {} ms in {}", label.plugin, took.as_millis(), label.phase.name()),
-            );
+            let held = took.saturating_sub(self.withheld.read().saturating_sub(withheld));
+            self.named.set(self.named.get() + held);
+            if held > BLOCKING {
+                self.count_blocked();
+                let text = format!("plugin {} blocked the worker for {} ms in {}", label.plugin, held.as_millis(), label.phase.name());
+                self.say(Level::Warn, &text);
+            }
         }
         result
     }
@@ -116,22 +157,24 @@ impl Monitor {
     /// asyncio's turn begins.
     pub fn enter_loop(&self) {
         self.named.set(Duration::ZERO);
-        self.in_loop.set(Some(Instant::now()));
+        let now = Instant::now();
+        self.in_loop.set(Some((now, self.withheld.before(now))));
         self.begin(EVENT_LOOP);
     }
 
     /// The data plane's turn begins.
     pub fn leave_loop(&self) {
-        let Some(since) = self.in_loop.take() else { return };
-        let took = since.elapsed().saturating_sub(self.named.get());
+        let Some((since, withheld)) = self.in_loop.take() else { return };
+        let took = since.elapsed();
         self.end();
         // Before the first request nobody waits: plugins that start may take their time.
-        if took > BLOCKING && self.owns_slot() {
-            self.count_blocked();
-            self.say(
-                Level::Warn,
-                &format!("a task or callback of a plugin blocked the worker for {} ms on the event loop", took.as_millis()),
-            );
+        if took.saturating_sub(self.named.get()) > BLOCKING && self.owns_slot() {
+            let held = took.saturating_sub(self.named.get()).saturating_sub(self.withheld.read().saturating_sub(withheld));
+            if held > BLOCKING {
+                self.count_blocked();
+                let text = format!("a task or callback of a plugin blocked the worker for {} ms on the event loop", held.as_millis());
+                self.say(Level::Warn, &text);
+            }
         }
     }
 
