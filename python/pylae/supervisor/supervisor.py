@@ -185,13 +185,17 @@ class Supervisor:
         return 0
 
     def _is_over(self) -> bool:
-        is_ending = self._phase in (Phase.DRAINING, Phase.STOPPING)
-        return is_ending and self._control is None and not self._workers
+        return self._is_ending and self._control is None and not self._workers
+
+    @property
+    def _is_ending(self) -> bool:
+        return self._phase in (Phase.DRAINING, Phase.STOPPING)
 
     def _patience_s(self) -> float:
-        moments = [self._deadline_s, self._close_listeners_at_s, self._control_restarts.due_at_s]
-        moments += [restarts.due_at_s for restarts in self._restarts.values()]
+        moments = [self._deadline_s, self._close_listeners_at_s]
         moments += [child.kill_at_s for child in self._children()]
+        if not self._is_ending:
+            moments += [restarts.due_at_s for restarts in (self._control_restarts, *self._restarts.values())]
         soonest_s = min((moment for moment in moments if moment is not None), default=float("inf"))
         return min(TICK_S, max(0.0, soonest_s - time.monotonic()))
 
@@ -350,7 +354,7 @@ class Supervisor:
                 self._worker_has_ended(child, now_s)
 
     def _control_has_ended(self, child: Child, now_s: float) -> None:
-        if self._phase in (Phase.DRAINING, Phase.STOPPING):
+        if self._is_ending:
             self._log.log("notice", f"{child.label} {child.pid} {child.how_it_ended()}")
         elif self._phase is Phase.STARTING:
             self._fail_start(self._why_it_ended(child))
@@ -365,7 +369,7 @@ class Supervisor:
         if all(worker.slot != child.slot for worker in self._workers):
             # Its siblings take over its queue at once, not when its heartbeat has become old.
             self._shared.clear_slot(child.slot)
-        if child.is_leaving or self._phase in (Phase.DRAINING, Phase.STOPPING):
+        if child.is_leaving or self._is_ending:
             self._log.log("notice", f"{child.label} {child.pid} {child.how_it_ended()}")
             if self._phase is Phase.DRAINING and not self._workers:
                 self._stop_control()
@@ -409,12 +413,11 @@ class Supervisor:
                 child.kill_at_s = None
                 child.send(signal.SIGKILL)
         if self._close_listeners_at_s is not None and now_s >= self._close_listeners_at_s:
-            self._close_listeners_at_s = None
-            self._listeners.close()
+            self._close_listeners()
         if self._deadline_s is not None and now_s >= self._deadline_s:
             self._deadline_s = None
             self._on_deadline()
-        if self._phase in (Phase.DRAINING, Phase.STOPPING):
+        if self._is_ending:
             return
         if now_s >= self._hang_check_at_s:
             self._hang_check_at_s = now_s + TICK_S
@@ -428,6 +431,15 @@ class Supervisor:
         if self._is_reload_wanted and self._phase is Phase.RUNNING:
             self._is_reload_wanted = False
             self._reload()
+
+    def _close_listeners(self) -> None:
+        """Nobody waits any more at what is not listened on."""
+        self._close_listeners_at_s = None
+        self._listeners.commit()
+        if self._phase is Phase.DRAINING:
+            # The Admin API is there until its process goes.
+            for listener in self._listeners.of("proxy"):
+                listener.close()
 
     def _on_deadline(self) -> None:
         awaited = self._of(self._generation if self._coming is None else self._coming)
@@ -458,6 +470,8 @@ class Supervisor:
     # === reload ===
 
     def _reload(self) -> None:
+        if self._close_listeners_at_s is not None:
+            self._close_listeners()
         try:
             plan = self._read_plan()
             self._coming_text = plan.read_settings()
@@ -502,7 +516,7 @@ class Supervisor:
         for worker in self._workers:
             if worker.generation != self._generation and not worker.is_leaving:
                 self._drain_worker(worker)
-        self._listeners.commit()
+        self._close_listeners_at_s = time.monotonic() + CLOSE_LISTENERS_AFTER_S
         serving = len(self._of(self._generation))
         self._log.log("notice", f"reloaded: generation {self._generation} serves with {serving} workers")
         self._note_generation("serves")
