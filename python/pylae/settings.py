@@ -53,6 +53,7 @@ DNS_TYPES: Final = ("LAST", "A", "AAAA", "CNAME", "SRV")
 
 IN_EFFECT: Final = frozenset(
     {
+        "lua_ssl_trusted_certificate",
         "admin_access_log",
         "admin_allow_remote_without_auth",
         "admin_error_log",

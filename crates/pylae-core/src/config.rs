@@ -63,8 +63,8 @@ pub struct DataPlaneSettings {
     pub error_default_type: String,
     /// PEM files of certificates and keys for TLS listeners.
     pub ssl_certificates: Vec<(PathBuf, PathBuf)>,
-    /// PEM bundle upstream certificates are checked against beside the public roots (Mozilla's list, built in); `None`: these alone.
-    pub trusted_certificates: Option<PathBuf>,
+    /// PEM bundles upstream certificates are checked against; empty: the public roots (Mozilla's list, built in).
+    pub trusted_certificates: Vec<PathBuf>,
     /// Check upstream certificates unless the Service says otherwise.
     pub verify_upstream: bool,
     /// Name servers, `address` or `address:port`; empty: those of resolv.conf.

@@ -19,6 +19,14 @@ MOST_CONNECTIONS: Final = 16384
 SILENCE_S: Final = 60.0
 KEEPALIVE_S: Final = 75.0
 
+# Where Debian, Red Hat, SUSE and Alpine keep the certificates they trust.
+PLATFORM_BUNDLES: Final = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+
 
 def data_plane_settings(settings: Settings) -> dict[str, Any]:
     """The settings under the data plane's names, sizes in bytes and times in milliseconds."""
@@ -52,7 +60,7 @@ def data_plane_settings(settings: Settings) -> dict[str, Any]:
         "upstream_keepalive_idle_timeout_ms": int(settings.upstream_keepalive_idle_timeout * 1000),
         "error_default_type": settings.error_default_type,
         "ssl_certificates": _certificates(settings, prefix),
-        "trusted_certificates": None,
+        "trusted_certificates": _trusted_certificates(settings.lua_ssl_trusted_certificate),
         "verify_upstream": False,
         "dns_resolvers": settings.dns_resolver,
         "dns_hostsfile": settings.dns_hostsfile,
@@ -63,6 +71,12 @@ def data_plane_settings(settings: Settings) -> dict[str, Any]:
 
 def _duration_ms(settings: Settings, name: str, default_s: float) -> int:
     return int((settings.duration_s(name) if name in settings.directives else default_s) * 1000)
+
+
+def _trusted_certificates(names: list[str]) -> list[str]:
+    """PEM bundles; `system` is the platform's, where it has one."""
+    platform = next((path for path in PLATFORM_BUNDLES if Path(path).is_file()), None)
+    return [path for name in names if (path := platform if name == "system" else name) is not None]
 
 
 def _buffers(text: str) -> tuple[int, int]:

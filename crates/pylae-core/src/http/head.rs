@@ -121,6 +121,17 @@ pub fn parse_request_line(line: &[u8]) -> Result<RequestLine, Fault> {
     Ok(RequestLine { method: 0..space, target, version })
 }
 
+/// Optional white space is spaces and tabs alone (RFC 9110 §5.6.3): a form feed or a bare CR is no edge of a value.
+fn trim_ows(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = value {
+        value = rest;
+    }
+    while let [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}
+
 /// Splits one field line into name and value (trimmed). `None`: what is wrong with it.
 fn split_field(line: &[u8]) -> Result<(&[u8], &[u8]), &'static str> {
     let name_len = line.iter().position(|&b| !TOKEN[b as usize]).unwrap_or(line.len());
@@ -142,7 +153,7 @@ fn split_field(line: &[u8]) -> Result<(&[u8], &[u8]), &'static str> {
         b' ' | b'\t' => return Err("white space stands between a field name and its colon"),
         _ => return Err("a field name holds a byte that is no token"),
     }
-    let value = line[name_len + 1..].trim_ascii();
+    let value = trim_ows(&line[name_len + 1..]);
     if value.iter().any(|&b| b == 0 || b == b'\r' || b == b'\n') {
         return Err("a field value holds NUL or a bare CR");
     }
@@ -534,6 +545,9 @@ mod tests {
             "Host: a\r\nX: b\rc\r\n\r\n",
             "Host: a\r\nX: b\0c\r\n\r\n",
             "Host: a\r\nX\0: b\r\n\r\n",
+            "Host: a\r\nX: b\r\r\n\r\n",
+            "Host: a\r\nContent-Length: \x0c3\r\n\r\n",
+            "Host: a\r\nTransfer-Encoding: \rchunked\r\n\r\n",
         ] {
             assert_eq!(fields(text).err(), Some(FaultKind::BadFraming), "{text:?}");
         }

@@ -321,15 +321,20 @@ async fn stream_body(gateway: &Rc<Gateway>, client: &mut ClientConnection, upstr
             Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
             Poll::Pending => {
                 if let Poll::Ready(outcome) = upstream.wire.poll_fill(cx, READ_BYTES) {
-                    // An early answer, or the upstream's end: reading the head tells which.
-                    let _ = outcome;
-                    return Poll::Ready(None);
+                    let has_ended = !matches!(outcome, Ok(count) if count > 0);
+                    if has_ended || is_final(upstream) {
+                        return Poll::Ready(None);
+                    }
+                    // An interim answer, or a part of a head: the body goes on, and we listen on.
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
                 }
                 client.wire.poll_timeout::<()>(cx).map(|_| Some(Err(BodyError::TimedOut)))
             }
         })
         .await;
         let more = match outcome {
+            // An early answer, or the upstream's end: reading the head tells which.
             None => return Ok(true),
             Some(Ok(more)) => more,
             Some(Err(error)) => return Err(body_failure(error)),
@@ -354,6 +359,20 @@ async fn stream_body(gateway: &Rc<Gateway>, client: &mut ClientConnection, upstr
         }
     }
     if is_chunked { send(client, upstream, b"0\r\n\r\n", patience).await } else { Ok(false) }
+}
+
+/// Is what the upstream said the head of its final answer (or no head at all)? Interim ones are dropped.
+fn is_final(upstream: &mut UpstreamConnection) -> bool {
+    loop {
+        let bytes = upstream.wire.buffered();
+        let Some(end) = head::find_end(bytes, 0) else {
+            return !head::may_be_response(bytes) || bytes.len() > RESPONSE_HEAD_LIMIT_BYTES;
+        };
+        match head::parse_response(&bytes[..end]) {
+            Ok(parsed) if parsed.status < 200 && parsed.status != 101 => upstream.wire.consume(end),
+            _ => return true,
+        }
+    }
 }
 
 /// What a client's body error means for the exchange.

@@ -55,6 +55,8 @@ pub struct Relay<'a> {
     out: Vec<u8>,
     out_start: usize,
     spool: Option<Spool>,
+    /// What the disk did not take; it follows what the file holds.
+    overflow: Vec<u8>,
     is_over: bool,
     broken: Option<Fault>,
     has_sent: bool,
@@ -72,6 +74,7 @@ impl<'a> Relay<'a> {
             out: head,
             out_start: 0,
             spool: None,
+            overflow: Vec::new(),
             is_over: false,
             broken: None,
             has_sent: false,
@@ -149,6 +152,10 @@ impl<'a> Relay<'a> {
                 }
                 moved = true;
             }
+            if self.out.is_empty() && !self.overflow.is_empty() && self.is_spool_empty() {
+                std::mem::swap(&mut self.out, &mut self.overflow);
+                moved = true;
+            }
             if self.is_over && self.out.is_empty() {
                 match client.wire.poll_flush(cx) {
                     Poll::Ready(Ok(())) => {
@@ -196,9 +203,13 @@ impl<'a> Relay<'a> {
         }
     }
 
+    fn is_spool_empty(&self) -> bool {
+        self.spool.as_ref().is_none_or(Spool::is_empty)
+    }
+
     fn has_room(&self) -> bool {
         let waiting = self.out.len() - self.out_start;
-        if waiting < MEMORY_BYTES && self.spool.as_ref().is_none_or(Spool::is_empty) {
+        if waiting < MEMORY_BYTES && self.is_spool_empty() && self.overflow.is_empty() {
             return true;
         }
         self.plan.is_buffered && !self.is_spool_refused && self.spool.as_ref().is_none_or(Spool::has_room)
@@ -220,7 +231,8 @@ impl<'a> Relay<'a> {
                     && self.plan.filters.is_empty()
                     && !matches!(self.plan.framing, ClientFraming::Chunked)
                     && data == upstream.wire.buffered().len()
-                    && self.spool.as_ref().is_none_or(Spool::is_empty);
+                    && self.is_spool_empty()
+                    && self.overflow.is_empty();
                 if may_swap && upstream.wire.swap_buffer(&mut self.out, u64::MAX) {
                     self.out_start = 0;
                 } else {
@@ -284,6 +296,10 @@ impl<'a> Relay<'a> {
         if matches!(self.plan.framing, ClientFraming::None | ClientFraming::Stated(_)) || (piece.is_empty() && !(is_last && is_chunked)) {
             return;
         }
+        if !self.overflow.is_empty() {
+            write_framed(&mut self.overflow, piece, is_chunked, is_last);
+            return;
+        }
         let to_file = self.plan.is_buffered
             && !self.is_spool_refused
             && (self.spool.as_ref().is_some_and(|s| !s.is_empty()) || self.out.len() - self.out_start >= MEMORY_BYTES);
@@ -298,16 +314,9 @@ impl<'a> Relay<'a> {
         }
         let kept = self.spool.as_mut().is_some_and(|spool| spool.push(&framed).is_ok());
         if !kept {
-            // The disk is full: what is in the file goes first, this piece follows it in memory, and the upstream waits.
+            // The disk is full: what is in the file goes first, this piece follows it, and from now on the upstream waits.
             self.is_spool_refused = true;
-            if let Some(spool) = &mut self.spool {
-                while !spool.is_empty() {
-                    if spool.pull(&mut self.out, MEMORY_BYTES).is_err() {
-                        break;
-                    }
-                }
-            }
-            self.out.extend_from_slice(&framed);
+            self.overflow = framed;
         }
     }
 }

@@ -17,15 +17,15 @@ use tokio_rustls::{TlsConnector, TlsStream};
 
 /// Client configurations of one worker, made on first use.
 pub struct UpstreamTls {
-    bundle: Option<PathBuf>,
+    bundles: Vec<PathBuf>,
     unverified: OnceCell<Arc<ClientConfig>>,
     verified: OnceCell<Arc<ClientConfig>>,
 }
 
 impl UpstreamTls {
-    /// `bundle`: PEM certificates trusted beside the public ones.
-    pub fn new(bundle: Option<PathBuf>) -> Self {
-        UpstreamTls { bundle, unverified: OnceCell::new(), verified: OnceCell::new() }
+    /// `bundles`: PEM files of the certificates to trust; none: the public roots.
+    pub fn new(bundles: Vec<PathBuf>) -> Self {
+        UpstreamTls { bundles, unverified: OnceCell::new(), verified: OnceCell::new() }
     }
 
     fn config(&self, verify: bool) -> Arc<ClientConfig> {
@@ -49,15 +49,18 @@ impl UpstreamTls {
     }
 
     fn roots(&self, provider: &Arc<CryptoProvider>) -> Arc<WebPkiServerVerifier> {
-        let mut store = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-        if let Some(path) = &self.bundle
-            && let Ok(certificates) = CertificateDer::pem_file_iter(path)
-        {
-            store.add_parsable_certificates(certificates.filter_map(Result::ok));
+        let mut store = RootCertStore::empty();
+        for bundle in &self.bundles {
+            if let Ok(certificates) = CertificateDer::pem_file_iter(bundle) {
+                store.add_parsable_certificates(certificates.filter_map(Result::ok));
+            }
+        }
+        if store.is_empty() {
+            store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
         }
         WebPkiServerVerifier::builder_with_provider(Arc::new(store), Arc::clone(provider))
             .build()
-            .expect("the public roots are not empty")
+            .expect("the store is not empty")
     }
 
     /// Shakes hands.
