@@ -118,7 +118,8 @@ def test_who_blocks_the_thread_is_named_with_its_milliseconds(worker: Worker, pa
     counted = worker.shared.statistics()["plugin_blocked"]
     assert worker.get(path).status == 200
     match = until(lambda: re.search(rf"\[warn\] .*{said}", worker.error_log()[before:]), f"`{said}` to be logged")
-    assert int(match[1]) >= 30
+    # Time in which the kernel withheld the processor is nobody's fault, and is not counted.
+    assert int(match[1]) >= 25
     assert worker.shared.statistics()["plugin_blocked"] == counted + 1
 
 
