@@ -91,6 +91,8 @@ def build_test() -> None:
     about = project()
     tools = [*about["build-system"]["requires"], *about["dependency-groups"]["dev"]]
     install_packages([*tools, *about["project"]["dependencies"]], "tools of tests and lint, what Pylae imports")
+    for old in (ROOT / "python" / "pylae").glob("_core*.so"):
+        old.unlink()  # written over in place it would end the gateways that run with it
     compiling = Compilation(["develop", "--profile", "test-build"])
     compiling.start()
     compiling.finish()
@@ -149,12 +151,12 @@ class Compilation:
         self._process: subprocess.Popen[str] | None = None
         self._reader = threading.Thread(target=self._read)
         self._started_at_s = 0.0
-        self._crates = 0
+        self._crates: list[str] = []
 
     def start(self) -> None:
         """Begins."""
         profile = "release" if "--release" in self._command else "test"
-        say("compiling", f"the data plane ({profile} build; the first time this takes minutes)")
+        say("compiling", f"the data plane ({profile} build; the first time about {crate_count()} crates, which takes minutes)")
         self._started_at_s = time.monotonic()
         environment = {**os.environ, "VIRTUAL_ENV": sys.prefix, "CARGO_TERM_COLOR": "never"}
         self._process = subprocess.Popen(
@@ -172,19 +174,20 @@ class Compilation:
         assert self._process.stdout
         for line in self._process.stdout:
             self._lines.append(line)
-            self._crates += line.lstrip().startswith("Compiling ")
+            if line.lstrip().startswith("Compiling "):
+                self._crates.append(line.split()[1])
 
     def finish(self) -> None:
         """Waits, telling how far it is; ends the program when it fails."""
         assert self._process
         is_terminal = sys.stdout.isatty()
-        total = crate_count()
         told_at_s = time.monotonic()
         while self._reader.is_alive():
             self._reader.join(PROGRESS_EVERY_S)
-            line = f"{self._crates} of about {total} crates, {time.monotonic() - self._started_at_s:.0f} s"
+            now = self._crates[-1] if self._crates else "..."
+            line = f"{time.monotonic() - self._started_at_s:.0f} s, {len(self._crates)} crates, now {now}"
             if is_terminal:
-                sys.stdout.write(f"\r{'compiling'.ljust(9)} {line} ")
+                sys.stdout.write(f"\r\x1b[K{'compiling'.ljust(9)} {line}")
                 sys.stdout.flush()
             elif time.monotonic() - told_at_s > LINE_EVERY_S:
                 told_at_s = time.monotonic()

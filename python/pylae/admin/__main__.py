@@ -15,7 +15,9 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pylae.control.control import Control, catalogue_of
 from pylae.control.log import ErrorLog, LogFile
@@ -25,6 +27,9 @@ from pylae.entities import enable_plugins, registry
 from pylae.errors import PylaeError, SettingsError
 from pylae.sdk.loader import load_plugins
 from pylae.settings import Settings
+
+if TYPE_CHECKING:
+    from pylae.admin.listening import Servers
 
 
 def main() -> int:
@@ -79,14 +84,20 @@ async def control(settings: Settings, flags: argparse.Namespace, log: ErrorLog) 
     running = Control(strategy, catalogue, plugins, flags.prefix / "sockets" / "control.sock", log)
     await running.start()
 
-    from pylae.admin.listening import serve
-
+    # In a thread of its own: workers that say hello meanwhile are answered.
+    serve = await asyncio.to_thread(_import_serve)
     servers = serve(running, plugins, settings, json.loads(flags.listeners), flags.shared_fd, log, log_files)
     try:
         await leaving.wait()
     finally:
         await servers.stop()
         await running.stop()
+
+
+def _import_serve() -> Callable[..., Servers]:
+    from pylae.admin.listening import serve
+
+    return serve
 
 
 def _reopen(log_files: list[LogFile]) -> None:

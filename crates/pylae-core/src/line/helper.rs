@@ -28,7 +28,7 @@ const BATCH_BYTES: usize = 256 * 1024;
 /// Room for reading; grows to the size of a frame, and back.
 const BUFFER_BYTES: usize = 64 * 1024;
 /// First and longest pause between two tries to connect.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(250));
+const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(40));
 /// Quiet time after which the snapshot is written to disk.
 const PERSIST_AFTER: Duration = Duration::from_millis(500);
 /// How often snapshots are looked at that are no longer served.
