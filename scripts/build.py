@@ -89,7 +89,8 @@ def build_run() -> None:
 def build_test() -> None:
     """The test build, installed editable into .venv-test; it lies in the source tree, where only tests look."""
     about = project()
-    tools = [*about["build-system"]["requires"], *about["dependency-groups"]["dev"]]
+    # maturin has pip install the group `dev`, which older ones can't.
+    tools = ["pip>=25.1", *about["build-system"]["requires"], *about["dependency-groups"]["dev"]]
     install_packages([*tools, *about["project"]["dependencies"]], "tools of tests and lint, what Pylae imports")
     for old in (ROOT / "python" / "pylae").glob("_core*.so"):
         old.unlink()  # written over in place it would end the gateways that run with it
