@@ -317,7 +317,7 @@ impl Finished {
         call.waiting.set(call.waiting.get() - 1);
         let is_cancelled = task.call_method0(pyo3::intern!(task.py(), "cancelled")).and_then(|is| is.is_truthy()).unwrap_or(false);
         let verdict = if call.is_abandoned.get() && is_cancelled { Verdict::Continue } else { verdict_of_task(&call.label, task) };
-        call.life.end_call();
+        call.life.end_call(task.py());
         if call.is_abandoned.get() {
             if let Verdict::Failed(failed) = verdict {
                 let text =
@@ -419,9 +419,9 @@ impl PluginHost for PythonHost {
     fn release(&self, exchange: &ExchangeRef) {
         let data = exchange.borrow_mut().host_data.take();
         if let Some(data) = data {
-            Python::attach(|_| {
+            Python::attach(|py| {
                 if let Ok(life) = data.downcast::<Rc<Life>>() {
-                    life.end();
+                    life.end(py);
                 }
             });
         }

@@ -37,7 +37,7 @@ thread_local! {
 
 impl Inner {
     fn new() -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().on_thread_park(park).on_thread_unpark(unpark).build()?;
         // SAFETY: a plain system call; the result is checked.
         let raw = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
         if raw < 0 {
@@ -139,13 +139,27 @@ pub fn wake() {
     });
 }
 
-struct OnThisThread<T>(T);
-// SAFETY: `Python::detach` runs its closure on the calling thread; nothing leaves it. The bound exists for closures that do.
-unsafe impl<T> Send for OnThisThread<T> {}
+thread_local! {
+    /// The interpreter's state of this thread while it waits; null while it works.
+    static PARKED: Cell<*mut pyo3::ffi::PyThreadState> = const { Cell::new(std::ptr::null_mut()) };
+}
 
-impl<T> OnThisThread<T> {
-    fn get(&self) -> &T {
-        &self.0
+/// The thread is about to sleep in the kernel: other Python threads may run. Releasing the interpreter here, once a sleep,
+/// and not around the whole wait, makes attaching for a hook free while there is work (measured: docs/decisions/0005).
+fn park() {
+    if INNER.with_borrow(|inner| inner.as_ref().is_some_and(|inner| inner.is_waiting.get())) {
+        // SAFETY: `is_waiting` says that `Reactor::wait` holds the interpreter on this thread, below us on the stack, and
+        // touches nothing of Python before `unpark` has restored it.
+        PARKED.set(unsafe { pyo3::ffi::PyEval_SaveThread() });
+    }
+}
+
+/// It is awake again.
+fn unpark() {
+    let state = PARKED.replace(std::ptr::null_mut());
+    if !state.is_null() {
+        // SAFETY: this thread's own state, saved by `park`.
+        unsafe { pyo3::ffi::PyEval_RestoreThread(state) };
     }
 }
 
@@ -183,8 +197,8 @@ impl Reactor {
         // not read to its end, more descriptors than are told at once) must be found here, or it would wait for ever.
         let is_ready = !self.inner.poll_descriptors()?.is_empty();
         let timeout = if is_ready { Some(0.0) } else { timeout };
-        let work = OnThisThread(Rc::clone(&self.inner));
-        py.detach(move || work.get().turn(timeout));
+        self.inner.turn(timeout);
+        let _ = py;
         let ready = self.inner.poll_descriptors()?;
         if let Some(monitor) = &monitor {
             monitor.enter_loop();

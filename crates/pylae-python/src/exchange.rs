@@ -10,7 +10,8 @@ use pylae_core::proxy::is_dropped;
 use pylae_core::snapshot::Id;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString};
+use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
+use std::borrow::Cow;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::os::unix::fs::FileExt;
@@ -52,17 +53,26 @@ impl Life {
             let view = life.kept.borrow().view.as_ref().map(|view| view.bind(py).clone());
             return Ok((life, view.ok_or_else(over)?));
         }
-        let life = Rc::new(Life { exchange: RefCell::new(Some(Rc::clone(exchange))), ..Life::default() });
-        let view = Bound::new(py, Exchange { life: Rc::clone(&life), parts: Parts::default() })?;
-        life.kept.borrow_mut().view = Some(view.clone().unbind());
+        let used = UNUSED.with_borrow_mut(Vec::pop);
+        let life = used.unwrap_or_default();
+        let known = life.kept.borrow().view.as_ref().map(|view| view.bind(py).clone());
+        let view = match known {
+            Some(view) => view,
+            None => {
+                let view = Bound::new(py, Exchange { life: Rc::clone(&life), parts: Parts::default() })?;
+                life.kept.borrow_mut().view = Some(view.clone().unbind());
+                view
+            }
+        };
+        *life.exchange.borrow_mut() = Some(Rc::clone(exchange));
         exchange.borrow_mut().host_data = Some(Box::new(Rc::clone(&life)));
         Ok((life, view))
     }
 
     /// The exchange is over; whoever still awaits something may finish with it.
-    pub fn end(&self) {
+    pub fn end(self: &Rc<Self>, py: Python<'_>) {
         self.is_over.set(true);
-        self.die_if_idle();
+        self.die_if_idle(py);
     }
 
     /// A hook awaits something.
@@ -71,17 +81,49 @@ impl Life {
     }
 
     /// It awaits no more.
-    pub fn end_call(&self) {
+    pub fn end_call(self: &Rc<Self>, py: Python<'_>) {
         self.calls.set(self.calls.get() - 1);
-        self.die_if_idle();
+        self.die_if_idle(py);
     }
 
-    fn die_if_idle(&self) {
-        if self.is_over.get() && self.calls.get() == 0 {
-            let exchange = self.exchange.borrow_mut().take();
-            let kept = self.kept.take();
-            // Dropped outside of any borrow: what a plugin kept may run code of its own when it goes.
-            drop((exchange, kept));
+    /// The views die. Those that nobody has kept serve the next exchange: making and freeing half a dozen Python objects for
+    /// each request costs more than what most hooks do with them.
+    fn die_if_idle(self: &Rc<Self>, py: Python<'_>) {
+        if !self.is_over.get() || self.calls.get() > 0 {
+            return;
+        }
+        let exchange = self.exchange.borrow_mut().take();
+        let mut kept = self.kept.take();
+        let view = kept.view.take_if(|view| view.get_refcnt(py) == 1 && view.bind(py).borrow().parts.are_ours_alone(py));
+        let ctx = kept.ctx.take_if(|ctx| ctx.get_refcnt(py) == 1);
+        // Dropped outside of any borrow: what a plugin kept may run code of its own when it goes.
+        drop((exchange, kept));
+        if let Some(ctx) = &ctx {
+            ctx.bind(py).clear();
+        }
+        if view.is_some() {
+            *self.kept.borrow_mut() = Kept { view, ctx, ..Kept::default() };
+            self.is_over.set(false);
+            let is_kept = UNUSED.with_borrow_mut(|unused| {
+                let has_room = unused.len() < UNUSED_KEPT;
+                if has_room {
+                    unused.push(Rc::clone(self));
+                }
+                has_room
+            });
+            if !is_kept {
+                let kept = self.kept.take();
+                drop(kept);
+            }
+        }
+    }
+
+    /// Frees the views that wait for an exchange.
+    pub fn free_unused() {
+        for life in UNUSED.take() {
+            // It holds itself through its view.
+            let kept = life.kept.take();
+            drop(kept);
         }
     }
 
@@ -104,12 +146,37 @@ impl Life {
     }
 }
 
+/// Views kept for exchanges to come; more are alive only while more exchanges are.
+const UNUSED_KEPT: usize = 256;
+
+thread_local! {
+    static UNUSED: RefCell<Vec<Rc<Life>>> = const { RefCell::new(Vec::new()) };
+}
+
 #[derive(Default)]
 struct Parts {
     request: OnceCell<Py<Request>>,
     service: OnceCell<Py<Service>>,
     response: OnceCell<Py<Response>>,
     client: OnceCell<Py<Client>>,
+}
+
+fn is_ours_alone<T>(py: Python<'_>, part: &OnceCell<Py<T>>) -> bool {
+    part.get().is_none_or(|part| part.get_refcnt(py) == 1)
+}
+
+impl Parts {
+    /// Has no plugin kept one of them?
+    fn are_ours_alone(&self, py: Python<'_>) -> bool {
+        is_ours_alone(py, &self.request)
+            && is_ours_alone(py, &self.response)
+            && is_ours_alone(py, &self.client)
+            && is_ours_alone(py, &self.service)
+            && self.service.get().is_none_or(|service| {
+                let service = service.bind(py).borrow();
+                is_ours_alone(py, &service.request) && is_ours_alone(py, &service.response)
+            })
+    }
 }
 
 /// Bytes of a message as a `str`; what is not UTF-8 survives the way there and back (PEP 383).
@@ -151,6 +218,17 @@ fn wanted_headers_dict<'py>(py: Python<'py>, headers: &Headers, is_wanted: impl 
         }
     }
     Ok(dict)
+}
+
+/// A `str` as the bytes of a field, where they lie.
+fn borrowed_value<'a>(value: &'a Bound<'_, PyAny>) -> PyResult<Cow<'a, [u8]>> {
+    if let Ok(text) = value.cast::<PyString>()
+        && let Ok(text) = text.to_str()
+    {
+        let bytes = text.as_bytes().trim_ascii();
+        return if is_value(bytes) { Ok(Cow::Borrowed(bytes)) } else { Err(PyValueError::new_err("a header value holds CR, LF or NUL")) };
+    }
+    field_value(value).map(Cow::Owned)
 }
 
 /// A value as the bytes of a field; numbers are written out.
@@ -203,13 +281,40 @@ fn set_header(headers: &mut Headers, name: &str, values: &[Vec<u8>]) {
     }
 }
 
-/// Calls `f` with every `(name, value)` of a tuple or list; None stands for no value.
-fn for_each_field<'py>(fields: &Bound<'py, PyAny>, mut f: impl FnMut(&str, Option<&Bound<'py, PyAny>>) -> PyResult<()>) -> PyResult<()> {
-    for field in fields.try_iter()? {
-        let (name, value) = field?.extract::<(Bound<'_, PyString>, Bound<'_, PyAny>)>()?;
-        f(name.to_str()?, if value.is_none() { None } else { Some(&value) })?;
+/// Names and values of a tuple or list of pairs, checked; None stands for no value.
+fn fields_of<'a>(pairs: &'a [Bound<'_, PyTuple>]) -> PyResult<Vec<(&'a str, Option<Cow<'a, [u8]>>)>> {
+    let mut fields = Vec::with_capacity(pairs.len());
+    for pair in pairs {
+        let slice = pair.as_slice();
+        let [name, value] = slice else { return Err(PyTypeError::new_err("a field is a pair of name and value")) };
+        let name = checked_name(name.cast::<PyString>()?.to_str()?)?;
+        fields.push((name, if value.is_none() { None } else { Some(borrowed_value(value)?) }));
     }
-    Ok(())
+    Ok(fields)
+}
+
+/// The pairs of a tuple or list.
+fn pairs_of<'py>(fields: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyTuple>>> {
+    let pair = |item: Bound<'py, PyAny>| item.cast_into::<PyTuple>().map_err(PyErr::from);
+    if let Ok(list) = fields.cast::<PyList>() {
+        return list.iter().map(pair).collect();
+    }
+    if let Ok(tuple) = fields.cast::<PyTuple>() {
+        return tuple.iter().map(pair).collect();
+    }
+    fields.try_iter()?.map(|item| pair(item?)).collect()
+}
+
+/// Lays fields over others: a value replaces all of that name, None removes them.
+fn lay(headers: &mut Headers, fields: &[(&str, Option<Cow<'_, [u8]>>)]) {
+    for (name, value) in fields {
+        match value {
+            Some(value) => headers.set(name, value),
+            None => {
+                headers.remove(name);
+            }
+        }
+    }
 }
 
 fn headers_of(value: Option<&Bound<'_, PyAny>>) -> PyResult<Headers> {
@@ -368,7 +473,7 @@ macro_rules! part {
         match $self.parts.$field.get() {
             Some(part) => Ok(part.bind($py).clone()),
             None => {
-                let part = Bound::new($py, $class { life: Rc::clone(&$self.life) })?;
+                let part = Bound::new($py, $class::new(&$self.life))?;
                 let _ = $self.parts.$field.set(part.clone().unbind());
                 Ok(part)
             }
@@ -660,6 +765,12 @@ pub struct Request {
     life: Rc<Life>,
 }
 
+impl Request {
+    fn new(life: &Rc<Life>) -> Self {
+        Request { life: Rc::clone(life) }
+    }
+}
+
 #[pymethods]
 impl Request {
     #[getter]
@@ -753,6 +864,14 @@ fn is_ours(name: &str) -> bool {
 #[pyclass(frozen, unsendable, module = "pylae._core")]
 pub struct Service {
     life: Rc<Life>,
+    request: OnceCell<Py<ServiceRequest>>,
+    response: OnceCell<Py<ServiceResponse>>,
+}
+
+impl Service {
+    fn new(life: &Rc<Life>) -> Self {
+        Service { life: Rc::clone(life), request: OnceCell::new(), response: OnceCell::new() }
+    }
 }
 
 #[pymethods]
@@ -766,12 +885,22 @@ impl Service {
         self.life.read(|e| e.matched.as_ref().and_then(|m| m.service.as_ref()).map(|service| service.id.to_string()))
     }
     #[getter]
-    fn request(&self) -> ServiceRequest {
-        ServiceRequest { life: Rc::clone(&self.life) }
+    fn request<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, ServiceRequest>> {
+        if let Some(request) = self.request.get() {
+            return Ok(request.bind(py).clone());
+        }
+        let request = Bound::new(py, ServiceRequest::new(&self.life))?;
+        let _ = self.request.set(request.clone().unbind());
+        Ok(request)
     }
     #[getter]
-    fn response(&self) -> ServiceResponse {
-        ServiceResponse { life: Rc::clone(&self.life) }
+    fn response<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, ServiceResponse>> {
+        if let Some(response) = self.response.get() {
+            return Ok(response.bind(py).clone());
+        }
+        let response = Bound::new(py, ServiceResponse::new(&self.life))?;
+        let _ = self.response.set(response.clone().unbind());
+        Ok(response)
     }
     fn set_target(&self, host: String, port: u16) -> PyResult<()> {
         self.life.write(|e| {
@@ -792,6 +921,12 @@ impl Service {
 #[pyclass(frozen, unsendable, module = "pylae._core")]
 pub struct ServiceRequest {
     life: Rc<Life>,
+}
+
+impl ServiceRequest {
+    fn new(life: &Rc<Life>) -> Self {
+        ServiceRequest { life: Rc::clone(life) }
+    }
 }
 
 #[pymethods]
@@ -899,11 +1034,12 @@ impl ServiceRequest {
             }
         })
     }
+    /// Lays `(name, value)` pairs over what goes upstream; None removes a name.
     fn set_headers(&self, fields: &Bound<'_, PyAny>) -> PyResult<()> {
-        for_each_field(fields, |name, value| match value {
-            Some(value) => self.set_header(name, value),
-            None => self.clear_header(name),
-        })
+        let pairs = pairs_of(fields)?;
+        let mut fields = fields_of(&pairs)?;
+        fields.retain(|(name, _)| !is_ours(name));
+        self.life.write(|e| lay(e.upstream_headers_mut(), &fields))
     }
     fn add_header(&self, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
         checked_name(name)?;
@@ -934,6 +1070,12 @@ impl ServiceRequest {
 #[pyclass(frozen, unsendable, module = "pylae._core")]
 pub struct ServiceResponse {
     life: Rc<Life>,
+}
+
+impl ServiceResponse {
+    fn new(life: &Rc<Life>) -> Self {
+        ServiceResponse { life: Rc::clone(life) }
+    }
 }
 
 #[pymethods]
@@ -971,6 +1113,12 @@ impl ServiceResponse {
 #[pyclass(frozen, unsendable, module = "pylae._core")]
 pub struct Response {
     life: Rc<Life>,
+}
+
+impl Response {
+    fn new(life: &Rc<Life>) -> Self {
+        Response { life: Rc::clone(life) }
+    }
 }
 
 impl Response {
@@ -1038,11 +1186,11 @@ impl Response {
         let values = field_values(value)?;
         self.edit_headers(|headers| set_header(headers, name, &values))
     }
+    /// Lays `(name, value)` pairs over the answer's; None removes a name.
     fn set_headers(&self, fields: &Bound<'_, PyAny>) -> PyResult<()> {
-        for_each_field(fields, |name, value| match value {
-            Some(value) => self.set_header(name, value),
-            None => self.clear_header(name),
-        })
+        let pairs = pairs_of(fields)?;
+        let fields = fields_of(&pairs)?;
+        self.edit_headers(|headers| lay(headers, &fields))
     }
     fn add_header(&self, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
         checked_name(name)?;
@@ -1073,6 +1221,12 @@ impl Response {
 #[pyclass(frozen, unsendable, module = "pylae._core")]
 pub struct Client {
     life: Rc<Life>,
+}
+
+impl Client {
+    fn new(life: &Rc<Life>) -> Self {
+        Client { life: Rc::clone(life) }
+    }
 }
 
 #[pymethods]

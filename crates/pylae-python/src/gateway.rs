@@ -3,6 +3,7 @@
 
 use crate::call_handler::{Definition, Hook, PythonHost, describe};
 use crate::event_loop;
+use crate::exchange::Life;
 use crate::monitor::{Label, Monitor};
 use arc_swap::ArcSwap;
 use pylae_core::config::DataPlaneSettings;
@@ -278,6 +279,7 @@ impl Gateway {
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let inner = event_loop::inner()?;
         inner.drop_tasks();
+        Life::free_unused();
         inner.monitor.borrow_mut().take();
         self.line.borrow_mut().take();
         if let Some(ending) = self.ending.borrow_mut().take()
@@ -322,21 +324,17 @@ impl Gateway {
         &self,
         py: Python<'py>,
         identifier: &[u8],
-        limits: Vec<(u64, u64, u64)>,
+        limits: &Bound<'_, PyList>,
         cost: u64,
     ) -> PyResult<Bound<'py, PyTuple>> {
-        let windows: Vec<Window> = limits.into_iter().map(|(limit, start_ms, end_ms)| Window { limit, start_ms, end_ms }).collect();
-        let (allowed, usages) = self.segment.take(identifier, &windows, cost, pylae_core::clock::now_ms());
+        let (allowed, usages) = self.segment.take(identifier, &windows_of(limits)?, cost, pylae_core::clock::now_ms());
         (allowed, usages).into_pyobject(py)
     }
 
     /// What each window has, unchanged.
-    fn counters_read(&self, identifier: &[u8], limits: Vec<(u64, u64, u64)>) -> Vec<u64> {
+    fn counters_read(&self, identifier: &[u8], limits: &Bound<'_, PyList>) -> PyResult<Vec<u64>> {
         let now = pylae_core::clock::now_ms();
-        limits
-            .into_iter()
-            .map(|(limit, start_ms, end_ms)| self.segment.read(identifier, &Window { limit, start_ms, end_ms }, now))
-            .collect()
+        Ok(windows_of(limits)?.iter().map(|window| self.segment.read(identifier, window, now)).collect())
     }
 
     /// One line of `error.log`.
@@ -353,6 +351,17 @@ impl Gateway {
             (snapshot.version.database_id.clone(), snapshot.version.sequence)
         })
     }
+}
+
+/// `(limit, start_ms, end_ms)` tuples.
+fn windows_of(limits: &Bound<'_, PyList>) -> PyResult<Vec<Window>> {
+    let mut windows = Vec::with_capacity(limits.len());
+    for limit in limits.iter() {
+        let limit = limit.cast::<PyTuple>()?;
+        let [limit, start_ms, end_ms] = limit.as_slice() else { return Err(PyValueError::new_err("a limit is (limit, start_ms, end_ms)")) };
+        windows.push(Window { limit: limit.extract()?, start_ms: start_ms.extract()?, end_ms: end_ms.extract()? });
+    }
+    Ok(windows)
 }
 
 impl Gateway {

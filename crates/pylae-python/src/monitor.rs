@@ -4,14 +4,14 @@
 
 use pylae_core::observe::Level;
 use pylae_core::phases::Phase;
-use pylae_shared::{Segment, Statistic};
+use pylae_shared::{Segment, Statistic, monotonic};
 use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Python that holds the thread longer than this is named.
 const BLOCKING: Duration = Duration::from_millis(5);
@@ -39,7 +39,7 @@ impl Label {
 /// How long the kernel has kept this thread waiting for a processor: time that nobody blocked.
 struct Withheld {
     statistics: Option<File>,
-    at: Cell<Instant>,
+    at: Cell<Duration>,
     total: Cell<Duration>,
 }
 
@@ -50,7 +50,7 @@ impl Withheld {
     fn new() -> Self {
         // Absent where the kernel keeps no such statistics: then all time counts.
         let statistics = File::open("/proc/thread-self/schedstat").ok();
-        let withheld = Withheld { statistics, at: Cell::new(Instant::now()), total: Cell::new(Duration::ZERO) };
+        let withheld = Withheld { statistics, at: Cell::new(monotonic()), total: Cell::new(Duration::ZERO) };
         withheld.read();
         withheld
     }
@@ -60,14 +60,14 @@ impl Withheld {
         let read = self.statistics.as_ref().and_then(|file| file.read_at(&mut text, 0).ok());
         let waited_ns = read.and_then(|length| std::str::from_utf8(&text[..length]).ok()?.split(' ').nth(1)?.parse().ok());
         let total = waited_ns.map_or(Duration::ZERO, Duration::from_nanos);
-        self.at.set(Instant::now());
+        self.at.set(monotonic());
         self.total.set(total);
         total
     }
 
     /// The total, as it was not long ago.
-    fn before(&self, now: Instant) -> Duration {
-        if now.saturating_duration_since(self.at.get()) > Withheld::FRESH { self.read() } else { self.total.get() }
+    fn before(&self, now: Duration) -> Duration {
+        if now.saturating_sub(self.at.get()) > Withheld::FRESH { self.read() } else { self.total.get() }
     }
 }
 
@@ -82,7 +82,7 @@ pub struct Monitor {
     pid: u64,
     log: RefCell<Option<LogSink>>,
     /// Since when asyncio has been running, and what had been withheld then; `None` while the data plane runs.
-    in_loop: Cell<Option<(Instant, Duration)>>,
+    in_loop: Cell<Option<(Duration, Duration)>>,
     /// Time of this round of asyncio that hooks are known to have taken.
     named: Cell<Duration>,
     withheld: Withheld,
@@ -120,15 +120,15 @@ impl Monitor {
         self.segment.generation(self.slot) == self.generation && self.segment.pid(self.slot) == self.pid
     }
 
-    fn begin(&self, text: &str) {
+    fn begin(&self, text: &str, at: Duration) {
         if self.owns_slot() {
-            self.segment.begin_running(self.slot, text);
+            self.segment.begin_running(self.slot, text, at.as_millis() as u64);
         }
     }
 
-    fn end(&self) {
+    fn end(&self, at: Duration) {
         if self.in_loop.get().is_some() {
-            self.begin(EVENT_LOOP);
+            self.begin(EVENT_LOOP, at);
         } else if self.owns_slot() {
             self.segment.end_running(self.slot);
         }
@@ -136,12 +136,13 @@ impl Monitor {
 
     /// Runs a hook, or a step of one.
     pub fn watch<R>(&self, label: &Label, f: impl FnOnce() -> R) -> R {
-        self.begin(&label.text);
-        let begun = Instant::now();
+        let begun = monotonic();
+        self.begin(&label.text, begun);
         let withheld = self.withheld.before(begun);
         let result = f();
-        let took = begun.elapsed();
-        self.end();
+        let ended = monotonic();
+        let took = ended.saturating_sub(begun);
+        self.end(ended);
         if took > BLOCKING {
             let held = took.saturating_sub(self.withheld.read().saturating_sub(withheld));
             self.named.set(self.named.get() + held);
@@ -157,16 +158,17 @@ impl Monitor {
     /// asyncio's turn begins.
     pub fn enter_loop(&self) {
         self.named.set(Duration::ZERO);
-        let now = Instant::now();
+        let now = monotonic();
         self.in_loop.set(Some((now, self.withheld.before(now))));
-        self.begin(EVENT_LOOP);
+        self.begin(EVENT_LOOP, now);
     }
 
     /// The data plane's turn begins.
     pub fn leave_loop(&self) {
         let Some((since, withheld)) = self.in_loop.take() else { return };
-        let took = since.elapsed();
-        self.end();
+        let now = monotonic();
+        let took = now.saturating_sub(since);
+        self.end(now);
         // Before the first request nobody waits: plugins that start may take their time.
         if took.saturating_sub(self.named.get()) > BLOCKING && self.owns_slot() {
             let held = took.saturating_sub(self.named.get()).saturating_sub(self.withheld.read().saturating_sub(withheld));

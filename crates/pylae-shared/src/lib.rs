@@ -10,6 +10,7 @@ use portable_atomic::AtomicU128;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// `PYLAESM2`: another layout gets another number.
 const MAGIC: u64 = 0x5059_4c41_4553_4d32;
@@ -252,8 +253,8 @@ impl Segment {
         self.of_slot(index, slot::PID).load(Ordering::Relaxed)
     }
 
-    /// A plugin begins to run inline; `name` is `plugin phase`, cut to 63 bytes.
-    pub fn begin_running(&self, index: usize, name: &str) {
+    /// A plugin begins to run inline now, at `at_ms` of the monotonic clock; `name` is `plugin phase`, cut to 63 bytes.
+    pub fn begin_running(&self, index: usize, name: &str, at_ms: u64) {
         let bytes = &name.as_bytes()[..name.len().min(NAME_WORDS * 8 - 1)];
         for (at, chunk) in bytes.chunks(8).enumerate() {
             let mut word = [0u8; 8];
@@ -263,7 +264,7 @@ impl Segment {
         if bytes.len().trailing_zeros() >= 3 && bytes.len() < NAME_WORDS * 8 {
             self.of_slot(index, slot::RUNNING_NAME + bytes.len() / 8).store(0, Ordering::Relaxed);
         }
-        self.of_slot(index, slot::RUNNING_SINCE).store(monotonic_ms().max(1), Ordering::Release);
+        self.of_slot(index, slot::RUNNING_SINCE).store(at_ms.max(1), Ordering::Release);
     }
 
     /// It has ended.
@@ -312,9 +313,14 @@ pub struct CounterEvents {
 
 /// Milliseconds of the machine's monotonic clock, the same in every process.
 pub fn monotonic_ms() -> u64 {
+    (monotonic().as_nanos() / 1_000_000) as u64
+}
+
+/// The machine's monotonic clock, the same in every process.
+pub fn monotonic() -> Duration {
     // SAFETY: `time` is plain data the call fills in.
     let mut time: libc::timespec = unsafe { std::mem::zeroed() };
     // SAFETY: a valid pointer and a clock that always exists.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
-    time.tv_sec as u64 * 1000 + time.tv_nsec as u64 / 1_000_000
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }

@@ -120,12 +120,12 @@ fn take(passage: &mut Passage, verdict: Verdict) {
 /// Runs a later phase over the plugins collected.
 pub async fn run_collected(gateway: &Rc<Gateway>, client: &mut ClientConnection, exchange: &ExchangeRef, phase: Phase) -> Passage {
     exchange.borrow_mut().phase = phase;
-    let plugins = exchange.borrow().plugins.clone();
-    let registry = Rc::clone(gateway);
     let takes_part = |instance: &crate::snapshot::PluginInstance| instance.phases & phase.bit() != 0;
-    if !plugins.iter().any(|instance| takes_part(instance)) {
+    if !exchange.borrow().plugins.iter().any(|instance| takes_part(instance)) {
         return Passage::Through;
     }
+    let plugins = exchange.borrow().plugins.clone();
+    let registry = Rc::clone(gateway);
     let mut index = 0;
     while index < plugins.len() {
         let mut suspended = None;
@@ -169,9 +169,10 @@ pub async fn run_collected(gateway: &Rc<Gateway>, client: &mut ClientConnection,
 /// Runs the log phase; what suspends goes on in a task of its own, and the exchange lives until it is over.
 pub fn run_log(gateway: &Rc<Gateway>, exchange: &ExchangeRef) {
     exchange.borrow_mut().phase = Phase::Log;
-    let plugins = exchange.borrow().plugins.clone();
     let mut suspended = Vec::new();
-    if plugins.iter().any(|instance| instance.phases & Phase::Log.bit() != 0) {
+    let takes_part = exchange.borrow().plugins.iter().any(|instance| instance.phases & Phase::Log.bit() != 0);
+    if takes_part {
+        let plugins = exchange.borrow().plugins.clone();
         gateway.host.attached(&mut || {
             for instance in plugins.iter().filter(|instance| instance.phases & Phase::Log.bit() != 0) {
                 match gateway.host.run(Phase::Log, instance, exchange) {
