@@ -131,7 +131,10 @@ class Exchange:
     def ctx(self) -> dict[str, Any]:
         """Shared by all plugins of this request."""
     def answer(
-        self, status: int, body: str | bytes | dict[str, Any] | list[Any] | None = None, headers: Mapping[str, str | list[str]] | None = None
+        self,
+        status: int,
+        body: str | bytes | dict[str, Any] | list[Any] | None = None,
+        headers: Mapping[str, str | list[str]] | None = None,
     ) -> Answer:
         """An answer with the body as given."""
     def error(self, status: int, message: str | None = None, headers: Mapping[str, str | list[str]] | None = None) -> Answer:

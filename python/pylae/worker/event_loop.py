@@ -126,9 +126,7 @@ def run(
             loop.close()
 
 
-async def _serve(
-    gateway: _core.Gateway, start: Callable[[], Awaitable[None]], stop: Callable[[], Awaitable[None]]
-) -> None:
+async def _serve(gateway: _core.Gateway, start: Callable[[], Awaitable[None]], stop: Callable[[], Awaitable[None]]) -> None:
     drained = asyncio.Event()
     gateway.start(asyncio.get_running_loop(), drained.set)
     await start()
