@@ -55,11 +55,7 @@ impl Clock {
             return;
         }
         let (year, month, day, hour, minute, s, weekday) = civil(second as i64);
-        let http = format!(
-            "{}, {day:02} {} {year} {hour:02}:{minute:02}:{s:02} GMT",
-            DAYS[weekday as usize],
-            MONTHS[month as usize - 1]
-        );
+        let http = format!("{}, {day:02} {} {year} {hour:02}:{minute:02}:{s:02} GMT", DAYS[weekday as usize], MONTHS[month as usize - 1]);
         let (year, month, day, hour, minute, s, _) = civil(second as i64 + self.offset_s);
         let sign = if self.offset_s < 0 { '-' } else { '+' };
         let offset = self.offset_s.unsigned_abs() / 60;

@@ -100,8 +100,12 @@ impl IpBlock {
     /// Is this address in the block?
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address) {
-            (IpAddr::V4(a), IpAddr::V4(b)) => u32::from(a).checked_shr(32 - u32::from(self.prefix)) == u32::from(b).checked_shr(32 - u32::from(self.prefix)),
-            (IpAddr::V6(a), IpAddr::V6(b)) => u128::from(a).checked_shr(128 - u32::from(self.prefix)) == u128::from(b).checked_shr(128 - u32::from(self.prefix)),
+            (IpAddr::V4(a), IpAddr::V4(b)) => {
+                u32::from(a).checked_shr(32 - u32::from(self.prefix)) == u32::from(b).checked_shr(32 - u32::from(self.prefix))
+            }
+            (IpAddr::V6(a), IpAddr::V6(b)) => {
+                u128::from(a).checked_shr(128 - u32::from(self.prefix)) == u128::from(b).checked_shr(128 - u32::from(self.prefix))
+            }
             _ => false,
         }
     }

@@ -114,7 +114,11 @@ impl Gateway {
 
     /// 128 bits that no other request of this or another worker has (a seeded PCG step; unique, not secret).
     pub fn next_request_id(&self) -> RequestId {
-        let state = self.random.get().wrapping_mul(0x2360_ED05_1FC6_5DA4_4385_DF64_9FCC_F645).wrapping_add(0x5851_F42D_4C95_7F2D_1405_7B7E_F767_814F);
+        let state = self
+            .random
+            .get()
+            .wrapping_mul(0x2360_ED05_1FC6_5DA4_4385_DF64_9FCC_F645)
+            .wrapping_add(0x5851_F42D_4C95_7F2D_1405_7B7E_F767_814F);
         self.random.set(state);
         let mixed = (state ^ (state >> 64)).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835);
         RequestId::from_bits(mixed ^ (mixed >> 61))

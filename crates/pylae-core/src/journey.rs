@@ -46,7 +46,13 @@ impl Outcome {
 }
 
 /// Walks one request through the rooms. A panic in any of them is this request's 500 and nobody else's business.
-pub async fn walk(gateway: &Rc<Gateway>, client: &mut ClientConnection, exchange: &ExchangeRef, fault: Option<Fault>, keep_alive: &mut bool) -> Outcome {
+pub async fn walk(
+    gateway: &Rc<Gateway>,
+    client: &mut ClientConnection,
+    exchange: &ExchangeRef,
+    fault: Option<Fault>,
+    keep_alive: &mut bool,
+) -> Outcome {
     let sent_before = client.wire.sent_bytes;
     let walked = {
         let mut steps = std::pin::pin!(steps(gateway, client, exchange, fault, keep_alive));
@@ -64,7 +70,11 @@ pub async fn walk(gateway: &Rc<Gateway>, client: &mut ClientConnection, exchange
         }
         Err(panic) => {
             *keep_alive = false;
-            let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+            let text = panic
+                .downcast_ref::<&str>()
+                .map(|s| (*s).to_owned())
+                .or_else(|| panic.downcast_ref::<String>().cloned())
+                .unwrap_or_default();
             let fault = Fault::with_phrase(FaultKind::Panicked, text.clone(), format!("the gateway failed: {text}"));
             // A borrow held where it panicked was released by the unwinding.
             gateway.logs.log_exchange(Level::Crit, &exchange.borrow(), fault.phrase(), "");
@@ -84,7 +94,7 @@ pub async fn walk(gateway: &Rc<Gateway>, client: &mut ClientConnection, exchange
 }
 
 /// The log phase and the access line: once for each exchange.
-pub async fn finish(gateway: &Rc<Gateway>, exchange: &ExchangeRef, outcome: Outcome) {
+pub fn finish(gateway: &Rc<Gateway>, exchange: &ExchangeRef, outcome: Outcome) {
     if outcome.status == 499 && exchange.borrow().fault.is_none() {
         exchange.borrow_mut().fault = Some(FaultKind::ClientGone.into());
     }
@@ -108,7 +118,13 @@ pub async fn finish(gateway: &Rc<Gateway>, exchange: &ExchangeRef, outcome: Outc
     gateway.logs.finish(&exchange.borrow(), outcome.status);
 }
 
-async fn steps(gateway: &Rc<Gateway>, client: &mut ClientConnection, exchange: &ExchangeRef, fault: Option<Fault>, keep_alive: &mut bool) -> Outcome {
+async fn steps(
+    gateway: &Rc<Gateway>,
+    client: &mut ClientConnection,
+    exchange: &ExchangeRef,
+    fault: Option<Fault>,
+    keep_alive: &mut bool,
+) -> Outcome {
     if let Some(fault) = fault {
         *keep_alive = false;
         return answer_fault(gateway, client, exchange, fault, keep_alive).await;
@@ -202,7 +218,13 @@ fn collect_global(exchange: &mut Exchange) {
 }
 
 /// Ends the journey if the passage says so.
-async fn end_of(gateway: &Rc<Gateway>, client: &mut ClientConnection, exchange: &ExchangeRef, passage: Passage, keep_alive: &mut bool) -> Option<Outcome> {
+async fn end_of(
+    gateway: &Rc<Gateway>,
+    client: &mut ClientConnection,
+    exchange: &ExchangeRef,
+    passage: Passage,
+    keep_alive: &mut bool,
+) -> Option<Outcome> {
     if !matches!(passage, Passage::Through) && exchange.borrow().matched.is_none() {
         collect_global(&mut exchange.borrow_mut());
     }
@@ -226,7 +248,13 @@ async fn end_of(gateway: &Rc<Gateway>, client: &mut ClientConnection, exchange: 
     }
 }
 
-async fn end_of_failure(gateway: &Rc<Gateway>, client: &mut ClientConnection, exchange: &ExchangeRef, failure: Failure, keep_alive: &mut bool) -> Outcome {
+async fn end_of_failure(
+    gateway: &Rc<Gateway>,
+    client: &mut ClientConnection,
+    exchange: &ExchangeRef,
+    failure: Failure,
+    keep_alive: &mut bool,
+) -> Outcome {
     match failure {
         Failure::Gone => {
             gone(gateway, exchange);
@@ -295,7 +323,13 @@ fn https_demanded(exchange: &Exchange, route: &crate::snapshot::model::Route) ->
     (!is_https && has(Protocol::Https) && !has(Protocol::Http)).then_some(route.https_redirect_status_code)
 }
 
-async fn redirect_to_https(gateway: &Rc<Gateway>, client: &mut ClientConnection, exchange: &ExchangeRef, status: u16, keep_alive: bool) -> Outcome {
+async fn redirect_to_https(
+    gateway: &Rc<Gateway>,
+    client: &mut ClientConnection,
+    exchange: &ExchangeRef,
+    status: u16,
+    keep_alive: bool,
+) -> Outcome {
     {
         let mut borrowed = exchange.borrow_mut();
         let mut location = format!("https://{}{}", borrowed.forwarded.host, String::from_utf8_lossy(&borrowed.request.raw_path));
@@ -309,7 +343,13 @@ async fn redirect_to_https(gateway: &Rc<Gateway>, client: &mut ClientConnection,
 }
 
 /// Answers a fault by its kind, and keeps it for the record.
-async fn answer_fault(gateway: &Rc<Gateway>, client: &mut ClientConnection, exchange: &ExchangeRef, fault: Fault, keep_alive: &mut bool) -> Outcome {
+async fn answer_fault(
+    gateway: &Rc<Gateway>,
+    client: &mut ClientConnection,
+    exchange: &ExchangeRef,
+    fault: Fault,
+    keep_alive: &mut bool,
+) -> Outcome {
     let kind = fault.kind;
     let status = fault.status();
     {
@@ -371,7 +411,11 @@ pub async fn buffer_body(gateway: &Rc<Gateway>, client: &mut ClientConnection, e
             let full = |error: &std::io::Error| {
                 let text = crate::upstream::errno_text(error);
                 Failure::Fault(
-                    Fault::with_phrase(FaultKind::SpoolFailed, format!("the body could not be spilled: {text}"), format!("pwrite() failed ({text})")),
+                    Fault::with_phrase(
+                        FaultKind::SpoolFailed,
+                        format!("the body could not be spilled: {text}"),
+                        format!("pwrite() failed ({text})"),
+                    ),
                     "while spilling the client request body",
                 )
             };
@@ -433,7 +477,9 @@ async fn proxy_heads(
             let Some(attempt) = borrowed.attempts.last_mut() else { return Err(Failure::Fault(fault, what)) };
             attempt.fault = Some(fault.clone());
             // A pooled connection that its server closed as we took it: not the server's fault, and not counted as a try.
-            attempt.reused.is_some() && attempt.received_bytes == 0 && matches!(fault.kind, FaultKind::ClosedBeforeHeaders | FaultKind::ResetBeforeHeaders | FaultKind::WriteFailed)
+            attempt.reused.is_some()
+                && attempt.received_bytes == 0
+                && matches!(fault.kind, FaultKind::ClosedBeforeHeaders | FaultKind::ResetBeforeHeaders | FaultKind::WriteFailed)
         };
         let may_repeat = match fault.kind.facts().retry {
             Retry::Never => false,
@@ -461,7 +507,13 @@ fn may_repeat(exchange: &Exchange, client: &ClientConnection) -> bool {
 }
 
 /// Chooses a Target and finds its address; begins the record of the attempt.
-async fn choose(gateway: &Rc<Gateway>, client: &mut ClientConnection, exchange: &ExchangeRef, verify: bool, started: Instant) -> Result<PoolKey, Failure> {
+async fn choose(
+    gateway: &Rc<Gateway>,
+    client: &mut ClientConnection,
+    exchange: &ExchangeRef,
+    verify: bool,
+    started: Instant,
+) -> Result<PoolKey, Failure> {
     let (host, port, is_tls) = {
         let mut borrowed = exchange.borrow_mut();
         borrowed.moments.head_received = None;
@@ -683,7 +735,9 @@ async fn deliver_upstream(
             return outcome;
         }
         let body = exchange.borrow_mut().response.as_mut().and_then(|r| r.body.take()).unwrap_or_default();
-        return deliver(gateway, client, exchange, Some(body), None, Framing::None, length_field, keep_alive, read_timeout, is_buffered).await.0;
+        return deliver(gateway, client, exchange, Some(body), None, Framing::None, length_field, keep_alive, read_timeout, is_buffered)
+            .await
+            .0;
     }
     let (outcome, is_clean) = deliver(
         gateway,
@@ -727,7 +781,14 @@ fn add_charset(headers: &mut Headers) {
     headers.set("Content-Type", with_charset);
 }
 
-fn give_back(gateway: &Rc<Gateway>, exchange: &ExchangeRef, key: &PoolKey, upstream: UpstreamConnection, decoder: &Decoder, keep_alive: bool) {
+fn give_back(
+    gateway: &Rc<Gateway>,
+    exchange: &ExchangeRef,
+    key: &PoolKey,
+    upstream: UpstreamConnection,
+    decoder: &Decoder,
+    keep_alive: bool,
+) {
     if let Some(attempt) = exchange.borrow_mut().attempts.last_mut() {
         attempt.received_bytes = upstream.wire.received_bytes;
         attempt.ended = upstream.wire.ended().map_or("kept", crate::http::wire::Ended::name);
@@ -738,7 +799,12 @@ fn give_back(gateway: &Rc<Gateway>, exchange: &ExchangeRef, key: &PoolKey, upstr
 }
 
 /// Reads the whole answer for plugins with a `response` phase.
-async fn read_whole(client: &mut ClientConnection, upstream: &mut UpstreamConnection, decoder: &mut Decoder, patience: Duration) -> Result<Vec<u8>, Failure> {
+async fn read_whole(
+    client: &mut ClientConnection,
+    upstream: &mut UpstreamConnection,
+    decoder: &mut Decoder,
+    patience: Duration,
+) -> Result<Vec<u8>, Failure> {
     use crate::http::body::Step;
     let mut whole = Vec::new();
     loop {
@@ -752,7 +818,8 @@ async fn read_whole(client: &mut ClientConnection, upstream: &mut UpstreamConnec
                 whole.extend_from_slice(&upstream.wire.buffered()[skip..skip + data]);
                 upstream.wire.consume(skip + data);
                 if whole.len() > BUFFERED_ANSWER_LIMIT_BYTES {
-                    let fault = Fault::new(FaultKind::FilterFailed, "the answer is over 128 MiB, too large for a plugin with a `response` phase");
+                    let fault =
+                        Fault::new(FaultKind::FilterFailed, "the answer is over 128 MiB, too large for a plugin with a `response` phase");
                     return Err(Failure::Fault(fault, doing::READING_BODY));
                 }
                 continue;

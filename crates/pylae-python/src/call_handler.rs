@@ -173,6 +173,7 @@ impl PythonHost {
     }
 }
 
+#[expect(clippy::unnecessary_box_returns, reason = "a verdict carries it boxed")]
 fn failure(label: &Label, detail: String) -> Box<PluginFailure> {
     Box::new(PluginFailure { plugin: label.plugin.clone(), phase: label.phase, detail })
 }

@@ -281,8 +281,11 @@ fn set_header(headers: &mut Headers, name: &str, values: &[Vec<u8>]) {
     }
 }
 
-/// Names and values of a tuple or list of pairs, checked; None stands for no value.
-fn fields_of<'a>(pairs: &'a [Bound<'_, PyTuple>]) -> PyResult<Vec<(&'a str, Option<Cow<'a, [u8]>>)>> {
+/// A name and its value, `None` for no value.
+type Named<'a> = (&'a str, Option<Cow<'a, [u8]>>);
+
+/// Names and values of a tuple or list of pairs, checked.
+fn fields_of<'a>(pairs: &'a [Bound<'_, PyTuple>]) -> PyResult<Vec<Named<'a>>> {
     let mut fields = Vec::with_capacity(pairs.len());
     for pair in pairs {
         let slice = pair.as_slice();
@@ -357,7 +360,7 @@ fn arguments(query: &[u8]) -> impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)> +
     query.split(|&b| b == b'&').map(split).filter(|(name, _)| !name.is_empty())
 }
 
-fn query_value<'py>(py: Python<'py>, value: Option<Vec<u8>>) -> Bound<'py, PyAny> {
+fn query_value(py: Python<'_>, value: Option<Vec<u8>>) -> Bound<'_, PyAny> {
     match value {
         Some(value) => text(py, &value).into_any(),
         None => PyBool::new(py, true).to_owned().into_any(),
@@ -393,8 +396,11 @@ fn encode_argument(out: &mut Vec<u8>, text: &[u8]) {
 /// Rows kept as Python dicts; a row that changed has other bytes.
 const ROWS_KEPT: usize = 65_536;
 
+/// A row's bytes and what they decode to.
+type DecodedRow = (Arc<[u8]>, Py<PyAny>);
+
 thread_local! {
-    static ROWS: RefCell<HashMap<[u8; 16], (Arc<[u8]>, Py<PyAny>)>> = RefCell::default();
+    static ROWS: RefCell<HashMap<[u8; 16], DecodedRow>> = RefCell::default();
 }
 
 /// A row as a dict, built once as long as the row stays the same.
@@ -539,6 +545,7 @@ impl Exchange {
         Ok(self.life.kept.borrow_mut().ctx.get_or_insert_with(|| PyDict::new(py).unbind()).bind(py).clone())
     }
 
+    #[expect(clippy::unused_self, reason = "a method in Python")]
     #[pyo3(signature = (status, body = None, headers = None))]
     fn answer(&self, status: u16, body: Option<&Bound<'_, PyAny>>, headers: Option<&Bound<'_, PyAny>>) -> PyResult<Answer> {
         let mut headers = headers_of(headers)?;
@@ -563,6 +570,7 @@ impl Exchange {
         Ok(Answer { inner: CoreAnswer { status: checked_status(status)?, headers, body: AnswerBody::Exit(body) } })
     }
 
+    #[expect(clippy::unused_self, reason = "a method in Python")]
     #[pyo3(signature = (status, message = None, headers = None))]
     fn error(&self, status: u16, message: Option<String>, headers: Option<&Bound<'_, PyAny>>) -> PyResult<Answer> {
         let headers = headers_of(headers)?;
@@ -1046,7 +1054,9 @@ impl ServiceRequest {
         let values = field_values(value)?;
         self.life.write(|e| {
             if !is_ours(name) {
-                values.iter().for_each(|value| e.upstream_headers_mut().add(name, value));
+                for value in &values {
+                    e.upstream_headers_mut().add(name, value);
+                }
             }
         })
     }

@@ -167,6 +167,7 @@ fn split_field(line: &[u8]) -> Result<(&[u8], &[u8]), &'static str> {
 ///
 /// # Errors
 /// The fault and the fields read before it (what they say decides how the error is worded).
+#[expect(clippy::result_large_err, reason = "the refused are few, and what was read of them is needed")]
 pub fn parse_request_fields(bytes: &[u8], version: Version, line_limit: usize) -> Result<RequestFields, (Fault, RequestFields)> {
     let mut fields = RequestFields { headers: Headers::with_capacity(16, bytes.len()), ..RequestFields::default() };
     let mut position = 0;
@@ -278,7 +279,13 @@ pub fn parse_authority(authority: &[u8]) -> Option<(String, Option<u16>)> {
         }
     };
     let valid = host.starts_with('[')
-        || host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'%' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'='));
+        || host.bytes().all(|b| {
+            b.is_ascii_alphanumeric()
+                || matches!(
+                    b,
+                    b'-' | b'.' | b'_' | b'~' | b'%' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'='
+                )
+        });
     if host.is_empty() || !valid || host.contains("..") {
         return None;
     }
@@ -329,7 +336,11 @@ pub fn parse_response(bytes: &[u8]) -> Result<ResponseHead, Fault> {
     };
     let version = match line {
         [b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor, b' ', ..] if minor.is_ascii_digit() => {
-            if *minor == b'0' { Version::Http10 } else { Version::Http11 }
+            if *minor == b'0' {
+                Version::Http10
+            } else {
+                Version::Http11
+            }
         }
         _ => return Err(mismatch()),
     };
@@ -410,7 +421,10 @@ pub fn parse_response(bytes: &[u8]) -> Result<ResponseHead, Fault> {
                     return Err(Fault::with_phrase(
                         FaultKind::BadResponse,
                         "the answer has two Transfer-Encoding fields",
-                        format!("upstream sent duplicate header line: \"{}\", previous value: \"Transfer-Encoding: chunked\"", printable(line, 80)),
+                        format!(
+                            "upstream sent duplicate header line: \"{}\", previous value: \"Transfer-Encoding: chunked\"",
+                            printable(line, 80)
+                        ),
                     ));
                 }
                 if !value.eq_ignore_ascii_case(b"chunked") {
@@ -566,10 +580,14 @@ mod tests {
     #[test]
     fn test_answers_that_are_ambiguous_are_refused_with_the_phrase_of_nginx() {
         for (text, phrase) in [
-            ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n",
-             "upstream sent duplicate header line: \"Content-Length: 3\", previous value: \"Content-Length: 2\""),
-            ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n",
-             "upstream sent \"Content-Length\" and \"Transfer-Encoding\" headers at the same time"),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n",
+                "upstream sent duplicate header line: \"Content-Length: 3\", previous value: \"Content-Length: 2\"",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n",
+                "upstream sent \"Content-Length\" and \"Transfer-Encoding\" headers at the same time",
+            ),
             ("HTTP/1.1 200 OK\r\nBad Header\0Name: x\r\n\r\n", "upstream sent invalid header: \"Bad\\x20...\""),
             ("this is not http\r\n\r\n", "upstream sent no valid HTTP/1.0 header"),
         ] {

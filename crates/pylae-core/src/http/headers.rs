@@ -165,7 +165,7 @@ pub fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 
 /// Is this a valid field name (a token, RFC 9110 §5.6.2)?
 pub fn is_token(name: &[u8]) -> bool {
-    !name.is_empty() && name.len() <= u16::MAX as usize && name.iter().all(|&b| TOKEN[b as usize])
+    !name.is_empty() && u16::try_from(name.len()).is_ok() && name.iter().all(|&b| TOKEN[b as usize])
 }
 
 /// Is this a value that cannot end its line or message (no CR, LF, NUL)?

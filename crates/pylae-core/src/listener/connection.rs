@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The life of a client's connection: heads are read, a journey walks for each, then the next or the end.
 
-use crate::exchange::{
-    BodyStore, ConnectionFacts, Exchange, ExchangeRef, Forwarded, Moments, Request, TlsFacts, UpstreamRequest, Version,
-};
+use crate::exchange::{BodyStore, ConnectionFacts, Exchange, ExchangeRef, Forwarded, Moments, Request, TlsFacts, UpstreamRequest, Version};
 use crate::fault::{Fault, FaultKind};
 use crate::gateway::{Gateway, bump, drop_one};
 use crate::http::body::{BadChunk, Decoder, Step};
@@ -299,7 +297,7 @@ async fn serve_one(gateway: &Rc<Gateway>, connection: &mut ClientConnection) -> 
     let outcome = journey::walk(gateway, connection, &exchange, fault, &mut keep_alive).await;
     let received = connection.wire.received_bytes - connection.wire.buffered().len() as u64;
     exchange.borrow_mut().request.received_bytes = received.saturating_sub(received_before);
-    journey::finish(gateway, &exchange, outcome).await;
+    journey::finish(gateway, &exchange, outcome);
     drop_one(&gateway.statistics.writing);
     drop(exchange);
     if connection.is_gone() || outcome.must_close {
@@ -410,7 +408,10 @@ async fn read_head(gateway: &Rc<Gateway>, connection: &mut ClientConnection) -> 
                 };
                 return Head::Bad(
                     Box::new(request),
-                    Fault::new(FaultKind::RequestHeaderTooLarge, format!("the head is over {count} buffers of {size} bytes, or one line over one")),
+                    Fault::new(
+                        FaultKind::RequestHeaderTooLarge,
+                        format!("the head is over {count} buffers of {size} bytes, or one line over one"),
+                    ),
                     Box::new(fields),
                 );
             }
@@ -424,15 +425,23 @@ async fn read_head(gateway: &Rc<Gateway>, connection: &mut ClientConnection) -> 
         match connection.wire.fill(left).await {
             Ok(0) => {
                 connection.note_gone();
-                return bad_line_of(connection, &line, Fault::new(FaultKind::ClientGone, "the client closed in the middle of a request's head"));
+                return bad_line_of(
+                    connection,
+                    line.as_ref(),
+                    Fault::new(FaultKind::ClientGone, "the client closed in the middle of a request's head"),
+                );
             }
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                return bad_line_of(connection, &line, FaultKind::RequestTimeout.into());
+                return bad_line_of(connection, line.as_ref(), FaultKind::RequestTimeout.into());
             }
             Err(_) => {
                 connection.note_gone();
-                return bad_line_of(connection, &line, Fault::new(FaultKind::ClientGone, "the client reset the connection in the middle of a request's head"));
+                return bad_line_of(
+                    connection,
+                    line.as_ref(),
+                    Fault::new(FaultKind::ClientGone, "the client reset the connection in the middle of a request's head"),
+                );
             }
         }
     }
@@ -448,7 +457,7 @@ fn bad_line(text: &[u8], fault: Fault) -> Head {
     Head::Bad(Box::new(request), fault, Box::default())
 }
 
-fn bad_line_of(connection: &ClientConnection, line: &Option<(usize, head::RequestLine)>, fault: Fault) -> Head {
+fn bad_line_of(connection: &ClientConnection, line: Option<&(usize, head::RequestLine)>, fault: Fault) -> Head {
     let bytes = connection.wire.buffered();
     match line {
         Some((end, parsed)) => Head::Bad(Box::new(begin_request(&bytes[..*end], parsed)), fault, Box::default()),
@@ -467,7 +476,13 @@ fn begin_request(line: &[u8], parsed: &head::RequestLine) -> Request {
 }
 
 /// The head is whole: its fields are parsed and checked, its bytes dropped from the buffer.
-fn finish_head(connection: &mut ClientConnection, line_end: usize, end: usize, line: Option<(usize, head::RequestLine)>, size: usize) -> Head {
+fn finish_head(
+    connection: &mut ClientConnection,
+    line_end: usize,
+    end: usize,
+    line: Option<(usize, head::RequestLine)>,
+    size: usize,
+) -> Head {
     let Some((_, parsed)) = line else { return Head::Nothing };
     let bytes = connection.wire.buffered();
     let mut request = begin_request(&bytes[..line_end], &parsed);
@@ -491,7 +506,8 @@ fn read_target(request: &mut Request, target: &[u8], host: Option<&[u8]>) -> Res
     let rest = if target.first() == Some(&b'/') {
         target
     } else {
-        let scheme_end = target.windows(3).position(|w| w == b"://").ok_or_else(|| bad("the target is neither a path nor an absolute URI"))?;
+        let scheme_end =
+            target.windows(3).position(|w| w == b"://").ok_or_else(|| bad("the target is neither a path nor an absolute URI"))?;
         let scheme = &target[..scheme_end];
         if !scheme.eq_ignore_ascii_case(b"http") && !scheme.eq_ignore_ascii_case(b"https") {
             return Err(bad("the target's scheme is neither http nor https"));
@@ -501,14 +517,15 @@ fn read_target(request: &mut Request, target: &[u8], host: Option<&[u8]>) -> Res
         authority = Some(after[..slash].to_vec());
         if after[slash..].first() == Some(&b'/') { &after[slash..] } else { b"/" }
     };
-    if rest.iter().any(|&b| b == b'#') {
+    if rest.contains(&b'#') {
         return Err(bad("the target holds a fragment"));
     }
     let (path, query) = match memchr::memchr(b'?', rest) {
         Some(at) => (&rest[..at], Some(rest[at + 1..].to_vec())),
         None => (rest, None),
     };
-    request.path = normalise(path).map_err(|error| Fault::new(FaultKind::BadFraming, format!("the path cannot be normalised: {error}")))?.into_owned();
+    request.path =
+        normalise(path).map_err(|error| Fault::new(FaultKind::BadFraming, format!("the path cannot be normalised: {error}")))?.into_owned();
     request.raw_path = path.to_vec();
     request.query = query;
     if let Some(authority) = authority {
@@ -517,7 +534,7 @@ fn read_target(request: &mut Request, target: &[u8], host: Option<&[u8]>) -> Res
         request.host_port = port;
         request.authority = authority;
     } else {
-        request.host = "pylae".to_owned();
+        "pylae".clone_into(&mut request.host);
     }
     Ok(())
 }
@@ -529,8 +546,7 @@ fn is_identity(name: &[u8]) -> bool {
         return false;
     }
     PREFIXES.iter().any(|prefix| {
-        name.len() >= prefix.len()
-            && name.iter().zip(*prefix).all(|(&a, &b)| a.eq_ignore_ascii_case(&b) || (a == b'_' && b == b'-'))
+        name.len() >= prefix.len() && name.iter().zip(*prefix).all(|(&a, &b)| a.eq_ignore_ascii_case(&b) || (a == b'_' && b == b'-'))
     })
 }
 
@@ -633,7 +649,8 @@ fn forwarded(request: &Request, facts: &ConnectionFacts, trusted: bool) -> Forwa
         proto: from("x-forwarded-proto").unwrap_or_else(|| if facts.tls.is_some() { "https".into() } else { "http".into() }),
         host: from("x-forwarded-host").unwrap_or_else(|| request.host.clone()),
         port: from("x-forwarded-port").unwrap_or_else(|| facts.listen_port.to_string()),
-        path: if trusted { request.headers.get("x-forwarded-path").map(<[u8]>::to_vec) } else { None }.unwrap_or_else(|| request.raw_path.clone()),
+        path: if trusted { request.headers.get("x-forwarded-path").map(<[u8]>::to_vec) } else { None }
+            .unwrap_or_else(|| request.raw_path.clone()),
         prefix: if trusted { request.headers.get("x-forwarded-prefix").map(<[u8]>::to_vec) } else { None },
     }
 }

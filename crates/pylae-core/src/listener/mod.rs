@@ -142,14 +142,24 @@ async fn handshake(
             let level = if error.kind() == io::ErrorKind::UnexpectedEof { Level::Info } else { Level::Crit };
             gateway.logs.log(
                 level,
-                &format!("*{} SSL_do_handshake() failed ({error}) while SSL handshaking, client: {}, server: {}", facts.serial, facts.peer.ip(), facts.local),
+                &format!(
+                    "*{} SSL_do_handshake() failed ({error}) while SSL handshaking, client: {}, server: {}",
+                    facts.serial,
+                    facts.peer.ip(),
+                    facts.local
+                ),
             );
             None
         }
         Err(_) => {
             gateway.logs.log(
                 Level::Info,
-                &format!("*{} client timed out (110: Connection timed out) while SSL handshaking, client: {}, server: {}", facts.serial, facts.peer.ip(), facts.local),
+                &format!(
+                    "*{} client timed out (110: Connection timed out) while SSL handshaking, client: {}, server: {}",
+                    facts.serial,
+                    facts.peer.ip(),
+                    facts.local
+                ),
             );
             None
         }

@@ -17,18 +17,24 @@ pub fn of(exchange: &Exchange, status: u16) -> Vec<u8> {
         insert_fault(&mut record, fault);
         record.insert("hop".into(), hop(exchange, fault).into());
     }
-    record.insert("request".into(), json!({
-        "line": printable(&exchange.request.line, 2048),
-        "host": printable(&exchange.request.authority, 256),
-        "scheme": exchange.scheme(),
-        "received_bytes": exchange.request.received_bytes,
-    }));
-    record.insert("client".into(), json!({
-        "ip": exchange.client_ip.to_string(),
-        "peer": exchange.connection.peer.to_string(),
-        "connection": exchange.connection.serial,
-        "requests_on_connection": exchange.connection.requests.get(),
-    }));
+    record.insert(
+        "request".into(),
+        json!({
+            "line": printable(&exchange.request.line, 2048),
+            "host": printable(&exchange.request.authority, 256),
+            "scheme": exchange.scheme(),
+            "received_bytes": exchange.request.received_bytes,
+        }),
+    );
+    record.insert(
+        "client".into(),
+        json!({
+            "ip": exchange.client_ip.to_string(),
+            "peer": exchange.connection.peer.to_string(),
+            "connection": exchange.connection.serial,
+            "requests_on_connection": exchange.connection.requests.get(),
+        }),
+    );
     if let Some(matched) = &exchange.matched {
         record.insert("route".into(), json!({"id": matched.route.id.to_string(), "name": matched.route.name}));
         if let Some(service) = &matched.service {
@@ -81,10 +87,7 @@ fn of_attempt(exchange: &Exchange, attempt: &Attempt) -> Value {
     let mut map = Map::new();
     map.insert("host".into(), attempt.host.as_str().into());
     map.insert("address".into(), attempt.address.map(|a| a.to_string()).into());
-    map.insert(
-        "offset_ms".into(),
-        rounded_ms(attempt.started.saturating_duration_since(exchange.started).as_secs_f64() * 1000.0).into(),
-    );
+    map.insert("offset_ms".into(), rounded_ms(attempt.started.saturating_duration_since(exchange.started).as_secs_f64() * 1000.0).into());
     map.insert("connect_ms".into(), attempt.connect_ms.map(rounded_ms).into());
     map.insert("reused".into(), attempt.reused.into());
     map.insert("sent_bytes".into(), attempt.sent_bytes.into());

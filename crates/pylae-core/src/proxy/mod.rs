@@ -301,7 +301,12 @@ async fn send_file(
 }
 
 /// Passes the client's body on as it comes.
-async fn stream_body(gateway: &Rc<Gateway>, client: &mut ClientConnection, upstream: &mut UpstreamConnection, patience: Duration) -> Result<bool, Failure> {
+async fn stream_body(
+    gateway: &Rc<Gateway>,
+    client: &mut ClientConnection,
+    upstream: &mut UpstreamConnection,
+    patience: Duration,
+) -> Result<bool, Failure> {
     let client_patience = Duration::from_millis(gateway.settings.client_body_timeout_ms);
     let limit = gateway.settings.client_max_body_size_bytes;
     let is_chunked = client.body.remaining().is_none();
@@ -376,6 +381,7 @@ fn is_final(upstream: &mut UpstreamConnection) -> bool {
 }
 
 /// What a client's body error means for the exchange.
+#[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
 pub fn body_failure(error: BodyError) -> Failure {
     match error {
         BodyError::Gone => Failure::Gone,
@@ -466,7 +472,9 @@ mod tests {
 
     #[test]
     fn test_hop_by_hop_and_forwarding_headers_end_here() {
-        for name in ["Connection", "TE", "Upgrade", "Proxy", "Expect", "X-Real-IP", "x_forwarded_for", "X-Forwarded-Proto", "Transfer-Encoding"] {
+        for name in
+            ["Connection", "TE", "Upgrade", "Proxy", "Expect", "X-Real-IP", "x_forwarded_for", "X-Forwarded-Proto", "Transfer-Encoding"]
+        {
             assert!(is_dropped(name.as_bytes(), &[]), "{name}");
         }
         assert!(is_dropped(b"X-Secret-Hop", &["x-secret-hop".into()]));

@@ -122,7 +122,11 @@ impl<'a> Relay<'a> {
                 }
             }
             // More may lie in the buffer: one write for head and body is better than two.
-            if moved && self.out.len() - self.out_start < READ_BYTES && upstream.as_deref().is_some_and(|u| !u.wire.buffered().is_empty()) && !self.is_over {
+            if moved
+                && self.out.len() - self.out_start < READ_BYTES
+                && upstream.as_deref().is_some_and(|u| !u.wire.buffered().is_empty())
+                && !self.is_over
+            {
                 continue;
             }
             if self.out_start < self.out.len() {

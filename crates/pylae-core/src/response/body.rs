@@ -174,13 +174,7 @@ pub fn nginx_page(exchange: &mut Exchange, status: u16, location: Option<&str>) 
 /// nginx's page for plain HTTP on a TLS port (its 497, sent as 400).
 pub fn plain_on_tls_port(exchange: &mut Exchange) {
     let why = "The plain HTTP request was sent to HTTPS port";
-    page(
-        exchange,
-        400,
-        &format!("400 {why}"),
-        &format!("<center><h1>400 Bad Request</h1></center>\r\n<center>{why}</center>\r\n"),
-        None,
-    );
+    page(exchange, 400, &format!("400 {why}"), &format!("<center><h1>400 Bad Request</h1></center>\r\n<center>{why}</center>\r\n"), None);
 }
 
 fn page(exchange: &mut Exchange, status: u16, title: &str, text: &str, location: Option<&str>) {
@@ -190,14 +184,8 @@ fn page(exchange: &mut Exchange, status: u16, title: &str, text: &str, location:
     if let Some(location) = location {
         headers.add("Location", location);
     }
-    exchange.response = Some(Response {
-        status,
-        reason: None,
-        headers,
-        source: Source::Error,
-        body: Some(body.into_bytes()),
-        status_of_upstream: None,
-    });
+    exchange.response =
+        Some(Response { status, reason: None, headers, source: Source::Error, body: Some(body.into_bytes()), status_of_upstream: None });
 }
 
 /// Answers with what a plugin asked for.

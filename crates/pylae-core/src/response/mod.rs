@@ -25,7 +25,14 @@ pub enum ClientFraming {
 }
 
 /// Chooses the framing for an answer whose body is framed so upstream.
-pub fn client_framing(version: Version, is_head: bool, status: u16, upstream: Framing, length_field: Option<u64>, is_filtered: bool) -> ClientFraming {
+pub fn client_framing(
+    version: Version,
+    is_head: bool,
+    status: u16,
+    upstream: Framing,
+    length_field: Option<u64>,
+    is_filtered: bool,
+) -> ClientFraming {
     if status == 204 || status < 200 {
         return ClientFraming::None;
     }
@@ -118,7 +125,10 @@ fn is_rewritten(name: &[u8], added: AddedHeaders, is_proxied: bool) -> bool {
         17 => name.eq_ignore_ascii_case(b"transfer-encoding") || (added.request_id && name.eq_ignore_ascii_case(b"x-kong-request-id")),
         20 => added.proxy_latency && name.eq_ignore_ascii_case(b"x-kong-proxy-latency"),
         22 => added.upstream_status && name.eq_ignore_ascii_case(b"x-kong-upstream-status"),
-        23 => added.upstream_latency && name.eq_ignore_ascii_case(b"x-kong-upstream-latency") || name.eq_ignore_ascii_case(b"x-kong-response-latency"),
+        23 => {
+            added.upstream_latency && name.eq_ignore_ascii_case(b"x-kong-upstream-latency")
+                || name.eq_ignore_ascii_case(b"x-kong-response-latency")
+        }
         _ => name.len() > 8 && name[..8].eq_ignore_ascii_case(b"x-accel-"),
     }
 }
@@ -157,7 +167,9 @@ pub fn write_head(out: &mut Vec<u8>, exchange: &Exchange, facts: &HeadFacts<'_>,
         write_field(out, name, value);
     }
     match facts.framing {
-        ClientFraming::Length(length) | ClientFraming::Stated(length) => write_field(out, b"Content-Length", digits.format(length).as_bytes()),
+        ClientFraming::Length(length) | ClientFraming::Stated(length) => {
+            write_field(out, b"Content-Length", digits.format(length).as_bytes());
+        }
         ClientFraming::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
         ClientFraming::None | ClientFraming::UntilClose => {}
     }

@@ -132,10 +132,10 @@ impl Index {
     #[inline]
     pub(super) fn find<T>(&self, view: &RequestView<'_>, try_match: impl Fn(u32) -> Option<T>) -> Option<(u32, T)> {
         let mut search = Search { view, try_match, found: NOTHING, answer: None };
-        if self.exact_hosts_best < search.found {
-            if let Some(paths) = self.exact_hosts.get(view.host) {
-                paths.search(&mut search);
-            }
+        if self.exact_hosts_best < search.found
+            && let Some(paths) = self.exact_hosts.get(view.host)
+        {
+            paths.search(&mut search);
         }
         for table in &self.host_suffixes.tables {
             if table.best >= search.found {

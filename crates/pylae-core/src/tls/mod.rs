@@ -65,7 +65,13 @@ fn openssl_name(name: &str) -> String {
     if let Some(rest) = name.strip_prefix("TLS13_") {
         return format!("TLS_{rest}");
     }
-    name.strip_prefix("TLS_").unwrap_or(name).replace("_WITH_", "-").replace("AES_", "AES").replace('_', "-").replace("-SHA256-SHA256", "-SHA256").replace("CHACHA20-POLY1305-SHA256", "CHACHA20-POLY1305")
+    name.strip_prefix("TLS_")
+        .unwrap_or(name)
+        .replace("_WITH_", "-")
+        .replace("AES_", "AES")
+        .replace('_', "-")
+        .replace("-SHA256-SHA256", "-SHA256")
+        .replace("CHACHA20-POLY1305-SHA256", "CHACHA20-POLY1305")
 }
 
 #[cfg(test)]

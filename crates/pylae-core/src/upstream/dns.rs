@@ -48,9 +48,9 @@ impl Resolver {
                 builder.build()
             })
         });
-        client.as_ref().map_err(|error| {
-            Fault::with_phrase(FaultKind::ResolverFailed, error.clone(), format!("DNS resolution failed: {error}"))
-        })
+        client
+            .as_ref()
+            .map_err(|error| Fault::with_phrase(FaultKind::ResolverFailed, error.clone(), format!("DNS resolution failed: {error}")))
     }
 
     /// One address of this host, another each time when there are several.
@@ -98,7 +98,11 @@ impl Resolver {
                     ResponseCode::NoError => Err(not_found("empty record received")),
                     other => {
                         let text = format!("dns server error: {} {other}", u16::from(other));
-                        Err(Fault::with_phrase(FaultKind::ResolverFailed, format!("{name}: {text}"), format!("DNS resolution failed: {text}")))
+                        Err(Fault::with_phrase(
+                            FaultKind::ResolverFailed,
+                            format!("{name}: {text}"),
+                            format!("DNS resolution failed: {text}"),
+                        ))
                     }
                 }
             }

@@ -76,7 +76,7 @@ impl Pool {
         let mut left = 0;
         idle.retain(|_, queue| {
             queue.retain_mut(|entry| {
-                !self.idle_timeout.is_some_and(|limit| entry.since.elapsed() >= limit) && !entry.connection.wire.is_stale()
+                self.idle_timeout.is_none_or(|limit| entry.since.elapsed() < limit) && !entry.connection.wire.is_stale()
             });
             left += queue.len();
             !queue.is_empty()

@@ -58,9 +58,7 @@ impl UpstreamTls {
         if store.is_empty() {
             store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
         }
-        WebPkiServerVerifier::builder_with_provider(Arc::new(store), Arc::clone(provider))
-            .build()
-            .expect("the store is not empty")
+        WebPkiServerVerifier::builder_with_provider(Arc::new(store), Arc::clone(provider)).build().expect("the store is not empty")
     }
 
     /// Shakes hands.
@@ -70,7 +68,11 @@ impl UpstreamTls {
     pub async fn handshake(&self, stream: TcpStream, name: &str, verify: bool) -> Result<TlsStream<TcpStream>, Fault> {
         let bare = name.strip_prefix('[').and_then(|n| n.strip_suffix(']')).unwrap_or(name);
         let server = ServerName::try_from(bare.to_owned()).map_err(|_| {
-            Fault::with_phrase(FaultKind::UpstreamTlsFailed, format!("`{name}` is no server name"), "SSL_do_handshake() failed (invalid server name)".into())
+            Fault::with_phrase(
+                FaultKind::UpstreamTlsFailed,
+                format!("`{name}` is no server name"),
+                "SSL_do_handshake() failed (invalid server name)".into(),
+            )
         })?;
         match TlsConnector::from(self.config(verify)).connect(server, stream).await {
             Ok(stream) => Ok(TlsStream::Client(stream)),
@@ -156,7 +158,9 @@ impl ServerCertVerifier for Explaining {
                     CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
                         NotTrusted(9, "certificate is not yet valid")
                     }
-                    CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => NotTrusted(62, "hostname mismatch"),
+                    CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                        NotTrusted(62, "hostname mismatch")
+                    }
                     CertificateError::Revoked => NotTrusted(23, "certificate revoked"),
                     _ if is_self_signed(end_entity) => NotTrusted(18, "self-signed certificate"),
                     CertificateError::UnknownIssuer if !intermediates.is_empty() => {
@@ -169,10 +173,20 @@ impl ServerCertVerifier for Explaining {
             rustls::Error::Other(rustls::OtherError(Arc::new(why)))
         })
     }
-    fn verify_tls12_signature(&self, m: &[u8], c: &CertificateDer<'_>, d: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, rustls::Error> {
+    fn verify_tls12_signature(
+        &self,
+        m: &[u8],
+        c: &CertificateDer<'_>,
+        d: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
         verify_tls12_signature(m, c, d, &self.provider.signature_verification_algorithms)
     }
-    fn verify_tls13_signature(&self, m: &[u8], c: &CertificateDer<'_>, d: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, rustls::Error> {
+    fn verify_tls13_signature(
+        &self,
+        m: &[u8],
+        c: &CertificateDer<'_>,
+        d: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
         verify_tls13_signature(m, c, d, &self.provider.signature_verification_algorithms)
     }
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -187,13 +201,30 @@ struct Unverified {
 }
 
 impl ServerCertVerifier for Unverified {
-    fn verify_server_cert(&self, _: &CertificateDer<'_>, _: &[CertificateDer<'_>], _: &ServerName<'_>, _: &[u8], _: UnixTime) -> Result<ServerCertVerified, rustls::Error> {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
         Ok(ServerCertVerified::assertion())
     }
-    fn verify_tls12_signature(&self, m: &[u8], c: &CertificateDer<'_>, d: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, rustls::Error> {
+    fn verify_tls12_signature(
+        &self,
+        m: &[u8],
+        c: &CertificateDer<'_>,
+        d: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
         verify_tls12_signature(m, c, d, &self.provider.signature_verification_algorithms)
     }
-    fn verify_tls13_signature(&self, m: &[u8], c: &CertificateDer<'_>, d: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, rustls::Error> {
+    fn verify_tls13_signature(
+        &self,
+        m: &[u8],
+        c: &CertificateDer<'_>,
+        d: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
         verify_tls13_signature(m, c, d, &self.provider.signature_verification_algorithms)
     }
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
