@@ -2,17 +2,20 @@
 """What does the data plane offer Python? The typed face of `crates/pylae-python`."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self, final
+
+__all__ = ["Answer", "Exchange", "Gateway", "Reactor", "Shared", "build_profile", "create_shared"]
 
 build_profile: Literal["debug", "release"]
 
 def create_shared(worker_slots: int, counter_slots: int = 262_144) -> int:
     """Makes the shared segment and returns its descriptor (close-on-exec), which the caller owns."""
 
+@final
 class Shared:
     """A view of the shared segment."""
 
-    def __init__(self, fd: int) -> None: ...
+    def __new__(cls, fd: int) -> Self: ...
     @property
     def worker_slots(self) -> int:
         """Worker slots in it."""
@@ -29,10 +32,11 @@ class Shared:
     def statistics(self) -> dict[str, int]:
         """Counts summed over all workers, under the names `/status` uses."""
 
+@final
 class Reactor:
     """The runtime of this thread, as an asyncio selector sees it."""
 
-    def __init__(self) -> None: ...
+    def __new__(cls) -> Self: ...
     def control(self, operation: int, fd: int, events: int) -> None:
         """Adds (1), removes (2) or changes (3) a descriptor; `events` is an epoll mask."""
     def wait(self, timeout: float | None) -> list[tuple[int, int]]:
@@ -42,13 +46,14 @@ class Reactor:
     def drop_tasks(self) -> None:
         """Ends every task of the data plane where it stands; between waits only."""
 
+@final
 class Gateway:
     """One worker's data plane."""
 
     on_invalidate: Callable[[list[tuple[str, str, Any]] | None], None] | None
     """Called with cached rows to forget; `None`: all."""
-    def __init__(
-        self,
+    def __new__(
+        cls,
         *,
         settings: str,
         listeners: str,
@@ -58,13 +63,13 @@ class Gateway:
         parent_fd: int,
         plugins: list[dict[str, Any]],
         ready_fd: int | None = None,
-    ) -> None:
+    ) -> Self:
         """`settings` and `listeners` are JSON; `plugins` are what `pylae.sdk.host.definition_of` makes.
 
         Raises:
             ValueError: A setting, listener or plugin definition is not as expected.
         """
-    def start(self, loop: Any, on_drained: Callable[[], object]) -> None:
+    def start(self, event_loop: Any, on_drained: Callable[[], object]) -> None:
         """Sets the data plane up on this thread and asyncio loop; it runs while the loop runs.
 
         Requests are taken once there is a configuration and `open` was called.
@@ -99,6 +104,7 @@ class Gateway:
     def version(self) -> tuple[str, int]:
         """Database id and sequence of the configuration served; the id is empty before the first."""
 
+@final
 class Answer:
     """An answer a plugin gives; made by `Exchange.answer` and `Exchange.error`."""
 
@@ -106,6 +112,7 @@ class Answer:
     def status(self) -> int:
         """HTTP status."""
 
+@final
 class Exchange:
     """One request, its answer and what plugins share about it; `pylae.sdk.Exchange` says what it offers."""
 

@@ -477,6 +477,8 @@ impl Worker {
         let mut is_crowded = false;
         loop {
             tick.tick().await;
+            // The interpreter is held as long as there is work: a thread that a plugin started gets its turn here at the latest.
+            Python::attach(|py| py.detach(std::thread::yield_now));
             self.add_counts();
             let evicted = self.segment.counter_events().evicted;
             if evicted > 0 && !is_crowded {
