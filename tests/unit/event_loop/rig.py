@@ -75,13 +75,13 @@ def _reply(call: list[Any]) -> list[Any]:
 class Worker:
     """`python -m pylae.worker`, alone."""
 
-    def __init__(self, folder: Path, plugin: str) -> None:
+    def __init__(self, folder: Path, plugin: str, *, plugin_folder: Path = PLUGIN_FOLDER, origin_port: int = 1) -> None:
         self.folder = folder
         for name in ("logs", "sockets", "spool"):
             (folder / name).mkdir()
-        lines = ["log_level = debug", f"plugins = {plugin}", f"plugin_path = {PLUGIN_FOLDER}", "proxy_listen = 127.0.0.1:1"]
+        lines = ["log_level = debug", f"plugins = {plugin}", f"plugin_path = {plugin_folder}", "proxy_listen = 127.0.0.1:1"]
         (folder / ".kong_env").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        self.control = Control(folder / "sockets" / "control.sock", _snapshot(Settings.from_prefix(folder), plugin))
+        self.control = Control(folder / "sockets" / "control.sock", _snapshot(Settings.from_prefix(folder), plugin, origin_port))
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.shared_fd = _core.create_shared(2, 1200)
@@ -155,10 +155,10 @@ class Worker:
         return self.process.returncode, output, errors
 
 
-def _snapshot(settings: Settings, plugin: str) -> bytes:
+def _snapshot(settings: Settings, plugin: str, origin_port: int) -> bytes:
     enable_plugins(load_plugins(settings))
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in ("services", "routes", "plugins", "upstreams", "targets")}
-    rows["services"] = [schema("services").insert({"host": "127.0.0.1", "port": 1})]
+    rows["services"] = [schema("services").insert({"host": "127.0.0.1", "port": origin_port})]
     rows["routes"] = [
         schema("routes").insert({"paths": ["/"], "strip_path": False, "service": {"id": rows["services"][0]["id"]}})
     ]
