@@ -371,3 +371,23 @@ def test_a_parent_named_in_json_is_resolved(admin: Admin, service: dict[str, Any
 def test_types_of_bodies(admin: Admin, headers: dict[str, str], status: int) -> None:
     body = b'{"host": "origin.test"}'
     assert admin.call("POST", "/services", body, headers).status == status
+
+
+def test_ids_are_found_in_capitals_too(admin: Admin, service: dict[str, Any]) -> None:
+    capitals = service["id"].upper()
+    assert admin.get(f"/services/{capitals}")["id"] == service["id"]
+    route = admin.post("/routes", {"paths": ["/capitals"], "service": {"id": capitals}})
+    assert route["service"]["id"] == service["id"]
+    assert admin.put(f"/services/{capitals}", {"host": "other.test"})["id"] == service["id"]
+
+
+def test_a_number_that_no_column_holds_is_refused(admin: Admin) -> None:
+    upstream = admin.post("/upstreams", {"name": unique("upstream")})
+    answer = admin.call("POST", f"/upstreams/{upstream['id']}/targets", {"target": "1.2.3.4:1", "created_at": 10**20})
+    assert answer.status == 400
+
+
+@pytest.mark.parametrize("endpoint", ["http://[bad", "http://h:99999999"])
+def test_a_log_endpoint_that_is_no_url_is_refused(admin: Admin, endpoint: str) -> None:
+    config = {"http_endpoint": endpoint, "headers": {"Authorization": "x"}}
+    assert admin.call("POST", "/plugins", {"name": "http-log", "config": config}).status == 400

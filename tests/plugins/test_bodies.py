@@ -70,3 +70,7 @@ def test_broken_multipart_is_refused(body: bytes) -> None:
 def test_media_type_has_no_parameters_and_no_case() -> None:
     assert bodies.media_type("Application/JSON ; charset=utf-8") == bodies.JSON
     assert bodies.media_type(None) == ""
+
+
+def test_json_that_is_no_text_is_no_object() -> None:
+    assert bodies.parse_json_object(b'{"k":"\xff"}') is None

@@ -197,6 +197,12 @@ def test_a_reload_that_fails_leaves_the_old_generation(supervised: Supervised, h
         supervised.write("workers", "3")
         supervised.tell(signal.SIGHUP)
         supervised.wait_for_line("not reloaded, the old settings stay")
+        note = supervised.prefix / "pids" / "generation"
+        first = note.read_text()
+        if how == "address":
+            # The command waits for the note to change: the same failure again must be another note.
+            supervised.tell(signal.SIGHUP)
+            until(lambda: note.read_text() != first, "another note of the same failure")
     (supervised.prefix / f"fail-{how}").unlink(missing_ok=True)
     assert (supervised.prefix / ".kong_env").read_text() == ""
     until(lambda: supervised.workers() == before, "the new generation to be gone")

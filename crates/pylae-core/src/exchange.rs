@@ -108,7 +108,7 @@ pub enum BodyStore {
     /// The whole body, within `client_body_buffer_size`.
     Memory(Vec<u8>),
     /// The whole body in an unlinked file under PREFIX/spool; its length in bytes.
-    File(std::fs::File, u64),
+    File(Rc<std::fs::File>, u64),
 }
 
 /// What goes upstream; set from the request and the Route, then edited by plugins.

@@ -84,8 +84,9 @@ pub async fn walk(
                 body::platform(&mut exchange.borrow_mut(), 500, &gateway.settings.error_default_type);
                 // No filter touches this answer; the log phase sees it all the same.
                 let plugins = std::mem::take(&mut exchange.borrow_mut().plugins);
-                let outcome = deliver_own(gateway, client, exchange, false).await;
+                let outcome = deliver_own(gateway, client, exchange, &mut false).await;
                 exchange.borrow_mut().plugins = plugins;
+                exchange.borrow_mut().sent_bytes = client.wire.sent_bytes - sent_before;
                 return outcome;
             }
             Outcome { status: exchange.borrow().response.as_ref().map_or(500, |r| r.status), must_close: true }
@@ -113,6 +114,7 @@ pub fn finish(gateway: &Rc<Gateway>, exchange: &ExchangeRef, outcome: Outcome) {
         corridor::run_log(gateway, exchange);
     }));
     if panicked.is_err() {
+        gateway.host.release(exchange);
         gateway.logs.log_exchange(Level::Crit, &exchange.borrow(), "the gateway failed in the log phase", "");
     }
     gateway.logs.finish(&exchange.borrow(), outcome.status);
@@ -133,7 +135,7 @@ async fn steps(
         *keep_alive = false;
         exchange.borrow_mut().fault = Some(Fault::new(FaultKind::BadFraming, "plain HTTP came in on a TLS port"));
         body::plain_on_tls_port(&mut exchange.borrow_mut());
-        return deliver_own(gateway, client, exchange, false).await;
+        return deliver_own(gateway, client, exchange, keep_alive).await;
     }
     if exchange.borrow().request.method == "TRACE" {
         return answer_fault(gateway, client, exchange, FaultKind::MethodNotAllowed.into(), keep_alive).await;
@@ -177,7 +179,7 @@ async fn steps(
         if status == 426 {
             return answer_fault(gateway, client, exchange, FaultKind::HttpsRequired.into(), keep_alive).await;
         }
-        return redirect_to_https(gateway, client, exchange, status, *keep_alive).await;
+        return redirect_to_https(gateway, client, exchange, status, keep_alive).await;
     }
 
     let plan = Arc::clone(snapshot.plan.for_route(route.id, service.as_ref().map(|s| s.id)));
@@ -232,7 +234,7 @@ async fn end_of(
         Passage::Through => None,
         Passage::Answered(answer) => {
             body::plugin_answer(&mut exchange.borrow_mut(), *answer);
-            Some(deliver_own(gateway, client, exchange, *keep_alive).await)
+            Some(deliver_own(gateway, client, exchange, keep_alive).await)
         }
         Passage::Failed(failure) => {
             let text = format!("plugin {} failed in {}: {}", failure.plugin, failure.phase.name(), failure.detail);
@@ -242,7 +244,7 @@ async fn end_of(
                 &mut exchange.borrow_mut(),
                 crate::phases::Answer { status: 500, headers: Headers::new(), body: crate::phases::AnswerBody::Error(None) },
             );
-            Some(deliver_own(gateway, client, exchange, *keep_alive).await)
+            Some(deliver_own(gateway, client, exchange, keep_alive).await)
         }
         Passage::Ended(failure) => Some(end_of_failure(gateway, client, exchange, failure, keep_alive).await),
     }
@@ -328,7 +330,7 @@ async fn redirect_to_https(
     client: &mut ClientConnection,
     exchange: &ExchangeRef,
     status: u16,
-    keep_alive: bool,
+    keep_alive: &mut bool,
 ) -> Outcome {
     {
         let mut borrowed = exchange.borrow_mut();
@@ -339,6 +341,7 @@ async fn redirect_to_https(
         }
         body::nginx_page(&mut borrowed, status, Some(&location));
     }
+    collect_global(&mut exchange.borrow_mut());
     deliver_own(gateway, client, exchange, keep_alive).await
 }
 
@@ -385,11 +388,11 @@ async fn answer_fault(
             gateway.logs.log_exchange(Level::Error, &borrowed, fault.phrase(), "");
         }
         borrowed.fault = Some(fault);
-        if borrowed.matched.is_none() {
+        if borrowed.matched.is_none() || kind == FaultKind::HttpsRequired {
             collect_global(&mut borrowed);
         }
     }
-    deliver_own(gateway, client, exchange, *keep_alive).await
+    deliver_own(gateway, client, exchange, keep_alive).await
 }
 
 /// Reads the whole body before an upstream is chosen: into memory, then into a file.
@@ -433,7 +436,7 @@ pub async fn buffer_body(gateway: &Rc<Gateway>, client: &mut ClientConnection, e
         }
     }
     exchange.borrow_mut().request.body = match file {
-        Some((file, length)) => BodyStore::File(file, length),
+        Some((file, length)) => BodyStore::File(Rc::new(file), length),
         None if bytes.is_empty() => BodyStore::Empty,
         None => BodyStore::Memory(bytes),
     };
@@ -642,6 +645,7 @@ async fn attempt(
     };
     connection.requests += 1;
     let (sent_before, received_before) = (connection.wire.sent_bytes, connection.wire.received_bytes);
+    connection.received_before = received_before;
     let outcome = proxy::exchange_heads(gateway, client, &mut connection, exchange, timeouts).await;
     let mut borrowed = exchange.borrow_mut();
     if let Some(attempt) = borrowed.attempts.last_mut() {
@@ -688,7 +692,11 @@ async fn deliver_upstream(
     key: PoolKey,
     keep_alive: &mut bool,
 ) -> Outcome {
-    let is_head = exchange.borrow().request.method == "HEAD";
+    // What the upstream was asked decides how it frames; a plugin may have changed the method.
+    let is_head = {
+        let borrowed = exchange.borrow();
+        borrowed.upstream.method.as_deref().unwrap_or(&borrowed.request.method) == "HEAD"
+    };
     let framing = if is_head { Framing::None } else { head.framing };
     let length_field = head.headers.get("content-length").and_then(crate::http::head::parse_length);
     let nominated = std::mem::take(&mut head.nominated);
@@ -729,7 +737,7 @@ async fn deliver_upstream(
             }
             Err(failure) => return end_of_failure(gateway, client, exchange, failure, keep_alive).await,
         }
-        give_back(gateway, exchange, &key, upstream, &decoder, head.keep_alive);
+        give_back(gateway, exchange, &key, upstream, decoder.is_done() && head.keep_alive);
         let passage = corridor::run_collected(gateway, client, exchange, Phase::Response).await;
         if let Some(outcome) = end_of(gateway, client, exchange, passage, keep_alive).await {
             return outcome;
@@ -752,18 +760,7 @@ async fn deliver_upstream(
         is_buffered,
     )
     .await;
-    {
-        let mut borrowed = exchange.borrow_mut();
-        if let Some(attempt) = borrowed.attempts.last_mut() {
-            attempt.received_bytes = upstream.wire.received_bytes;
-            if attempt.ended == "open" {
-                attempt.ended = upstream.wire.ended().map_or("kept", crate::http::wire::Ended::name);
-            }
-        }
-    }
-    if is_clean && head.keep_alive && client.body.is_done() && upstream.wire.buffered().is_empty() {
-        gateway.pool.give(&key, upstream);
-    }
+    give_back(gateway, exchange, &key, upstream, is_clean && head.keep_alive);
     outcome
 }
 
@@ -781,20 +778,21 @@ fn add_charset(headers: &mut Headers) {
     headers.set("Content-Type", with_charset);
 }
 
-fn give_back(
-    gateway: &Rc<Gateway>,
-    exchange: &ExchangeRef,
-    key: &PoolKey,
-    upstream: UpstreamConnection,
-    decoder: &Decoder,
-    keep_alive: bool,
-) {
+/// Puts the connection back into the pool when both messages on it are over, and notes how it ended.
+fn give_back(gateway: &Rc<Gateway>, exchange: &ExchangeRef, key: &PoolKey, upstream: UpstreamConnection, is_clean: bool) {
+    let received_bytes = upstream.wire.received_bytes - upstream.received_before;
+    let ended = upstream.wire.ended();
+    let is_kept =
+        is_clean && upstream.is_request_whole && upstream.wire.buffered().is_empty() && ended.is_none() && gateway.pool.give(key, upstream);
     if let Some(attempt) = exchange.borrow_mut().attempts.last_mut() {
-        attempt.received_bytes = upstream.wire.received_bytes;
-        attempt.ended = upstream.wire.ended().map_or("kept", crate::http::wire::Ended::name);
-    }
-    if decoder.is_done() && keep_alive && upstream.wire.buffered().is_empty() {
-        gateway.pool.give(key, upstream);
+        attempt.received_bytes = received_bytes;
+        if attempt.ended == "open" {
+            attempt.ended = match ended {
+                Some(ended) => ended.name(),
+                None if is_kept => "kept",
+                None => "closed by us",
+            };
+        }
     }
 }
 
@@ -850,15 +848,14 @@ async fn read_whole(
 }
 
 /// Sends an answer the gateway or a plugin made.
-async fn deliver_own(gateway: &Rc<Gateway>, client: &mut ClientConnection, exchange: &ExchangeRef, keep_alive: bool) -> Outcome {
+async fn deliver_own(gateway: &Rc<Gateway>, client: &mut ClientConnection, exchange: &ExchangeRef, keep_alive: &mut bool) -> Outcome {
     let body = exchange.borrow_mut().response.as_mut().and_then(|r| r.body.take()).unwrap_or_default();
-    let mut keep_alive = keep_alive;
     // A 5xx of ours does not end the connection; a body nobody will read does.
     if !client.body.is_done() && client.owes_continue {
-        keep_alive = false;
+        *keep_alive = false;
     }
     let timeout = Duration::from_millis(gateway.settings.send_timeout_ms);
-    deliver(gateway, client, exchange, Some(body), None, Framing::None, None, &mut keep_alive, timeout, true).await.0
+    deliver(gateway, client, exchange, Some(body), None, Framing::None, None, keep_alive, timeout, true).await.0
 }
 
 /// Puts the fields that plugins set before there was an answer in the place of the answer's own.
@@ -892,6 +889,8 @@ async fn deliver(
     let mut own = own;
     let mut upstream = upstream;
     let mut upstream_framing = upstream_framing;
+    // Its answer was not read to the end: nobody else may have the connection.
+    let mut is_abandoned = false;
     lay_early_headers(&mut exchange.borrow_mut());
     if has_phase(&exchange.borrow(), Phase::HeaderFilter) {
         match corridor::run_collected(gateway, client, exchange, Phase::HeaderFilter).await {
@@ -903,7 +902,7 @@ async fn deliver(
             Passage::Answered(answer) => {
                 body::plugin_answer(&mut exchange.borrow_mut(), *answer);
                 own = Some(exchange.borrow_mut().response.as_mut().and_then(|r| r.body.take()).unwrap_or_default());
-                upstream = None;
+                is_abandoned = upstream.take().is_some();
             }
             Passage::Failed(failure) => {
                 let fault = crate::proxy::relay::filter_fault(&failure);
@@ -911,7 +910,7 @@ async fn deliver(
                 exchange.borrow_mut().fault = Some(fault);
                 body::error(&mut exchange.borrow_mut(), 500, None, Headers::new());
                 own = Some(exchange.borrow_mut().response.as_mut().and_then(|r| r.body.take()).unwrap_or_default());
-                upstream = None;
+                is_abandoned = upstream.take().is_some();
             }
         }
     }
@@ -925,7 +924,8 @@ async fn deliver(
         )
     };
     if let Some(body) = &own {
-        upstream_framing = Framing::Length(body.len() as u64);
+        let is_bodyless = (is_head || status == 304) && body.is_empty();
+        upstream_framing = Framing::Length(length_field.filter(|_| is_bodyless).unwrap_or(body.len() as u64));
     }
     let is_filtered = !filters.is_empty();
     let stated = if own.is_some() && length_field.is_none() { None } else { length_field };
@@ -974,7 +974,7 @@ async fn deliver(
     let mut borrowed = exchange.borrow_mut();
     borrowed.sent_body_bytes = sent;
     match end {
-        End::Whole => (Outcome { status, must_close: false }, true),
+        End::Whole => (Outcome { status, must_close: false }, !is_abandoned),
         End::Gone => {
             drop(borrowed);
             gone(gateway, exchange);

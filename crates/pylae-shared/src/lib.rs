@@ -311,6 +311,13 @@ pub struct CounterEvents {
     pub refused: u64,
 }
 
+/// Lets the calling thread yield to the others of its core: what compiles configurations must not stall who serves requests.
+/// Where the kernel refuses, the thread runs on as it did.
+pub fn lower_thread_priority() {
+    // SAFETY: a plain system call; 0 is the calling thread (Linux counts threads here, not processes).
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 5) };
+}
+
 /// Milliseconds of the machine's monotonic clock, the same in every process.
 pub fn monotonic_ms() -> u64 {
     (monotonic().as_nanos() / 1_000_000) as u64

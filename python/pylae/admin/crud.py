@@ -272,7 +272,9 @@ class Crud:
     def _keyed(self, table: str, key: str, values: dict[str, Any]) -> dict[str, Any]:
         """Values of a row that is to be found by the key of the path."""
         endpoint_key = self._catalogue.tables[table].endpoint_key
-        return {**values, "id" if is_uuid(key) or endpoint_key is None else endpoint_key: key}
+        if is_uuid(key) or endpoint_key is None:
+            return {**values, "id": key.lower()}
+        return {**values, endpoint_key: key}
 
     def _absent(self, table: str, key: str) -> NotFound:
         endpoint_key = self._catalogue.tables[table].endpoint_key

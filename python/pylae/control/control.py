@@ -62,6 +62,8 @@ class Control:
         self.streams = Streams(plugins, self.database, log)
         self.line = LineServer(socket_path, Calls(self.database), self.streams, log)
         self._log = log
+        # Commits made before the feed was there.
+        self._early: list[Commit] = []
         self._tasks: list[asyncio.Task[None]] = []
 
     def __repr__(self) -> str:
@@ -95,6 +97,11 @@ class Control:
                 self._log("crit", f"the database cannot be reached: {error}")
             self.line.unavailable_reason = str(error)
             return False
+        # What was committed while the rows were being read.
+        for commit in self._early:
+            if commit.sequence > feed.sequence:
+                feed.apply(commit)
+        self._early.clear()
         self.line.serve(feed)
         return True
 
@@ -111,9 +118,11 @@ class Control:
                 self._log("notice", "the database can be reached now")
 
     def _committed(self, commit: Commit) -> None:
-        if self.feed is not None:
-            self.feed.apply(commit)
-            self.line.push()
+        if self.feed is None:
+            self._early.append(commit)
+            return
+        self.feed.apply(commit)
+        self.line.push()
 
     async def _sweep(self) -> None:
         while True:

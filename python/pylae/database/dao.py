@@ -67,6 +67,8 @@ class ReadDao:
         """The row that a path names: by its id, or by its endpoint key; `within` names its parent's id by field."""
         endpoint_key = self._catalogue.tables[table].endpoint_key
         field = "id" if is_uuid(key) or endpoint_key is None else endpoint_key
+        if field == "id":
+            key = key.lower()
         if table == "targets" and field != "id":
             key = _target(key)
         return self._reader.find(table, {field: key, **(within or {})})
@@ -198,10 +200,15 @@ class Dao(ReadDao):
     def _resolve(self, table: str, values: Mapping[str, Any]) -> dict[str, Any]:
         """The values with every parent named by its id."""
         resolved = dict(values)
+        if isinstance(resolved.get("id"), str):
+            resolved["id"] = resolved["id"].lower()
         for column in self._catalogue.tables[table].foreign:
             given = resolved.get(column.field)
             parent = self._catalogue.tables.get(column.references or "")
             if not isinstance(given, Mapping) or given.get("id") is not None or not given:
+                if isinstance(given, Mapping) and isinstance(given.get("id"), str):
+                    # UUIDs are compared without case (RFC 9562, section 4).
+                    resolved[column.field] = {**given, "id": given["id"].lower()}
                 continue
             key = None if parent is None or parent.endpoint_key is None else given.get(parent.endpoint_key)
             if parent is None or parent.endpoint_key is None or not isinstance(key, str):
@@ -216,8 +223,8 @@ class Dao(ReadDao):
         declared = self._catalogue.tables[table]
         for column in declared.columns:
             value = row.get(column.field)
-            if column.type == "integer" and value is not None and abs(value) > MAX_INTEGER:
-                raise SchemaViolation({column.field: "expected an integer"})
+            if column.type in ("integer", "number") and isinstance(value, int) and abs(value) > MAX_INTEGER:
+                raise SchemaViolation({column.field: f"expected {'an integer' if column.type == 'integer' else 'a number'}"})
         for column in declared.foreign:
             key = row.get(column.field)
             if key is None or column.references is None:

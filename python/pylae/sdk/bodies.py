@@ -109,7 +109,7 @@ def parse_json_object(body: bytes) -> dict[str, Any] | None:
     """A JSON object; `None` for anything else."""
     try:
         value = _decode_json(body)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 

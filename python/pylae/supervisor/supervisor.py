@@ -126,6 +126,7 @@ class Supervisor:
         self._generation = 0
         self._coming: int | None = None
         self._generations_count = 0
+        self._notes_count = 0
         self._listeners = Listeners()
         self._control: Child | None = None
         self._control_restarts = Restarts()
@@ -540,7 +541,9 @@ class Supervisor:
 
     def _note_generation(self, outcome: str) -> None:
         """Tells `pylae reload` how it went."""
-        self._write(self._plan.prefix / "pids" / "generation", f"{self._generations_count} {outcome}\n")
+        # Each note differs from the one before, also when the same reload fails twice: the command waits for a change.
+        self._notes_count += 1
+        self._write(self._plan.prefix / "pids" / "generation", f"{self._generations_count}.{self._notes_count} {outcome}\n")
 
     def _write(self, path: Path, text: str) -> None:
         """Writes what would be good to have: a full disk must not end the gateway."""

@@ -192,6 +192,7 @@ pub fn start(
     let helper = Helper::new(settings, registry, served, events, Arc::clone(&counts));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name("pylae-line".to_owned()).spawn(move || {
+        pylae_shared::lower_thread_priority();
         runtime.block_on(helper.run(from_data_plane));
         drop(ended);
     })?;

@@ -23,7 +23,9 @@ const LAST_CALL: Duration = Duration::from_secs(1);
 
 /// Bytes of a body nobody read that are read and dropped so that the connection can be kept.
 const DISCARD_LIMIT_BYTES: u64 = 64 * 1024;
-/// How long such bytes are waited for.
+/// How long a connection that ends is read on, so that the answer is not thrown away with a reset.
+const LINGER: Duration = Duration::from_secs(2);
+/// How long such bytes are waited for, all together.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A client's connection, held by one task.
@@ -160,8 +162,9 @@ impl ClientConnection {
         }
         let mut dropped = Vec::new();
         let mut total = 0;
+        let until = Instant::now() + DISCARD_TIMEOUT;
         loop {
-            match self.read_body(&mut dropped, DISCARD_TIMEOUT).await {
+            match self.read_body(&mut dropped, until.saturating_duration_since(Instant::now())).await {
                 Ok(false) => return true,
                 Ok(true) => {
                     total += dropped.len() as u64;
@@ -178,10 +181,10 @@ impl ClientConnection {
     /// Ends the connection so that the client can still read the answer: our side first, then what it still sends is
     /// dropped for a moment (else its kernel throws the answer away with a reset).
     async fn linger(&mut self) {
-        if self.gone || self.wire.shutdown().await.is_err() {
+        if self.gone || !matches!(tokio::time::timeout(LINGER, self.wire.shutdown()).await, Ok(Ok(()))) {
             return;
         }
-        let until = Instant::now() + Duration::from_secs(2);
+        let until = Instant::now() + LINGER;
         let mut total = 0;
         while total < DISCARD_LIMIT_BYTES as usize * 16 {
             let left = until.saturating_duration_since(Instant::now());
@@ -303,7 +306,8 @@ async fn serve_one(gateway: &Rc<Gateway>, connection: &mut ClientConnection) -> 
     if connection.is_gone() || outcome.must_close {
         return false;
     }
-    if !keep_alive || !connection.discard_body().await || gateway.drain.is_begun() {
+    // A drain that began meanwhile breaks no promise: the next request is still taken, and its answer says `close`.
+    if !keep_alive || !connection.discard_body().await {
         connection.linger().await;
         return false;
     }
@@ -515,6 +519,9 @@ fn read_target(request: &mut Request, target: &[u8], host: Option<&[u8]>) -> Res
         let after = &target[scheme_end + 3..];
         let slash = after.iter().position(|b| matches!(b, b'/' | b'?')).unwrap_or(after.len());
         authority = Some(after[..slash].to_vec());
+        if after.get(slash) == Some(&b'?') {
+            return Err(bad("the target has a query and no path"));
+        }
         if after[slash..].first() == Some(&b'/') { &after[slash..] } else { b"/" }
     };
     if rest.contains(&b'#') {

@@ -105,7 +105,13 @@ async fn handshake(
     stream: TcpStream,
 ) -> Option<(Wire, crate::exchange::TlsFacts)> {
     let mut first = [0u8; 1];
-    let peeked = tokio::time::timeout(HANDSHAKE_TIMEOUT, stream.peek(&mut first)).await;
+    let mut is_known = false;
+    // Who has said nothing yet has nothing to lose: a drain does not wait for a first byte.
+    let peeked = tokio::select! {
+        peeked = tokio::time::timeout(HANDSHAKE_TIMEOUT, stream.peek(&mut first)) => peeked,
+        () = std::future::poll_fn(|cx| gateway.drain.poll(facts.serial, &mut is_known, cx)) => return None,
+    };
+    gateway.drain.forget(facts.serial);
     match peeked {
         Ok(Ok(1)) if first[0].is_ascii_uppercase() => {
             // Plain HTTP on a TLS port: nginx says so in the clear, and so do we.
@@ -171,9 +177,11 @@ pub type IsStranded = Rc<dyn Fn(usize) -> bool>;
 
 /// Accepts from our own sockets, and from a sibling's while it is stranded.
 pub async fn run(gateway: Rc<Gateway>, listeners: Vec<Rc<Listener>>, own: usize, is_stranded: IsStranded) {
-    let adopted: Rc<RefCell<Vec<bool>>> = Rc::default();
+    // Which adoption of a slot is on; a loop of an earlier one ends when it is woken.
+    let adopted: Rc<RefCell<Vec<Option<u64>>>> = Rc::default();
+    let mut adoptions = 0;
     let slots = listeners.iter().map(|listener| listener.sockets.len()).max().unwrap_or(0);
-    adopted.borrow_mut().resize(slots, false);
+    adopted.borrow_mut().resize(slots, None);
     for listener in &listeners {
         if let Some(socket) = listener.sockets.get(own) {
             tokio::task::spawn_local(accept_loop(Rc::clone(&gateway), Rc::clone(listener), Rc::clone(socket), Rc::new(|| false)));
@@ -185,12 +193,17 @@ pub async fn run(gateway: Rc<Gateway>, listeners: Vec<Rc<Listener>>, own: usize,
         tick.tick().await;
         for slot in (0..slots).filter(|&slot| slot != own) {
             let stranded = is_stranded(slot);
-            let was = std::mem::replace(&mut adopted.borrow_mut()[slot], stranded);
-            if stranded && !was {
+            let was = adopted.borrow()[slot];
+            if !stranded {
+                adopted.borrow_mut()[slot] = None;
+            } else if was.is_none() {
+                adoptions += 1;
+                let adoption = Some(adoptions);
+                adopted.borrow_mut()[slot] = adoption;
                 for listener in &listeners {
                     let Some(socket) = listener.sockets.get(slot) else { continue };
                     let adopted = Rc::clone(&adopted);
-                    let stop: Rc<dyn Fn() -> bool> = Rc::new(move || !adopted.borrow()[slot]);
+                    let stop: Rc<dyn Fn() -> bool> = Rc::new(move || adopted.borrow()[slot] != adoption);
                     tokio::task::spawn_local(accept_loop(Rc::clone(&gateway), Rc::clone(listener), Rc::clone(socket), stop));
                 }
             }

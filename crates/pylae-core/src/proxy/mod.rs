@@ -115,7 +115,9 @@ pub fn write_request_head(out: &mut Vec<u8>, gateway: &Gateway, exchange: &Excha
         out.extend_from_slice(value);
         out.extend_from_slice(b", ");
     }
-    write_ip(out, exchange.connection.peer.ip());
+    // nginx appends the peer; where there is nothing to append to, Kong tells the client's address.
+    let has_one = request.headers.contains("x-forwarded-for");
+    write_ip(out, if has_one { exchange.connection.peer.ip() } else { exchange.client_ip });
     out.extend_from_slice(b"\r\n");
     let forwarded = &exchange.forwarded;
     write_field(out, b"X-Forwarded-Proto", forwarded.proto.as_bytes());
@@ -184,6 +186,7 @@ pub async fn exchange_heads(
     timeouts: Timeouts,
 ) -> Result<ResponseHead, Failure> {
     upstream.wire.watch_first_bytes();
+    upstream.is_request_whole = false;
     let mut out = crate::http::wire::take_buffer();
     let is_streamed = {
         let borrowed = exchange.borrow();
@@ -207,20 +210,26 @@ pub async fn exchange_heads(
         if is_streamed {
             answered = stream_body(gateway, client, upstream, timeouts.write).await;
         } else {
-            let file = {
-                let borrowed = exchange.borrow();
-                match (&borrowed.upstream.body, &borrowed.request.body) {
-                    (None, BodyStore::File(file, length)) => file.try_clone().ok().map(|f| (f, *length)),
-                    _ => None,
-                }
+            let file = match (&exchange.borrow().upstream.body, &exchange.borrow().request.body) {
+                (None, BodyStore::File(file, length)) => Some((Rc::clone(file), *length)),
+                _ => None,
             };
             if let Some((file, length)) = file {
                 answered = send_file(client, upstream, &file, length, timeouts.write).await;
             }
         }
     }
-    answered?;
+    upstream.is_request_whole = !answered?;
     read_head(client, upstream, exchange, timeouts.read).await
+}
+
+/// What came of one write.
+enum Sent {
+    Wrote(io::Result<usize>),
+    /// The client went away.
+    Gone,
+    /// The upstream answers already (or has ended).
+    Early,
 }
 
 /// Writes `bytes` upstream. `Ok(true)`: an answer came before all was sent, go and read it.
@@ -229,19 +238,26 @@ async fn send(client: &mut ClientConnection, upstream: &mut UpstreamConnection, 
     while written < bytes.len() {
         upstream.wire.arm(patience);
         let outcome = std::future::poll_fn(|cx| match upstream.wire.poll_write(cx, &bytes[written..]) {
-            Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+            Poll::Ready(outcome) => Poll::Ready(Sent::Wrote(outcome)),
             Poll::Pending => {
-                if client.poll_departed(cx).is_ready() {
-                    return Poll::Ready(None);
+                // A server that refuses a body answers and stops reading: listen while we cannot write.
+                while let Poll::Ready(outcome) = upstream.wire.poll_fill(cx, READ_BYTES) {
+                    if !matches!(outcome, Ok(count) if count > 0) || is_final(upstream) {
+                        return Poll::Ready(Sent::Early);
+                    }
                 }
-                upstream.wire.poll_timeout(cx).map(Some)
+                if client.poll_departed(cx).is_ready() {
+                    return Poll::Ready(Sent::Gone);
+                }
+                upstream.wire.poll_timeout(cx).map(Sent::Wrote)
             }
         })
         .await;
         match outcome {
-            None => return Err(Failure::Gone),
-            Some(Ok(count)) => written += count,
-            Some(Err(error)) => return unsent(upstream, &error).await,
+            Sent::Gone => return Err(Failure::Gone),
+            Sent::Early => return Ok(true),
+            Sent::Wrote(Ok(count)) => written += count,
+            Sent::Wrote(Err(error)) => return unsent(upstream, &error).await,
         }
     }
     let flushed = std::future::poll_fn(|cx| match upstream.wire.poll_flush(cx) {

@@ -105,6 +105,7 @@ impl<'a> Relay<'a> {
     fn poll(&mut self, cx: &mut Context<'_>, client: &mut ClientConnection, mut upstream: Option<&mut UpstreamConnection>) -> Poll<End> {
         loop {
             let mut moved = false;
+            let had_output = !self.out.is_empty();
             let mut wants_upstream = false;
             if let Some(upstream) = upstream.as_deref_mut().filter(|_| !self.is_over && self.has_room()) {
                 match self.poll_upstream(cx, upstream) {
@@ -128,6 +129,10 @@ impl<'a> Relay<'a> {
                 && !self.is_over
             {
                 continue;
+            }
+            if !had_output && !self.out.is_empty() {
+                // The client owes nothing before there is something to take.
+                client.wire.arm(self.plan.send_timeout);
             }
             if self.out_start < self.out.len() {
                 match client.wire.poll_write(cx, &self.out[self.out_start..]) {
@@ -233,7 +238,7 @@ impl<'a> Relay<'a> {
                 let may_swap = skip == 0
                     && self.out.is_empty()
                     && self.plan.filters.is_empty()
-                    && !matches!(self.plan.framing, ClientFraming::Chunked)
+                    && matches!(self.plan.framing, ClientFraming::Length(_) | ClientFraming::UntilClose)
                     && data == upstream.wire.buffered().len()
                     && self.is_spool_empty()
                     && self.overflow.is_empty();

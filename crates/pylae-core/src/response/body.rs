@@ -81,15 +81,28 @@ pub fn message(status: u16) -> std::borrow::Cow<'static, str> {
     std::borrow::Cow::Borrowed(match status {
         400 => "Bad request",
         404 => "Not found",
+        401 => "Unauthorized",
+        403 => "Forbidden",
         405 => "Method not allowed",
         408 => "Request timeout",
+        409 => "Conflict",
+        410 => "Gone",
         411 => "Length required",
         412 => "Precondition failed",
         413 => "Payload too large",
         414 => "URI too long",
+        415 => "Unsupported media type",
         417 => "Expectation failed",
+        418 => "I'm a teapot",
+        422 => "Unprocessable entity",
+        426 => "Upgrade required",
+        429 => "Too many requests",
+        431 => "Request header fields too large",
+        451 => "Unavailable for legal reasons",
         494 => "Request header or cookie too large",
         500 => "An unexpected error occurred",
+        501 => "Not implemented",
+        505 => "HTTP version not supported",
         502 => "An invalid response was received from the upstream server",
         503 => "The upstream server is currently unavailable",
         504 => "The upstream server is timing out",
@@ -139,11 +152,25 @@ pub fn platform(exchange: &mut Exchange, status: u16, default_type: &str) {
     render(exchange, status, &text, form, true, Headers::new());
 }
 
+/// gRPC's percent-encoding of a message: printable ASCII but `%` stands for itself.
+fn percent_encoded(text: &str) -> String {
+    use std::fmt::Write;
+    let mut safe = String::with_capacity(text.len());
+    for b in text.bytes() {
+        if (0x20..0x7f).contains(&b) && b != b'%' {
+            safe.push(b as char);
+        } else {
+            let _ = write!(safe, "%{b:02X}");
+        }
+    }
+    safe
+}
+
 fn render(exchange: &mut Exchange, status: u16, text: &str, form: Form, is_platform: bool, mut headers: Headers) {
     let is_grpc = exchange.request.headers.get("content-type").is_some_and(|v| v.starts_with(b"application/grpc"));
     let (content_type, body) = if is_grpc {
         headers.set("grpc-status", grpc_status(status).to_string());
-        headers.set("grpc-message", text);
+        headers.set("grpc-message", percent_encoded(text));
         ("application/grpc", String::new())
     } else if form == Form::Grpc && is_platform {
         ("application/json; charset=utf-8", format!("{{\"message\":\"{text}\"}}"))

@@ -80,7 +80,9 @@ impl Resolver {
         if name == "invalid" || name.ends_with(".invalid") {
             return Err(not_found("dns server error: 3 name error"));
         }
-        match self.client()?.lookup_ip(format!("{name}.")).await {
+        // Without a dot at its end a name is looked for in the search domains too, as resolv.conf says.
+        let asked = if bare.ends_with('.') { format!("{name}.") } else { name.clone() };
+        match self.client()?.lookup_ip(asked).await {
             Ok(found) => {
                 let addresses: Vec<IpAddr> = found.iter().collect();
                 if addresses.is_empty() { Err(not_found("empty record received")) } else { Ok(self.pick(&addresses)) }

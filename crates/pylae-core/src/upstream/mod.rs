@@ -30,6 +30,10 @@ pub struct UpstreamConnection {
     pub wire: Wire,
     /// Requests it has carried.
     pub requests: u32,
+    /// Bytes received before the exchange that holds it.
+    pub received_before: u64,
+    /// Was the whole request sent? Else what is still owed would be read as the next request.
+    pub is_request_whole: bool,
 }
 
 /// Connects, and shakes hands when the key says TLS.
@@ -44,7 +48,7 @@ pub async fn connect(key: &PoolKey, tls: &tls::UpstreamTls, patience: Duration) 
             None => Stream::Plain(stream),
             Some((name, verify)) => Stream::Tls(Box::new(tls.handshake(stream, name, *verify).await?)),
         };
-        Ok(UpstreamConnection { wire: Wire::new(stream), requests: 0 })
+        Ok(UpstreamConnection { wire: Wire::new(stream), requests: 0, received_before: 0, is_request_whole: true })
     };
     let mut work = pin!(work);
     let mut deadline = crate::http::wire::Deadline::new();

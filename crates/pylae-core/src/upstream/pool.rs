@@ -6,6 +6,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
+/// Idle connections kept over all keys: a name in the key may be the client's choice (`preserve_host` over TLS).
+const TOTAL_LIMIT: usize = 8192;
+
 struct Idle {
     connection: UpstreamConnection,
     since: Instant,
@@ -48,7 +51,7 @@ impl Pool {
 
     /// Takes a connection back whose exchange ended cleanly.
     pub fn give(&self, key: &PoolKey, mut connection: UpstreamConnection) -> bool {
-        if self.size == 0 || (self.max_requests > 0 && connection.requests >= self.max_requests) {
+        if self.size == 0 || self.count.get() >= TOTAL_LIMIT || (self.max_requests > 0 && connection.requests >= self.max_requests) {
             return false;
         }
         connection.wire.rest();

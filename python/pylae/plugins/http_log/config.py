@@ -27,7 +27,14 @@ def _judge(config: Mapping[str, Any]) -> str | None:
     """Credentials may be given in one place only."""
     headers = config.get("headers") or {}
     endpoint = config.get("http_endpoint") or ""
-    if any(name.lower() == "authorization" for name in headers) and urlsplit(endpoint).username is not None:
+    try:
+        parts = urlsplit(endpoint)
+        _ = parts.port
+    except ValueError as error:
+        return f"invalid http_endpoint: {error}"
+    if any(not value.isascii() for value in headers.values() if isinstance(value, str)):
+        return "header values must be ASCII"
+    if any(name.lower() == "authorization" for name in headers) and parts.username is not None:
         return "specifying both an 'Authorization' header and user info in 'http_endpoint' is not allowed"
     return None
 

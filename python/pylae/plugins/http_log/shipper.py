@@ -34,6 +34,10 @@ UNKNOWN_MAX_ENTRIES: Final = 10_000
 _decode_item = msgspec.msgpack.Decoder(tuple[str, bytes]).decode
 
 
+def _given(value: Any, default: Any) -> Any:
+    return default if value is None else value
+
+
 class Delivery:
     """How one configuration wants its entries: computed once per configuration."""
 
@@ -41,25 +45,26 @@ class Delivery:
         endpoint = Endpoint.parse(config.http_endpoint)
         # The endpoint's own query string is not sent.
         self.endpoint = Endpoint(endpoint.scheme, endpoint.host, endpoint.port, endpoint.path, "")
-        self.method = config.method
-        self.timeout_ms = config.timeout
-        self.keepalive_ms = config.keepalive
-        self.headers = {"Content-Type": config.content_type, **(config.headers or {})}
+        # A null takes the default: the fields are optional, sending is not.
+        self.method = config.method or "POST"
+        self.timeout_ms = _given(config.timeout, 10_000)
+        self.keepalive_ms = _given(config.keepalive, 60_000)
+        self.headers = {"Content-Type": config.content_type or "application/json", **(config.headers or {})}
         if endpoint.user is not None:
             pair = f"{endpoint.user}:{endpoint.password or ''}"
             self.headers["Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
         queue = config.queue
-        self.max_batch_size = queue.max_batch_size
-        self.max_coalescing_delay_s = queue.max_coalescing_delay
+        self.max_batch_size = _given(queue.max_batch_size, 1)
+        self.max_coalescing_delay_s = _given(queue.max_coalescing_delay, 1)
         if config.queue_size is not None and config.queue_size != 1:
             self.max_batch_size = max(1, config.queue_size)
         if config.flush_timeout is not None and config.flush_timeout != 2:
             self.max_coalescing_delay_s = config.flush_timeout
-        self.max_entries = queue.max_entries
+        self.max_entries = _given(queue.max_entries, UNKNOWN_MAX_ENTRIES)
         self.max_bytes = queue.max_bytes or DEFAULT_MAX_BYTES
-        self.max_retry_time_s = queue.max_retry_time
-        self.initial_retry_delay_s = queue.initial_retry_delay
-        self.max_retry_delay_s = queue.max_retry_delay
+        self.max_retry_time_s = _given(queue.max_retry_time, 60)
+        self.initial_retry_delay_s = _given(queue.initial_retry_delay, 0.01)
+        self.max_retry_delay_s = _given(queue.max_retry_delay, 60)
         self.concurrency = 1 if queue.concurrency_limit == 1 else MAX_CONCURRENT_BATCHES
 
     def __repr__(self) -> str:
@@ -102,6 +107,11 @@ class Queue:
     def is_over(self) -> bool:
         """Whether it takes no more entries."""
         return self._is_over or self._task.done()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing of it is under way any more."""
+        return self._task.done() and not self._sending
 
     def put(self, entry: bytes) -> None:
         """Takes one entry; when the queue is full the oldest gives way."""
@@ -204,8 +214,9 @@ class Queue:
                 self._report_recovery()
             else:
                 self._lose(len(batch), f"the endpoint took none within {delivery.max_retry_time_s:g} s")
-        except asyncio.CancelledError:
-            self._lose(len(batch), "the gateway stops")
+        except BaseException as error:
+            stops = isinstance(error, asyncio.CancelledError)
+            self._lose(len(batch), "the gateway stops" if stops else f"{type(error).__name__}: {error}")
             raise
         finally:
             self._flying_count -= len(batch)
@@ -285,6 +296,7 @@ class HttpLogShipper(Shipper):
         """Queues entries and returns at once."""
         if lost_count:
             self.host.log("error", f"http-log: a worker dropped {lost_count} entries")
+        self._queues = {plugin_id: queue for plugin_id, queue in self._queues.items() if not queue.has_ended}
         for item in items:
             plugin_id, entry = _decode_item(item)
             queue = self._queues.get(plugin_id)

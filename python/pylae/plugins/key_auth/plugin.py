@@ -39,7 +39,8 @@ class Prepared:
     )
 
     def __init__(self, config: declared.Config) -> None:
-        challenge = {"WWW-Authenticate": "Key" if config.realm is None else f'Key realm="{config.realm}"'}
+        realm = None if config.realm is None else config.realm.replace("\\", "\\\\").replace('"', '\\"')
+        challenge = {"WWW-Authenticate": "Key" if realm is None else f'Key realm="{realm}"'}
         self.names = tuple(config.key_names)
         has_only_header = len(self.names) == 1 and config.key_in_header and not config.hide_credentials
         self.only_header = self.names[0] if has_only_header else None

@@ -17,6 +17,7 @@ from pylae.sdk import Answer, CountersUnavailable, Exchange, Host, Instance, Plu
 
 MAX_COUNT: Final = 2**62
 """What a shared counter can hold."""
+REFUSED: Final = 429
 NO_ID: Final = "00000000-0000-0000-0000-000000000000"
 
 PERIOD_SECONDS: Final = {
@@ -94,13 +95,14 @@ class Prepared:
 
     def __init__(self, config: declared.Config, instance: Instance) -> None:
         self.periods = tuple(Period(name, limit) for name in declared.PERIODS if (limit := getattr(config, name)) is not None)
-        self.error_code = int(config.error_code)
-        self.error_message = config.error_message
+        # A null takes the default: the fields are optional, refusing is not.
+        self.error_code = int(config.error_code or REFUSED)
+        self.error_message = config.error_message or "API rate limit exceeded"
         self.fault_tolerant = config.fault_tolerant
         self.hides_headers = config.hide_client_headers
         self.header_name = config.header_name
         self.path = config.path
-        self.identify = _IDENTIFY[config.limit_by]
+        self.identify = _IDENTIFY.get(config.limit_by, _by_ip)
         # Instances of one scope count together, whichever Consumer each is for.
         self.prefix = f"rate-limiting:{instance.route_id or NO_ID}:{instance.service_id or NO_ID}:".encode()
         # Limits with the windows of now: the same list for all requests until the first window ends.
@@ -174,6 +176,9 @@ class RateLimiting(Plugin):
         if policy in ("cluster", "redis"):
             reason = f"policy '{policy}' is not available yet, use 'local'"
             raise SchemaViolation({"config": {"policy": reason}})
+        error_code = config.get("error_code")
+        if error_code is not None and not 200 <= error_code < 600:
+            raise SchemaViolation({"config": {"error_code": "value should be between 200 and 599"}})
 
     @classmethod
     def prepare(cls, config: declared.Config, instance: Instance) -> Prepared:

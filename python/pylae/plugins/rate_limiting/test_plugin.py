@@ -235,3 +235,11 @@ def test_policies_that_are_not_built_are_refused_by_name(policy: str) -> None:
     with pytest.raises(SchemaViolation) as refused:
         validated(RateLimiting, {"minute": 1, "policy": policy, "redis": {"host": "r"}})
     assert policy in str(refused.value.body()["fields"]["config"]["policy"])
+
+
+def test_nulls_take_the_defaults() -> None:
+    with scene_with(minute=1, limit_by=None, error_code=None, error_message=None) as scene:
+        assert scene.send().status == 200
+        refused = scene.send()
+    assert refused.status == 429
+    assert refused.json()["message"] == "API rate limit exceeded"

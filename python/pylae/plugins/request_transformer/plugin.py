@@ -178,7 +178,8 @@ def _transform_fields(fields: dict[str, QueryValue] | dict[str, Any], rules: Rul
     """Applies rules to decoded names and values; says whether anything changed."""
     is_changed = False
     for name in rules.remove:
-        if fields.pop(name, None) is not None:
+        if name in fields:
+            del fields[name]
             is_changed = True
     for old, new in rules.rename:
         if old in fields:

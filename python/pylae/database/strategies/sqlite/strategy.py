@@ -117,9 +117,7 @@ class SqliteTransaction(SqliteReader):
         values = statements.values(row)
         if statements.table.has_ttl:
             values[EXPIRES_AT] = None if ttl_s is None else self._now_s + ttl_s
-            # A row whose time is over but that was not swept yet must not stand in the way of a new one.
-            unique = _wanted({field: row.get(field) for field in statements.table.unique})
-            self._connection.execute(statements.make_room(), {**unique, "now_s": self._now_s})
+        self._make_room(statements, row)
         self._write(statements.table, row, statements.insert, values)
 
     def update(self, table: str, row: Row, ttl_s: float | None = None, *, keeps_ttl: bool = True) -> None:
@@ -130,7 +128,14 @@ class SqliteTransaction(SqliteReader):
         if statements.table.has_ttl and (ttl_s is not None or not keeps_ttl):
             values[EXPIRES_AT] = None if ttl_s is None else self._now_s + ttl_s
             statement = statements.update_with_ttl
+        self._make_room(statements, row)
         self._write(statements.table, row, statement, values)
+
+    def _make_room(self, statements: TableStatements, row: Row) -> None:
+        """A row whose time is over but that was not swept yet must not stand in the way of another."""
+        if statements.table.has_ttl:
+            unique = _wanted({field: row.get(field) for field in statements.table.unique})
+            self._connection.execute(statements.make_room(), {**unique, "now_s": self._now_s})
 
     def _write(self, table: Table, row: Row, statement: str, values: Values) -> None:
         try:
