@@ -173,6 +173,10 @@ async fn steps(
     let route = Arc::clone(&matched.route);
     let service = matched.service.clone();
     set_upstream(&mut exchange.borrow_mut(), matched);
+    decided(gateway, exchange, || {
+        let service = service.as_ref().map_or_else(|| "none".to_owned(), |service| service.id.to_string());
+        format!("route.matched route={} service={service}", route.id)
+    });
 
     let demanded = https_demanded(&exchange.borrow(), &route);
     if let Some(status) = demanded {
@@ -345,6 +349,13 @@ async fn redirect_to_https(
     deliver_own(gateway, client, exchange, keep_alive).await
 }
 
+/// A decision, at `debug`; the text is made only when somebody reads it.
+fn decided(gateway: &Rc<Gateway>, exchange: &ExchangeRef, text: impl FnOnce() -> String) {
+    if gateway.logs.is_enabled(Level::Debug) {
+        gateway.logs.log_exchange(Level::Debug, &exchange.borrow(), &text(), "");
+    }
+}
+
 /// Answers a fault by its kind, and keeps it for the record.
 async fn answer_fault(
     gateway: &Rc<Gateway>,
@@ -491,10 +502,21 @@ async fn proxy_heads(
         };
         if is_stale && may_repeat && stale < 3 {
             stale += 1;
+            decided(gateway, exchange, || "retry.made reason=stale_connection".to_owned());
             continue;
         }
         tried += 1;
         if !may_repeat || tried >= tries || client.is_gone() {
+            decided(gateway, exchange, || {
+                let reason = if !may_repeat {
+                    "may_have_acted"
+                } else if tried >= tries {
+                    "no_try_left"
+                } else {
+                    "client_gone"
+                };
+                format!("retry.refused reason={reason} fault={} tried={tried}", fault.kind.facts().name)
+            });
             return Err(Failure::Fault(fault, what));
         }
     }
@@ -602,8 +624,10 @@ async fn attempt(
     timeouts: Timeouts,
 ) -> Result<(ResponseHead, UpstreamConnection), Failure> {
     let begun = Instant::now();
+    decided(gateway, exchange, || format!("target.chosen address={}", key.address));
     let mut connection = match gateway.pool.take(key) {
         Some(connection) => {
+            decided(gateway, exchange, || format!("connection.reused requests={}", connection.requests));
             if let Some(attempt) = exchange.borrow_mut().attempts.last_mut() {
                 attempt.reused = Some(connection.requests);
             }
@@ -621,6 +645,7 @@ async fn attempt(
             match connected {
                 None => return Err(Failure::Gone),
                 Some(Ok(connection)) => {
+                    decided(gateway, exchange, || format!("connection.made ms={:.3}", begun.elapsed().as_secs_f64() * 1000.0));
                     if let Some(attempt) = exchange.borrow_mut().attempts.last_mut() {
                         attempt.connect_ms = Some(begun.elapsed().as_secs_f64() * 1000.0);
                     }
