@@ -5,7 +5,6 @@
 
 use crate::fault::Fault;
 use crate::http::headers::Headers;
-use crate::phases::Answer;
 use crate::router::Match;
 use crate::snapshot::{PluginInstance, Snapshot};
 use std::any::Any;
@@ -173,7 +172,7 @@ pub struct Response {
     pub source: Source,
     /// The whole body: always for `exit` and `error`, for `service` only when a plugin has a `response` phase.
     pub body: Option<Vec<u8>>,
-    /// Names of fields plugins have set after the head came, which outlive `headers = off`.
+    /// Status the upstream answered with; `None` when it did not.
     pub status_of_upstream: Option<u16>,
 }
 
@@ -211,8 +210,6 @@ pub struct Attempt {
 /// Moments of the walk, each absent until reached.
 #[derive(Debug, Default)]
 pub struct Moments {
-    /// Access is over and proxying begins.
-    pub proxy_started: Option<Instant>,
     /// The last attempt began.
     pub attempt_started: Option<Instant>,
     /// The upstream's head is in.
@@ -255,8 +252,6 @@ pub struct Exchange {
     pub response: Option<Response>,
     /// Fields that plugins set before there was an answer; laid over whatever is answered, before its filters run.
     pub early_headers: Headers,
-    /// An answer a plugin asked for, on its way through the corridor.
-    pub answer: Option<Box<Answer>>,
     /// Tries at upstreams, in order.
     pub attempts: Vec<Attempt>,
     /// What went wrong for the client, if anything did.
@@ -332,7 +327,7 @@ impl Exchange {
     pub fn upstream_headers_mut(&mut self) -> &mut Headers {
         self.upstream.headers.get_or_insert_with(|| {
             let mut headers = self.request.headers.clone();
-            headers.retain(|name, _| !crate::proxy::is_dropped(name, &self.nominated));
+            headers.retain(|name, _| !crate::http::hop::is_dropped(name, &self.nominated));
             headers
         })
     }

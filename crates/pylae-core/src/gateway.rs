@@ -129,11 +129,6 @@ impl Gateway {
         self.trusted.iter().any(|block| block.contains(address))
     }
 
-    /// Times of the settings.
-    pub fn patience(&self, ms: u64) -> Duration {
-        Duration::from_millis(ms)
-    }
-
     /// Once a second: idle upstream connections that are too old go.
     pub async fn housekeeping(self: Rc<Self>) {
         let mut lost = 0;

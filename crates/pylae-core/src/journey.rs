@@ -204,7 +204,6 @@ async fn steps(
             return end_of_failure(gateway, client, exchange, failure, keep_alive).await;
         }
     }
-    exchange.borrow_mut().moments.proxy_started = Some(Instant::now());
 
     let (head, upstream, key) = match proxy_heads(gateway, client, exchange).await {
         Ok(reached) => reached,

@@ -5,8 +5,8 @@
 use crate::call_handler::over;
 use pylae_core::exchange::{BodyStore, Exchange as CoreExchange, ExchangeRef, Source};
 use pylae_core::http::headers::{Headers, is_token, is_value};
+use pylae_core::http::hop::is_dropped;
 use pylae_core::phases::{Answer as CoreAnswer, AnswerBody, Phase};
-use pylae_core::proxy::is_dropped;
 use pylae_core::snapshot::Id;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;

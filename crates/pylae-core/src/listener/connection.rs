@@ -614,7 +614,6 @@ fn blank_exchange(gateway: &Rc<Gateway>, facts: &Rc<ConnectionFacts>, request: R
         },
         request,
         response: None,
-        answer: None,
         attempts: Vec::new(),
         fault: None,
         moments: Moments::default(),

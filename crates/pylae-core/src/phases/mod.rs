@@ -131,22 +131,3 @@ pub trait PluginHost {
     /// The exchange is over: views of it die now.
     fn release(&self, exchange: &ExchangeRef);
 }
-
-/// A host without plugins, for tests and benches of the core.
-pub struct NoPlugins;
-
-impl PluginHost for NoPlugins {
-    fn run(&self, _: Phase, _: &Arc<PluginInstance>, _: &ExchangeRef) -> HostCall {
-        HostCall::Ready(Verdict::Continue)
-    }
-    fn filter_body(&self, _: &Arc<PluginInstance>, _: &ExchangeRef, _: &[u8], _: bool) -> Result<Option<Vec<u8>>, Box<PluginFailure>> {
-        Ok(None)
-    }
-    fn reads_body_bytes(&self, _: &Arc<PluginInstance>) -> u64 {
-        0
-    }
-    fn attached(&self, f: &mut dyn FnMut()) {
-        f();
-    }
-    fn release(&self, _: &ExchangeRef) {}
-}

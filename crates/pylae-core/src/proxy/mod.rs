@@ -10,6 +10,7 @@ use crate::gateway::Gateway;
 use crate::http::body::write_chunk_line;
 use crate::http::head::{self, RESPONSE_HEAD_LIMIT_BYTES, ResponseHead};
 use crate::http::headers::write_field;
+use crate::http::hop::is_dropped;
 use crate::http::wire::{Ended, READ_BYTES};
 use crate::listener::connection::{BodyError, ClientConnection};
 use crate::upstream::UpstreamConnection;
@@ -42,41 +43,6 @@ pub enum Failure {
     Client(Fault),
     /// The client went away.
     Gone,
-}
-
-/// Fields of a request that end here or are written anew.
-pub fn is_dropped(name: &[u8], nominated: &[String]) -> bool {
-    let rewritten = match name.len() {
-        2 => name.eq_ignore_ascii_case(b"te"),
-        3 => name.eq_ignore_ascii_case(b"via"),
-        4 => name.eq_ignore_ascii_case(b"host"),
-        5 => name.eq_ignore_ascii_case(b"proxy"),
-        6 => name.eq_ignore_ascii_case(b"expect"),
-        7 => name.eq_ignore_ascii_case(b"upgrade") || name.eq_ignore_ascii_case(b"trailer"),
-        9 => is_spelled(name, b"x-real-ip"),
-        10 => name.eq_ignore_ascii_case(b"connection") || name.eq_ignore_ascii_case(b"keep-alive"),
-        14 => name.eq_ignore_ascii_case(b"content-length"),
-        15 => is_spelled(name, b"x-forwarded-for"),
-        16 => {
-            name.eq_ignore_ascii_case(b"proxy-connection")
-                || is_spelled(name, b"x-forwarded-host")
-                || is_spelled(name, b"x-forwarded-port")
-                || is_spelled(name, b"x-forwarded-path")
-        }
-        17 => {
-            name.eq_ignore_ascii_case(b"transfer-encoding")
-                || is_spelled(name, b"x-forwarded-proto")
-                || is_spelled(name, b"x-kong-request-id")
-        }
-        18 => is_spelled(name, b"x-forwarded-prefix"),
-        _ => false,
-    };
-    rewritten || nominated.iter().any(|nominee| name.eq_ignore_ascii_case(nominee.as_bytes()))
-}
-
-/// The same name, or the same with underscores (which many servers read as the same variable).
-fn is_spelled(name: &[u8], wanted: &[u8]) -> bool {
-    name.len() == wanted.len() && name.iter().zip(wanted).all(|(&a, &b)| a.eq_ignore_ascii_case(&b) || (a == b'_' && b == b'-'))
 }
 
 /// Writes the head of the request that goes upstream.
@@ -480,20 +446,4 @@ async fn read_head(
 
 fn too_large() -> Fault {
     Fault::new(FaultKind::ResponseHeaderTooLarge, format!("the head is over {RESPONSE_HEAD_LIMIT_BYTES} bytes"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_dropped;
-
-    #[test]
-    fn test_hop_by_hop_and_forwarding_headers_end_here() {
-        for name in
-            ["Connection", "TE", "Upgrade", "Proxy", "Expect", "X-Real-IP", "x_forwarded_for", "X-Forwarded-Proto", "Transfer-Encoding"]
-        {
-            assert!(is_dropped(name.as_bytes(), &[]), "{name}");
-        }
-        assert!(is_dropped(b"X-Secret-Hop", &["x-secret-hop".into()]));
-        assert!(!is_dropped(b"Authorization", &[]));
-    }
 }
