@@ -265,9 +265,16 @@ def test_a_limit_is_kept_by_both_workers_and_through_a_killed_one(
     whole_again(gateway)
 
 
+# Keys that find room whatever buckets they fall into: well below the 262,144 slots.
+ROOM = 100_000
+
+
 @pytest.mark.parametrize("floods", [6_000, pytest.param(2_700_000, marks=[pytest.mark.nightly, pytest.mark.timeout(900)])])
 def test_a_flood_of_keys_exceeds_no_limit(gateway: Gateway, blueprints: Blueprints, origin: Origin, floods: int) -> None:
-    """Nightly: ten times as many keys as there are slots. The limit under test must hold through it."""
+    """Nightly: ten times as many keys as there are slots. The limit under test must hold through it.
+
+    Once every slot is taken a key that was never seen inherits a count and may be refused: see decision 0008.
+    """
     flooded = blueprints.plugged(origin, "rate-limiting", hour=10, limit_by="header", header_name="X-Key")
     watched = blueprints.plugged(origin, "rate-limiting", hour=5, limit_by="header", header_name="X-Key")
     allowed = 0
@@ -279,7 +286,10 @@ def test_a_flood_of_keys_exceeds_no_limit(gateway: Gateway, blueprints: Blueprin
                 client.close()
                 client.__init__(gateway.proxy_port)  # type: ignore[misc]  # the same object, a new connection
             client.send(request("GET", flooded, f"X-Key: {number}"))
-            assert client.read_reply().status == 200, "a key that was never seen was refused"
+            status = client.read_reply().status
+            assert status == 200 or (status == 429 and number > ROOM), (
+                "a key that was never seen was refused while there was room"
+            )
     assert allowed <= 5
 
 
