@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Which programs of others do the tests and the bench need? Installs the Debian packages that are missing when we are
-# root and may (apt-get), else names them: tests that need one are skipped without it.
+# root and may (apt-get), else names them: tests that need one fail without it.
 set -euo pipefail
 
 packages=() names=()
@@ -26,4 +26,4 @@ if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
   install=(apt-get install -qq -y --no-install-recommends "${packages[@]}")
   "${install[@]}" >/dev/null 2>&1 || { apt-get update -qq && "${install[@]}" >/dev/null; } && exit 0
 fi
-printf 'not found: %s; tests that need them are skipped; hint: apt-get install %s\n' "${names[*]}" "${packages[*]}"
+printf 'not found: %s; tests that need them fail; hint: apt-get install %s\n' "${names[*]}" "${packages[*]}"

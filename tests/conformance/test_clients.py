@@ -8,7 +8,6 @@ import re
 import subprocess
 
 import h11
-import pytest
 
 from tests.conformance.conftest import Judged
 from tests.support.raw import Client
@@ -72,8 +71,7 @@ def test_http_client_agrees(judged: Judged) -> None:
 
 def run(*words: str) -> str:
     program = find(words[0])
-    if not program:
-        pytest.skip(f"{words[0]} is not installed")
+    assert program, f"{words[0]} is not installed; hint: scripts/test-packages.sh"
     return subprocess.run([program, *words[1:]], capture_output=True, text=True, check=True, timeout=30).stdout
 
 

@@ -38,8 +38,7 @@ class Typed:
 
 @pytest.fixture(scope="module")
 def typed(gateway: Gateway, echo: Origin) -> Typed:
-    if not find("curl"):
-        pytest.skip("curl is not installed")
+    assert find("curl"), "curl is not installed; hint: scripts/test-packages.sh"
     return Typed(gateway, echo)
 
 

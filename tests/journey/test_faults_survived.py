@@ -357,8 +357,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=16m,mode=0700", "tmpfs", str(folder)], capture_output=True, check=False
     )
-    if mounted.returncode:
-        pytest.skip(f"mount: {mounted.stderr.decode().strip()}")
+    assert not mounted.returncode, f"mount: {mounted.stderr.decode().strip()}"
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=False)
 

@@ -53,8 +53,7 @@ def test_tls_1_2_and_1_3_are_spoken(gateway: Gateway, echo_path: str, version: s
 
 def test_tls_1_1_is_refused(gateway: Gateway) -> None:
     openssl = find("openssl")
-    if not openssl:
-        pytest.skip("no openssl command to speak TLS 1.1 with")
+    assert openssl, "openssl is not installed; hint: scripts/test-packages.sh"
     address = f"127.0.0.1:{gateway.proxy_tls_port}"
     talk = subprocess.run(
         [openssl, "s_client", "-connect", address, "-tls1_1", "-cipher", "DEFAULT@SECLEVEL=0"],
