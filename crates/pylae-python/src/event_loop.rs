@@ -145,7 +145,7 @@ thread_local! {
 }
 
 /// The thread is about to sleep in the kernel: other Python threads may run. Releasing the interpreter here, once a sleep,
-/// and not around the whole wait, makes attaching for a hook free while there is work (measured: docs/decisions/0005).
+/// and not around the whole wait, spares taking the interpreter's lock for each hook: docs/decisions/0005, which says what is not measured.
 fn park() {
     if INNER.with_borrow(|inner| inner.as_ref().is_some_and(|inner| inner.is_waiting.get())) {
         // SAFETY: `is_waiting` says that `Reactor::wait` holds the interpreter on this thread, below us on the stack, and

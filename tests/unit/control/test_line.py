@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import stat
-import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -464,7 +463,6 @@ def test_who_does_not_keep_to_the_protocol_is_cut_off_alone(rig: Rig, data: byte
     rig.run(test)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="SO_PEERCRED is Linux's")
 def test_processes_of_other_users_are_refused(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     async def test() -> None:
         monkeypatch.setattr("pylae.control.line._peer_uid", lambda _: 65534)
