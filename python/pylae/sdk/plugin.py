@@ -53,6 +53,8 @@ class Plugin:
     """Base of every plugin; one object per worker."""
 
     name: ClassVar[str]
+    done: ClassVar[bool] = True
+    """Whether it works; `pylae.sdk.undone` has those that can only be configured yet."""
     version: ClassVar[str] = "0.1.0"
     priority: ClassVar[int] = 0
     protocols: ClassVar[Sequence[str]] = ("grpc", "grpcs", "http", "https")
