@@ -538,20 +538,20 @@ async fn choose(
     verify: bool,
     started: Instant,
 ) -> Result<PoolKey, Failure> {
-    let (host, port, is_tls) = {
+    let (host, port, is_tls, peer) = {
         let mut borrowed = exchange.borrow_mut();
         borrowed.moments.head_received = None;
         let snapshot = Arc::clone(&borrowed.snapshot);
         let name = borrowed.upstream.target_host.clone();
         let preserved = borrowed.matched.as_ref().is_some_and(|m| m.route.preserve_host).then(|| borrowed.request.authority.clone());
-        let (host, port, host_header) = match snapshot.upstream(&name) {
+        let (host, port, host_header, peer) = match snapshot.upstream(&name) {
             Some(upstream) => {
                 let Ok(peer) = upstream.balancer.next() else {
                     return Err(Failure::Fault(FaultKind::NoHealthyTarget.into(), ""));
                 };
-                (peer.host.to_string(), peer.port, upstream.upstream.host_header.clone())
+                (peer.host.to_string(), peer.port, upstream.upstream.host_header.clone(), Some(Arc::clone(peer)))
             }
-            None => (name, borrowed.upstream.target_port, None),
+            None => (name, borrowed.upstream.target_port, None, None),
         };
         let is_tls = borrowed.upstream.is_tls;
         let bare_host = if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.clone() };
@@ -566,10 +566,11 @@ async fn choose(
         let kept = borrowed.upstream.host_by_plugin.clone().or(preserved.filter(|host| !host.is_empty()));
         let chosen = kept.or_else(|| host_header.map(String::into_bytes)).unwrap_or_else(|| with_port.into_bytes());
         borrowed.upstream.host_header = Some(chosen);
-        (host, port, is_tls)
+        (host, port, is_tls, peer)
     };
     let resolved = {
-        let mut lookup = std::pin::pin!(gateway.resolver.resolve(&host));
+        let shunned = peer.as_ref().map_or(&[][..], |peer| &peer.shunned);
+        let mut lookup = std::pin::pin!(gateway.resolver.resolve(&host, shunned));
         std::future::poll_fn(|cx| match lookup.as_mut().poll(cx) {
             Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
             Poll::Pending => client.poll_departed(cx).map(|()| None),
@@ -579,7 +580,8 @@ async fn choose(
     let address = match resolved {
         None => return Err(Failure::Gone),
         Some(Err(fault)) => return Err(Failure::Fault(fault, "")),
-        Some(Ok(address)) => std::net::SocketAddr::new(address, port),
+        Some(Ok(Some(address))) => std::net::SocketAddr::new(address, port),
+        Some(Ok(None)) => return Err(Failure::Fault(FaultKind::NoHealthyTarget.into(), "")),
     };
     let mut borrowed = exchange.borrow_mut();
     borrowed.moments.attempt_started = Some(started);

@@ -237,6 +237,7 @@ impl Gateway {
                         }
                     }),
                     Event::Log(level, text) => of_events.core.logs.log(level, &text),
+                    Event::LogLevel(level) => of_events.core.logs.set_level(level),
                 }
             }
         });

@@ -3,6 +3,7 @@
 
 use crate::snapshot::Id;
 use crate::snapshot::model::Target;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -27,9 +28,38 @@ pub struct Peer {
     pub port: u16,
     /// Share of the requests; never 0.
     pub weight: u32,
+    /// Addresses of the host that were marked unhealthy; never all of an address that stands for itself.
+    pub shunned: Box<[IpAddr]>,
 }
 
-/// No Target with a weight above 0.
+/// What an operator took out of rotation: whole Targets, and single addresses of Targets.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    targets: HashSet<Id>,
+    addresses: HashMap<Id, Vec<IpAddr>>,
+}
+
+impl Marks {
+    /// Takes a Target out, or one address of it.
+    pub fn take_out(&mut self, target: Id, address: Option<IpAddr>) {
+        match address {
+            None => {
+                self.targets.insert(target);
+            }
+            Some(address) => self.addresses.entry(target).or_default().push(address),
+        }
+    }
+
+    fn shunned(&self, target: Id) -> &[IpAddr] {
+        self.addresses.get(&target).map_or(&[], Vec::as_slice)
+    }
+
+    fn is_out(&self, target: Id, address: Option<IpAddr>) -> bool {
+        self.targets.contains(&target) || address.is_some_and(|address| self.shunned(target).contains(&address))
+    }
+}
+
+/// No Target in rotation with a weight above 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoTarget;
 
@@ -54,8 +84,9 @@ pub struct Balancer {
 }
 
 impl Balancer {
-    /// A balancer over these Targets, in the order of their ids. Those that can't be read are named in the second part.
-    pub fn new<'a>(targets: impl IntoIterator<Item = &'a Target>) -> (Self, Vec<String>) {
+    /// A balancer over these Targets, in the order of their ids, without those that are marked. Those that can't be read are
+    /// named in the second part.
+    pub fn new<'a>(targets: impl IntoIterator<Item = &'a Target>, marks: &Marks) -> (Self, Vec<String>) {
         let mut peers = Vec::new();
         let mut refused = Vec::new();
         for target in targets {
@@ -63,7 +94,10 @@ impl Balancer {
             match split_target(&target.target) {
                 Some((host, port)) if weight > 0 => {
                     let address = host.parse().ok();
-                    peers.push(Arc::new(Peer { target: target.id, host: host.into(), address, port, weight }));
+                    if !marks.is_out(target.id, address) {
+                        let shunned = marks.shunned(target.id).into();
+                        peers.push(Arc::new(Peer { target: target.id, host: host.into(), address, port, weight, shunned }));
+                    }
                 }
                 Some(_) => {}
                 None => refused.push(format!("targets {}: `{}` is not `host:port`", target.id, target.target)),
@@ -78,7 +112,7 @@ impl Balancer {
     /// The peer whose turn it is.
     ///
     /// # Errors
-    /// No Target has a weight above 0.
+    /// No Target in rotation has a weight above 0.
     pub fn next(&self) -> Result<&Arc<Peer>, NoTarget> {
         let mut best: Option<(usize, i64)> = None;
         for (at, (peer, owed)) in self.peers.iter().zip(&self.owed).enumerate() {
@@ -93,7 +127,7 @@ impl Balancer {
         Ok(&self.peers[at])
     }
 
-    /// Every Target with a weight above 0.
+    /// Every Target in rotation with a weight above 0.
     pub fn peers(&self) -> &[Arc<Peer>] {
         &self.peers
     }
@@ -148,7 +182,7 @@ mod tests {
 
     #[test]
     fn the_turns_of_a_heavy_target_are_spread() {
-        let (balancer, refused) = Balancer::new(&[target(1, "a", 5), target(2, "b", 1), target(3, "c", 1)]);
+        let (balancer, refused) = Balancer::new(&[target(1, "a", 5), target(2, "b", 1), target(3, "c", 1)], &Marks::default());
         assert!(refused.is_empty());
         assert_eq!(turns(&balancer, 14), "aabacaaaabacaa");
     }
@@ -156,7 +190,8 @@ mod tests {
     #[test]
     fn shares_follow_the_weights() {
         for weights in [[1, 1, 1], [100, 100, 1], [3, 7, 0], [65_535, 1, 13]] {
-            let (balancer, _) = Balancer::new(&[target(1, "a", weights[0]), target(2, "b", weights[1]), target(3, "c", weights[2])]);
+            let (balancer, _) =
+                Balancer::new(&[target(1, "a", weights[0]), target(2, "b", weights[1]), target(3, "c", weights[2])], &Marks::default());
             let total: u32 = weights.iter().sum();
             let order = turns(&balancer, total as usize);
             for (name, weight) in ["a", "b", "c"].into_iter().zip(weights) {
@@ -167,9 +202,9 @@ mod tests {
 
     #[test]
     fn a_target_of_weight_zero_gets_nothing() {
-        let (balancer, _) = Balancer::new(&[target(1, "a", 0)]);
+        let (balancer, _) = Balancer::new(&[target(1, "a", 0)], &Marks::default());
         assert_eq!(balancer.next(), Err(NoTarget));
-        let (balancer, _) = Balancer::new(&[]);
+        let (balancer, _) = Balancer::new(&[], &Marks::default());
         assert_eq!(balancer.next(), Err(NoTarget));
     }
 
@@ -188,9 +223,26 @@ mod tests {
 
     #[test]
     fn an_address_is_told_from_a_name() {
-        let (balancer, refused) = Balancer::new(&[target(1, "[::1]:80", 1), target(2, "a.example:80", 1), target(3, "[x]:1", 1)]);
+        let (balancer, refused) =
+            Balancer::new(&[target(1, "[::1]:80", 1), target(2, "a.example:80", 1), target(3, "[x]:1", 1)], &Marks::default());
         let addresses: Vec<_> = balancer.peers().iter().map(|peer| peer.address.is_some()).collect();
         assert_eq!(addresses, [true, false]);
         assert_eq!(refused.len(), 1);
+    }
+
+    #[test]
+    fn a_marked_target_gets_nothing_and_a_marked_address_is_shunned() {
+        let targets = [target(1, "10.0.0.1:80", 1), target(2, "b", 1), target(3, "10.0.0.3:80", 1)];
+        let address = |text: &str| Some(text.parse::<IpAddr>().expect("an address"));
+        let mut marks = Marks::default();
+        marks.take_out(targets[0].id, address("10.0.0.1"));
+        marks.take_out(targets[1].id, address("10.0.0.2"));
+        marks.take_out(targets[2].id, address("10.0.0.9"));
+        let (balancer, _) = Balancer::new(&targets, &marks);
+        let hosts: Vec<_> = balancer.peers().iter().map(|peer| &*peer.host).collect();
+        assert_eq!(hosts, ["b", "10.0.0.3"]);
+        assert_eq!(*balancer.peers()[0].shunned, [address("10.0.0.2").expect("an address")]);
+        marks.take_out(targets[1].id, None);
+        assert_eq!(Balancer::new(&targets, &marks).0.peers().len(), 1);
     }
 }

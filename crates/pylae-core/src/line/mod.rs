@@ -77,6 +77,8 @@ pub enum Event {
     Invalidate(Option<Vec<Invalidation>>),
     /// A line for `error.log`.
     Log(Level, String),
+    /// Lines below this level are no longer written.
+    LogLevel(Level),
 }
 
 /// What both ends count.

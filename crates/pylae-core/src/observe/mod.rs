@@ -90,7 +90,7 @@ fn open_append(path: &Path) -> Option<File> {
 
 /// The logs of one worker.
 pub struct Logs {
-    level: Level,
+    level: Cell<Level>,
     access: Option<LogFile>,
     error: LogFile,
     failures: Option<LogFile>,
@@ -103,7 +103,7 @@ impl Logs {
     /// Opens what the settings name.
     pub fn open(settings: &DataPlaneSettings) -> Self {
         Logs {
-            level: Level::parse(&settings.log_level),
+            level: Cell::new(Level::parse(&settings.log_level)),
             access: settings.access_log.as_deref().map(LogFile::open),
             error: LogFile::open(&settings.error_log),
             failures: settings.failures_log.as_deref().map(LogFile::open),
@@ -126,7 +126,12 @@ impl Logs {
 
     /// Would a line of this level be written?
     pub fn is_enabled(&self, level: Level) -> bool {
-        level <= self.level
+        level <= self.level.get()
+    }
+
+    /// Writes lines of this level and above from now on.
+    pub fn set_level(&self, level: Level) {
+        self.level.set(level);
     }
 
     /// A line of `error.log` that belongs to no connection.

@@ -6,7 +6,7 @@ use super::message::{MessageError, Reader, write_array, write_map, write_string,
 use super::model::{Plugin, Raw, Route, Service, Target, Upstream};
 use super::plugin::{PluginRegistry, PluginRow};
 use super::{CompiledUpstream, Id, Snapshot, Version};
-use crate::balancer::Balancer;
+use crate::balancer::{Balancer, Marks};
 use crate::phases::plan::Plan;
 use crate::router::{CompiledRoute, RouteError, Router};
 use serde::de::DeserializeOwned;
@@ -95,6 +95,7 @@ pub struct Store {
     plugins: ConfigMap<Id, PluginRow>,
     upstreams: ConfigMap<Id, UpstreamRow>,
     targets: ConfigMap<Id, Arc<Target>>,
+    marks: Marks,
 }
 
 struct RouteRow {
@@ -164,6 +165,7 @@ impl Store {
             plugins: ConfigMap::default(),
             upstreams: ConfigMap::default(),
             targets: ConfigMap::default(),
+            marks: Marks::default(),
         }
     }
 
@@ -249,6 +251,41 @@ impl Store {
         }
         self.version.sequence = to;
         Ok(invalidations)
+    }
+
+    /// Takes what operators marked since: `[[upstream_id, target_id, address or nil, is_healthy], …]`, all of it. Says whether
+    /// anything is different.
+    ///
+    /// # Errors
+    /// The message can't be read whole; nothing changed.
+    pub fn apply_health(&mut self, body: &[u8]) -> Result<bool, ApplyError> {
+        let mut marks = Marks::default();
+        let mut reader = Reader::new(body);
+        for _ in 0..reader.array()? {
+            if reader.array()? != 4 {
+                return Err(reader.error("expected a mark of four elements").into());
+            }
+            reader.string()?;
+            let target = Id::parse(reader.string()?).ok_or_else(|| reader.error("expected a UUID"))?;
+            let address = if reader.nil() {
+                None
+            } else {
+                let text = reader.string()?;
+                Some(text.parse().map_err(|_| reader.error("expected an address"))?)
+            };
+            if !reader.boolean()? {
+                marks.take_out(target, address);
+            }
+        }
+        reader.end()?;
+        if marks == self.marks {
+            return Ok(false);
+        }
+        self.marks = marks;
+        for row in self.upstreams.values_mut() {
+            row.balancer = None;
+        }
+        Ok(true)
     }
 
     fn read_change(&self, reader: &mut Reader<'_>) -> Result<Change, ApplyError> {
@@ -389,7 +426,7 @@ impl Store {
             }
             for (id, row) in &mut self.upstreams {
                 if row.balancer.is_none() {
-                    let (balancer, refused) = Balancer::new(targets.remove(id).unwrap_or_default());
+                    let (balancer, refused) = Balancer::new(targets.remove(id).unwrap_or_default(), &self.marks);
                     row.balancer = Some(Arc::new(balancer));
                     row.refused = refused;
                 }
