@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m bench`: which figures of issue 01 does this machine give today?"""
+"""`python -m bench`: which figures does this machine give today?"""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from bench import report, scenarios
+from bench import admin, report, scenarios
 from bench.scenarios import LOADS, Bench, Options, say
 from bench.targets import PEERS, Pylae, Target
 
 RESULTS = Path(__file__).parent / "results"
-SPECIAL = ("routes", "rooms", "config", "mem", "start")
+SPECIAL = ("routes", "rooms", "config", "mem", "start", "sync", "push", "pushmem")
+PUSHED_ROUTES = 50_000
 
 
 def arguments() -> argparse.Namespace:
@@ -105,6 +106,14 @@ def _ours(bench: Bench) -> dict[str, Callable[[], str]]:
         "config": lambda: report.figures(
             f"config: {scenarios.CONFIG_ROUTES:,} Routes loaded, two workers", {"pylae": scenarios.config(bench)}
         ),
+        "sync": lambda: report.figures(
+            f"sync: {bench.options.routes:,} Routes, as many Consumers with a key, one client", {"pylae": admin.sync(bench)}
+        ),
+        "push": lambda: report.figures(
+            "push: POST /config under traffic, one worker pinned, control nice 10 on the other core",
+            {"pylae": admin.push(bench, PUSHED_ROUTES)},
+        ),
+        "pushmem": lambda: report.figures("pushmem: memory after many POST /config", {"pylae": admin.memory(bench)}),
         "start": lambda: report.figures("start: one Route, migrated database", {"pylae": scenarios.start(bench)}),
     }
 
