@@ -260,3 +260,31 @@ def test_two_databases_have_two_ids(open_strategy: Open, tmp_path: Any) -> None:
     for path in tmp_path.iterdir():
         path.unlink()
     assert open_strategy().database_id != first.database_id
+
+
+# === tags of all tables ===
+
+
+def test_the_tags_of_all_tables_are_listed_in_order(strategy: Strategy, clock: Clock) -> None:
+    ids = [f"00000000-0000-4000-8000-00000000000{number}" for number in range(1, 5)]
+    owner = rows.consumer("c", id=ids[1], tags=["blue"])
+    insert(strategy, "services", rows.service("s", id=ids[0], tags=["red", "blue"]))
+    insert(strategy, "consumers", owner)
+    insert(strategy, "services", rows.service("untagged", id=ids[2]))
+    insert(strategy, "keyauth_credentials", {**rows.key(owner, "k"), "id": ids[3], "tags": ["blue"]}, ttl_s=10)
+    every = [
+        (ids[0], "services", "blue"),
+        (ids[0], "services", "red"),
+        (ids[1], "consumers", "blue"),
+        (ids[3], "keyauth_credentials", "blue"),
+    ]
+    with strategy.read() as reader:
+        assert reader.tagged(None, limit=10) == every
+        assert reader.tagged(None, limit=2) == every[:2]
+        assert reader.tagged(None, limit=2, after=every[1]) == every[2:]
+        assert reader.tagged("blue", limit=10) == [every[0], *every[2:]]
+        assert reader.tagged("blue", limit=10, after=every[2]) == [every[3]]
+        assert reader.tagged("green", limit=10) == []
+    clock.now_s += 11
+    with strategy.read() as reader:
+        assert reader.tagged("blue", limit=10) == [every[0], every[2]]

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from pylae.database.changes import Change, Invalidation, Operation, Row
-from pylae.database.paging import DEFAULT_PAGE_SIZE, Page, id_before, offset_after
+from pylae.database.companions import COMPANIONS, Companion
+from pylae.database.paging import DEFAULT_PAGE_SIZE, Page, id_before, key_before, offset_after
 from pylae.database.strategies import Reader, TagFilter, Transaction
 from pylae.database.table import Table, Tables, table_of
 from pylae.entities.targets import normalise_target
@@ -39,6 +40,9 @@ class Catalogue:
         self.entities = dict(entities)
         self.tables = Tables(map(table_of, entities.values()))
         self.checks = dict(checks or {})
+        self.companions: dict[str, Companion] = {
+            table: companion for table, companion in COMPANIONS.items() if table in self.tables and companion.table in self.tables
+        }
 
     def __repr__(self) -> str:
         return f"<catalogue {' '.join(self.entities)}>"
@@ -52,16 +56,23 @@ class ReadDao:
     """Entities as one consistent look at the database finds them."""
 
     def __init__(self, reader: Reader, catalogue: Catalogue) -> None:
-        self._reader = reader
+        self.reader = reader
         self._catalogue = catalogue
 
     def get(self, table: str, id_: str) -> Row | None:
         """The row of an id."""
-        return self._reader.get(table, id_)
+        return self._accompanied(table, self.reader.get(table, id_))
 
     def find(self, table: str, values: dict[str, Any]) -> Row | None:
         """The row that has these values; of a foreign field, the id it refers to."""
-        return self._reader.find(table, values)
+        return self._accompanied(table, self.reader.find(table, values))
+
+    def _accompanied(self, table: str, row: Row | None) -> Row | None:
+        """The row with what rows of another table add to it."""
+        companion = self._catalogue.companions.get(table)
+        if companion is not None and row is not None:
+            row[companion.field] = companion.value(self.reader, row["id"])
+        return row
 
     def select(self, table: str, key: str, within: Mapping[str, str] | None = None) -> Row | None:
         """The row that a path names: by its id, or by its endpoint key; `within` names its parent's id by field."""
@@ -71,7 +82,7 @@ class ReadDao:
             key = key.lower()
         if table == "targets" and field != "id":
             key = _target(key)
-        return self._reader.find(table, {field: key, **(within or {})})
+        return self.find(table, {field: key, **(within or {})})
 
     def select_unique(self, table: str, field: str, value: Any) -> Row | None:
         """The row by one of its unique fields.
@@ -84,19 +95,19 @@ class ReadDao:
             raise InvalidUnique(field, f"`{table}` has no unique field `{field}`")
         if not isinstance(value, (str, int, float)):
             raise InvalidUnique(field, "expected a string or a number")
-        return self._reader.find(table, {field: value})
+        return self.find(table, {field: value})
 
     def each(self, table: str) -> Iterator[Row]:
-        """Every row."""
-        return self._reader.each(table)
+        """Every row, as it is stored."""
+        return self.reader.each(table)
 
     def sequence(self) -> int:
         """Of the newest change."""
-        return self._reader.sequence()
+        return self.reader.sequence()
 
     def changes_after(self, sequence: int) -> list[Change]:
         """What the change log still holds after a sequence, oldest first, rows left out."""
-        return self._reader.changes_after(sequence)
+        return self.reader.changes_after(sequence)
 
     def page(
         self,
@@ -113,10 +124,27 @@ class ReadDao:
             InvalidOffset: no page of ours had this offset.
         """
         after = None if offset is None else id_before(offset)
-        rows = self._reader.page(table, limit=size + 1, after=after, where=where, tags=tags)
-        if len(rows) <= size:
-            return Page(rows, None)
-        return Page(rows[:size], offset_after(rows[size - 1]["id"]))
+        rows = self.reader.page(table, limit=size + 1, after=after, where=where, tags=tags)
+        has_more = len(rows) > size
+        del rows[size:]
+        if table in self._catalogue.companions:
+            for row in rows:
+                self._accompanied(table, row)
+        return Page(rows, offset_after(rows[-1]["id"]) if has_more else None)
+
+    def tagged(self, tag: str | None = None, size: int = DEFAULT_PAGE_SIZE, offset: str | None = None) -> Page:
+        """Some tags of all tables' rows, or the rows that have a certain one.
+
+        Raises:
+            InvalidOffset: no page of ours had this offset.
+        """
+        after = None
+        if offset is not None:
+            after_id, after_table, after_tag = key_before(offset, 3)
+            after = after_id, after_table, after_tag
+        keys = self.reader.tagged(tag, limit=size + 1, after=after)
+        rows = [{"entity_id": id_, "entity_name": table, "tag": word} for id_, table, word in keys[:size]]
+        return Page(rows, offset_after(*keys[size - 1]) if len(keys) > size else None)
 
 
 class Dao(ReadDao):
@@ -139,9 +167,10 @@ class Dao(ReadDao):
         """
         row = self._catalogue.schema(table).insert(self._resolve(table, values))
         ttl_s = row.pop("ttl", None) or None
+        companion = self._take_companion(table, row, values)
         self._check(table, row)
         self._transaction.insert(table, row, ttl_s)
-        return self._changed(table, None, row)
+        return self._changed(table, None, row, companion)
 
     def update(self, table: str, old: Row, patch: Mapping[str, Any]) -> Row:
         """Changes the fields that are given.
@@ -153,9 +182,10 @@ class Dao(ReadDao):
         ttl_s = row.pop("ttl", None) or None
         if "ttl" not in patch:
             ttl_s = None
+        companion = self._take_companion(table, row, patch, null=[])
         self._check(table, row)
         self._transaction.update(table, row, ttl_s, keeps_ttl="ttl" not in patch)
-        return self._changed(table, old, row)
+        return self._changed(table, old, row, companion)
 
     def upsert(self, table: str, old: Row | None, values: Mapping[str, Any]) -> Row:
         """Puts a row in the place of another, or adds it: what is not given goes back to its default.
@@ -168,9 +198,10 @@ class Dao(ReadDao):
         kept = {"created_at": old["created_at"]} if "created_at" in old else {}
         fresh = self._catalogue.schema(table).upsert({**kept, **self._resolve(table, values), "id": old["id"]})
         ttl_s = fresh.pop("ttl", None) or None
+        companion = self._take_companion(table, fresh, values)
         self._check(table, fresh)
         self._transaction.update(table, fresh, ttl_s, keeps_ttl=False)
-        return self._changed(table, old, fresh)
+        return self._changed(table, old, fresh, companion)
 
     def delete(self, table: str, row: Row) -> None:
         """Removes a row with everything that lives only with it.
@@ -178,13 +209,16 @@ class Dao(ReadDao):
         Raises:
             ForeignKeyViolation: a row that may not lose it refers to it.
         """
+        companion = self._catalogue.companions.get(table)
+        if companion is not None:
+            companion.remove(self, row["id"])
         for reference in self._catalogue.tables.references_to(table):
             where = {reference.field: row["id"]}
             if reference.on_delete == "restrict":
-                if self._reader.find(reference.table, where) is not None:
+                if self.reader.find(reference.table, where) is not None:
                     raise ForeignKeyViolation.referenced(table, reference.table)
                 continue
-            for child in self._reader.page(reference.table, limit=_ALL_CHILDREN, where=where):
+            for child in self.reader.page(reference.table, limit=_ALL_CHILDREN, where=where):
                 if reference.on_delete == "cascade":
                     self.delete(reference.table, child)
                 else:
@@ -213,7 +247,7 @@ class Dao(ReadDao):
             key = None if parent is None or parent.endpoint_key is None else given.get(parent.endpoint_key)
             if parent is None or parent.endpoint_key is None or not isinstance(key, str):
                 raise SchemaViolation({column.field: {"id": "missing primary key"}})
-            found = self._reader.find(parent.name, {parent.endpoint_key: key})
+            found = self.reader.find(parent.name, {parent.endpoint_key: key})
             if found is None:
                 raise ForeignKeysUnresolved(column.field, {parent.endpoint_key: key}, parent.name)
             resolved[column.field] = {"id": found["id"]}
@@ -229,18 +263,43 @@ class Dao(ReadDao):
             key = row.get(column.field)
             if key is None or column.references is None:
                 continue
-            if column.references not in self._catalogue.tables or self._reader.get(column.references, key["id"]) is None:
+            if column.references not in self._catalogue.tables or self.reader.get(column.references, key["id"]) is None:
                 raise ForeignKeyViolation.dangling(column.field, key, column.references)
         check = self._catalogue.checks.get(table)
         if check is not None:
-            check(self._reader, row)
+            check(self.reader, row)
 
-    def _changed(self, table: str, old: Row | None, new: Row) -> Row:
+    def _take_companion(self, table: str, row: Row, given: Mapping[str, Any], null: Any = None) -> Any:
+        """Takes out of a row what is kept as rows of another table; None leaves those as they are.
+
+        Args:
+            table: of the row.
+            row: after validation.
+            given: what the client gave of it.
+            null: what null means.
+        """
+        companion = self._catalogue.companions.get(table)
+        if companion is None:
+            return None
+        value = row.pop(companion.field, None)
+        if companion.field not in given:
+            return None
+        value = null if value is None else value
+        if value is not None:
+            companion.check(self.reader, row["id"], value)
+        return value
+
+    def _changed(self, table: str, old: Row | None, new: Row, companion_value: Any = None) -> Row:
         # Read back where the database adds to a row: the seconds it has left to live.
-        shown = self._reader.get(table, new["id"]) if self._catalogue.tables[table].has_ttl else new
+        shown = self.reader.get(table, new["id"]) if self._catalogue.tables[table].has_ttl else new
         assert shown is not None
         self._note("upsert", table, old, shown)
-        return shown
+        companion = self._catalogue.companions.get(table)
+        if companion is None:
+            return shown
+        if companion_value is not None:
+            companion.store(self, new["id"], companion_value)
+        return {**shown, companion.field: companion.value(self.reader, new["id"])}
 
     def _note(self, operation: Operation, table: str, old: Row | None, new: Row | None) -> None:
         row = new or old

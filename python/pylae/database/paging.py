@@ -27,17 +27,21 @@ class Page:
     offset: str | None
 
 
-def offset_after(id_: str) -> str:
-    """The offset of the page that follows a row.
+def offset_after(*key: str) -> str:
+    """The offset of the page that follows a row of this primary key.
 
     >>> offset_after("057f17ae-43fc-4fa8-b19a-06197d8222d6")
     'WyIwNTdmMTdhZS00M2ZjLTRmYTgtYjE5YS0wNjE5N2Q4MjIyZDYiXQ'
     """
-    return base64.urlsafe_b64encode(msgspec.json.encode([id_])).rstrip(b"=").decode()
+    return base64.urlsafe_b64encode(msgspec.json.encode(key)).rstrip(b"=").decode()
 
 
-def id_before(offset: str) -> str:
-    """The row that a page follows.
+def key_before(offset: str, length: int = 1) -> tuple[str, ...]:
+    """The primary key of the row that a page follows.
+
+    Args:
+        offset: as `offset_after` made it.
+        length: how many values the key has.
 
     Raises:
         InvalidOffset: no page of ours had this offset.
@@ -50,7 +54,15 @@ def id_before(offset: str) -> str:
         key = msgspec.json.decode(decoded)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidOffset(offset, "bad json encoding") from error
-    match key:
-        case [str(id_)]:
-            return id_
-    raise InvalidOffset(offset, "bad offset string")
+    if not isinstance(key, list) or len(key) != length or not all(isinstance(value, str) for value in key):
+        raise InvalidOffset(offset, "bad offset string")
+    return tuple(key)
+
+
+def id_before(offset: str) -> str:
+    """The id of the row that a page follows.
+
+    Raises:
+        InvalidOffset: no page of ours had this offset.
+    """
+    return key_before(offset)[0]

@@ -24,6 +24,7 @@ from pylae.errors import (
 )
 from pylae.plugins.key_auth.plugin import KeyAuth
 from pylae.schema import Entity
+from tests.support.certificates import self_signed
 
 Run = Callable[[Callable[[Dao], Any]], Any]
 NOWHERE = "00000000-0000-4000-8000-000000000000"
@@ -202,3 +203,45 @@ def test_an_offset_that_is_not_ours_is_refused_with_the_reason(store: Store, off
     with pytest.raises(InvalidOffset) as caught:
         store(lambda dao: dao.page("services", 1, offset))
     assert caught.value.message == f"'{offset}' is not a valid offset: {reason}"
+
+
+def certificate(store: Store, tmp_path: Path, **values: Any) -> dict[str, Any]:
+    made = self_signed(tmp_path, "dao.test")
+    return store.insert("certificates", cert=made.certificate.read_text(), key=made.key.read_text(), **values)
+
+
+def test_the_names_of_a_certificate_are_rows_of_their_own(store: Store, tmp_path: Path) -> None:
+    made = certificate(store, tmp_path, snis=["b.test", "a.test"])
+    assert made["snis"] == ["a.test", "b.test"]
+    assert store.noted() == [("upsert", "certificates"), ("upsert", "snis"), ("upsert", "snis")]
+    kept = store(lambda dao: dao.find("snis", {"name": "b.test"}))
+    updated = store(lambda dao: dao.update("certificates", made, {"snis": ["b.test", "c.test"]}))
+    assert updated["snis"] == ["b.test", "c.test"]
+    assert store(lambda dao: dao.find("snis", {"name": "b.test"})) == kept
+    assert store(lambda dao: dao.find("snis", {"name": "a.test"})) is None
+    # Left out, they stay: a client may manage them one by one.
+    put = {"cert": made["cert"], "key": made["key"]}
+    assert store(lambda dao: dao.upsert("certificates", dao.get("certificates", made["id"]), put))["snis"] == updated["snis"]
+    assert store(lambda dao: dao.update("certificates", updated, {"snis": None}))["snis"] == []
+
+
+def test_a_name_belongs_to_one_certificate(store: Store, tmp_path: Path) -> None:
+    owner = certificate(store, tmp_path, snis=["a.test"])
+    with pytest.raises(SchemaViolation) as caught:
+        certificate(store, tmp_path, snis=["z.test", "a.test"])
+    assert caught.value.fields == {"snis": f"a.test already associated with existing certificate '{owner['id']}'"}
+    assert store(lambda dao: dao.find("snis", {"name": "z.test"})) is None
+    with pytest.raises(SchemaViolation) as caught:
+        certificate(store, tmp_path, snis=["z.test", "z.test"])
+    assert caught.value.fields == {"snis": "z.test is duplicated"}
+
+
+def test_a_certificate_takes_its_names_along_unless_it_has_to_stay(store: Store, tmp_path: Path) -> None:
+    made = certificate(store, tmp_path, snis=["a.test"])
+    user = store.insert("services", url="https://h.test", client_certificate={"id": made["id"]})
+    with pytest.raises(ForeignKeyViolation):
+        store(lambda dao: dao.delete("certificates", made))
+    assert store(lambda dao: dao.get("certificates", made["id"]))["snis"] == ["a.test"]
+    store(lambda dao: dao.delete("services", user))
+    store(lambda dao: dao.delete("certificates", made))
+    assert store(lambda dao: dao.find("snis", {"name": "a.test"})) is None

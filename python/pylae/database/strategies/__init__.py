@@ -23,6 +23,10 @@ class TagFilter:
     is_any: bool
 
 
+TagKey = tuple[str, str, str]
+"""Id of a row, its table, one of its tags: the order in which tags are listed."""
+
+
 class Reader(Protocol):
     """One consistent look at the database. Rows whose time to live is over are not there."""
 
@@ -48,6 +52,10 @@ class Reader(Protocol):
 
     def each(self, table: str) -> Iterator[Row]:
         """Every row."""
+        ...
+
+    def tagged(self, tag: str | None, *, limit: int, after: TagKey | None = None) -> list[TagKey]:
+        """Up to `limit` tags of rows of all tables, or the rows that have a certain one; in order, beginning after a key."""
         ...
 
     def sequence(self) -> int:

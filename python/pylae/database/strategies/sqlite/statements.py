@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -80,6 +80,13 @@ class TableStatements:
         self.update_with_ttl = f"UPDATE {name} SET {assigned}, {EXPIRES_AT} = :{EXPIRES_AT} WHERE id = :id"
         self.delete = f"DELETE FROM {name} WHERE id = :id"
         self.sweep = f"DELETE FROM {name} WHERE {EXPIRES_AT} <= :now_s"
+        self.tags: str | None = None
+        """Id, table and each tag of every row; None for a table without tags."""
+        if any(column.field == "tags" and column.type == "json" for column in table.columns):
+            listed = (
+                "SELECT {1}.id AS row_id, '{0}' AS table_name, one.value AS tag FROM {1}, json_each({1}.tags) AS one WHERE {2}"
+            )
+            self.tags = listed.format(table.name.replace("'", "''"), name, alive)
         self._finds: dict[tuple[str, ...], str] = {}
 
         self._read = [(column.field, _reader(column)) for column in table.columns]
@@ -135,6 +142,22 @@ class TableStatements:
             together = [row.get(field) for field in self.table.cache_key]
             values[CACHE_KEY] = _write_json([one["id"] if isinstance(one, dict) else one for one in together])
         return values
+
+
+def tagged(tables: Iterable[TableStatements], *, is_one_tag: bool, is_first: bool) -> str | None:
+    """Id, table and tag of rows of all tables that can have tags, up to `:limit`, after `:after_…` unless it is the first page.
+
+    None when no table can have tags.
+    """
+    parts = [table.tags for table in tables if table.tags is not None]
+    if not parts:
+        return None
+    conditions = (["tag = :tag"] if is_one_tag else []) + (
+        [] if is_first else ["(row_id, table_name, tag) > (:after_id, :after_table, :after_tag)"]
+    )
+    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+    order = "ORDER BY row_id, table_name, tag LIMIT :limit"
+    return f"SELECT row_id, table_name, tag FROM ({' UNION ALL '.join(parts)}){where} {order}"
 
 
 def _declaration(column: Column, tables: Tables) -> str:

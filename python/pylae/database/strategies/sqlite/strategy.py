@@ -25,9 +25,9 @@ import msgspec
 
 from pylae.database.changes import Change, Row
 from pylae.database.migrations import MIGRATIONS
-from pylae.database.strategies import TagFilter
+from pylae.database.strategies import TagFilter, TagKey
 from pylae.database.strategies.sqlite.migrating import bring_up_to_date
-from pylae.database.strategies.sqlite.statements import CACHE_KEY, EXPIRES_AT, TableStatements, Values
+from pylae.database.strategies.sqlite.statements import CACHE_KEY, EXPIRES_AT, TableStatements, Values, tagged
 from pylae.database.table import Table, Tables
 from pylae.errors import DatabaseError, ForeignKeyViolation, PrimaryKeyViolation, StrategyUnavailable, UniqueViolation
 
@@ -90,6 +90,15 @@ class SqliteReader:
     def each(self, table: str) -> Iterator[Row]:
         """See `Reader`."""
         return self._select(table, self._statements[table].each, {})
+
+    def tagged(self, tag: str | None, *, limit: int, after: TagKey | None = None) -> list[TagKey]:
+        """See `Reader`."""
+        statement = tagged(self._statements.values(), is_one_tag=tag is not None, is_first=after is None)
+        if statement is None:
+            return []
+        after_id, after_table, after_tag = after or ("", "", "")
+        values = {"after_id": after_id, "after_table": after_table, "after_tag": after_tag, "tag": tag, "limit": limit}
+        return list(self._connection.execute(statement, {**values, "now_s": self._now_s}))
 
     def sequence(self) -> int:
         """See `Reader`."""
