@@ -31,12 +31,13 @@ class Certificate:
         return context
 
 
-def self_signed(folder: Path, *names: str) -> Certificate:
+def self_signed(folder: Path, *names: str, is_authority: bool = False) -> Certificate:
     """A self-signed ECDSA P-256 certificate.
 
     Args:
         folder: where the two files go.
         *names: host names or addresses; the first is the common name.
+        is_authority: whether it may sign others.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
@@ -50,6 +51,7 @@ def self_signed(folder: Path, *names: str) -> Certificate:
         .not_valid_before(now - datetime.timedelta(hours=1))
         .not_valid_after(now + VALID_FOR)
         .add_extension(x509.SubjectAlternativeName([_alternative(name) for name in names]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
     made = Certificate(folder / f"{names[0]}.crt", folder / f"{names[0]}.key")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
+from pylae.database.ca_certificates import check_ca_certificate_is_unused
 from pylae.database.changes import Change, Invalidation, Operation, Row
 from pylae.database.companions import COMPANIONS, Companion
 from pylae.database.paging import DEFAULT_PAGE_SIZE, Page, id_before, key_before, offset_after
@@ -38,7 +39,7 @@ class Catalogue:
 
     def __init__(self, entities: Mapping[str, type[Entity]], checks: Mapping[str, Check] | None = None) -> None:
         self.entities = dict(entities)
-        self.tables = Tables(map(table_of, entities.values()))
+        self.tables = Tables(table_of(entity) for entity in entities.values() if entity.is_stored)
         self.checks = dict(checks or {})
         self.companions: dict[str, Companion] = {
             table: companion for table, companion in COMPANIONS.items() if table in self.tables and companion.table in self.tables
@@ -208,7 +209,10 @@ class Dao(ReadDao):
 
         Raises:
             ForeignKeyViolation: a row that may not lose it refers to it.
+            ReferencedByOthers: a row names it in a list.
         """
+        if table == "ca_certificates":
+            check_ca_certificate_is_unused(self.reader, row["id"])
         companion = self._catalogue.companions.get(table)
         if companion is not None:
             companion.remove(self, row["id"])
@@ -322,6 +326,7 @@ def _invalidations(table: Table, old: Row | None, new: Row | None) -> tuple[Inva
     for row in (old, new):
         if row is not None:
             for field in table.unique:
-                if row.get(field) is not None:
-                    found[table.name, field, row[field]] = None
+                value = row.get(field)
+                if value is not None:
+                    found[table.name, field, value["id"] if isinstance(value, dict) else value] = None
     return tuple(found)

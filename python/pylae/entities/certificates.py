@@ -8,6 +8,7 @@ from typing import Any
 
 from pylae.entities import common
 from pylae.schema import Entity, custom, field, kinds, mutually_required
+from pylae.schema.rules import is_reference
 
 
 def _public_keys(certificate: str, key: str) -> tuple[Any, Any]:
@@ -19,15 +20,20 @@ def _public_keys(certificate: str, key: str) -> tuple[Any, Any]:
     return certified, load_pem_private_key(key.encode(), password=None).public_key()
 
 
+def _is_at_hand(row: Mapping[str, Any], *names: str) -> bool:
+    """Whether all of these are given, and none is kept by a vault."""
+    return not any(row[name] is None or is_reference(row[name]) for name in names)
+
+
 def _key_matches(row: Mapping[str, Any]) -> str | None:
-    if row["cert"] is None or row["key"] is None:
+    if not _is_at_hand(row, "cert", "key"):
         return None
     certified, owned = _public_keys(row["cert"], row["key"])
     return None if certified == owned else "certificate does not match key"
 
 
 def _alternative_key_matches(row: Mapping[str, Any]) -> str | None:
-    if row["cert_alt"] is None or row["key_alt"] is None:
+    if not _is_at_hand(row, "cert_alt", "key_alt"):
         return None
     certified, owned = _public_keys(row["cert_alt"], row["key_alt"])
     return None if certified == owned else "alternative certificate does not match key"
@@ -36,7 +42,7 @@ def _alternative_key_matches(row: Mapping[str, Any]) -> str | None:
 def _types_differ(row: Mapping[str, Any]) -> str | None:
     from cryptography import x509
 
-    if row["cert"] is None or row["cert_alt"] is None:
+    if not _is_at_hand(row, "cert", "cert_alt"):
         return None
     first, second = (x509.load_pem_x509_certificate(row[name].encode()).public_key() for name in ("cert", "cert_alt"))
     if type(first) is not type(second):

@@ -19,9 +19,20 @@ tags: Final = kinds.set_of(kinds.string(rule="tag", required=True))
 utf8_name: Final = kinds.string(rule="utf8_name", unique=True)
 port: Final = kinds.integer(between=PORT)
 path: Final = kinds.string(starts_with="/", match_none=[("//", "must not have empty segments")], rule="path")
+ip: Final = kinds.string(rule="ip")
+host: Final = kinds.string(rule="host")
 header_name: Final = kinds.string(rule="header_name")
 method: Final = kinds.string(match=Pattern("^%u+$", "^[A-Z]+$"))
 protocol: Final = kinds.string(one_of=PROTOCOLS)
+
+
+semantic_version: Final = kinds.string(
+    match_none=[(Pattern("%.%.", r"\.\."), "must not have empty version segments")],
+    match_any=(
+        (Pattern("^%d+[%.%d]*$", r"^[0-9]+[\.0-9]*$"), Pattern("^%d+[%.%d]*%-?.*$", r"^[0-9]+[\.0-9]*\-?.*$")),
+        "invalid version number: must be in format of X.Y.Z",
+    ),
+)
 
 
 class Address(Record):

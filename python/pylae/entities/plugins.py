@@ -59,7 +59,7 @@ class Plugin(Entity):
     consumer: dict[str, str] | None = field(
         kinds.foreign("consumers", on_delete="cascade"), default=None, doc="Runs for requests of this Consumer only."
     )
-    config: dict[str, Any] = field(kinds.record(NoConfig), doc="What the plugin itself is told.")
+    config: dict[str, Any] = field(kinds.record(NoConfig, abstract=True), doc="What the plugin itself is told.")
     protocols: list[str] = protocols_of(common.PROTOCOLS)
     enabled: bool = field(kinds.boolean(), required=True, default=True, doc="Whether it runs.")
     tags: list[str] | None = field(common.tags, doc="Words to find it by.")
@@ -70,6 +70,11 @@ class Plugin(Entity):
     def variant(cls, key: str) -> Variant | None:
         """The rules that the plugin of this name brings; `None` when it is not enabled."""
         return cls._variants.get(key)
+
+    @classmethod
+    def variant_keys(cls) -> Sequence[str]:
+        """The names of the plugins that are enabled."""
+        return tuple(cls._variants)
 
     @classmethod
     def enable(cls, plugins: Mapping[str, type[PluginClass]]) -> None:

@@ -8,16 +8,25 @@ from typing import Any, Final
 
 from pylae.entities.ca_certificates import CaCertificate
 from pylae.entities.certificates import Certificate
+from pylae.entities.clustering_data_planes import ClusteringDataPlane
 from pylae.entities.consumers import Consumer
+from pylae.entities.filter_chains import FilterChain
+from pylae.entities.key_sets import KeySet
+from pylae.entities.keys import Key
+from pylae.entities.parameters import Parameter
 from pylae.entities.plugins import Plugin, PluginClass
-from pylae.entities.routes import Route
+from pylae.entities.routes import ROUTE_OF_FLAVOR, Route
 from pylae.entities.services import Service
 from pylae.entities.snis import Sni
+from pylae.entities.tags import Tag
 from pylae.entities.targets import Target
 from pylae.entities.upstreams import Upstream
+from pylae.entities.vaults import Vault
+from pylae.entities.workspaces import Workspace
 from pylae.schema import Entity, Schema, schema_of
 
 CORE: Final[tuple[type[Entity], ...]] = (
+    Workspace,
     CaCertificate,
     Certificate,
     Consumer,
@@ -27,6 +36,13 @@ CORE: Final[tuple[type[Entity], ...]] = (
     Plugin,
     Sni,
     Target,
+    Vault,
+    KeySet,
+    Key,
+    FilterChain,
+    Parameter,
+    ClusteringDataPlane,
+    Tag,
 )
 """The gateway's own entities, those referred to before those that refer to them."""
 
@@ -61,6 +77,15 @@ def enable_plugins(plugins: Mapping[str, Any]) -> None:
             add(entity)
 
 
+def use_router_flavor(flavor: str) -> None:
+    """Makes Routes those of the setting `router_flavor`; called before tables are made of the registry.
+
+    Args:
+        flavor: `traditional`, `traditional_compatible` or `expressions`.
+    """
+    _entities[Route.table] = ROUTE_OF_FLAVOR[flavor]
+
+
 def schema(table: str) -> Schema:
     """The rules of a table.
 
@@ -78,4 +103,4 @@ def children_of(table: str) -> Iterable[tuple[type[Entity], str]]:
                 yield entity, name
 
 
-__all__ = ["CORE", "PluginClass", "add", "children_of", "enable_plugins", "registry", "schema"]
+__all__ = ["CORE", "PluginClass", "add", "children_of", "enable_plugins", "registry", "schema", "use_router_flavor"]

@@ -15,7 +15,10 @@ class Sni(Entity):
 
     id: str = field(common.uuid, doc="Identifies the SNI.")
     name: str = field(
-        kinds.string(rule="wildcard_host"), required=True, unique=True, doc="The server name, perhaps with an asterisk."
+        kinds.string(rule="wildcard_host", unique_across_ws=True),
+        required=True,
+        unique=True,
+        doc="The server name, perhaps with an asterisk.",
     )
     created_at: int = field(common.timestamp_s, unit="seconds since the epoch", doc="When it was made.")
     updated_at: int = field(common.timestamp_s, unit="seconds since the epoch", doc="When it was last written.")

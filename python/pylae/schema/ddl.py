@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from pylae.schema.field import Field, OnDelete
-from pylae.schema.record import Entity
+from pylae.schema.record import Entity, default_of
 from pylae.schema.validate import schema_of
 
 ColumnType = Literal["uuid", "text", "integer", "number", "boolean", "json"]
@@ -26,6 +26,8 @@ class Column:
     is_required: bool = False
     references: str | None = None
     on_delete: OnDelete = "restrict"
+    default: Any = None
+    """What rows have that were stored before there was the column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ def _column(entity: type[Entity], declared: Field) -> Column:
         is_required=is_primary_key or declared.required,
         references=declared.references,
         on_delete=declared.on_delete,
+        default=default_of(declared),
     )
 
 

@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from pylae.schema.record import Record
 
-Type = Literal["string", "integer", "number", "boolean", "array", "set", "map", "record", "foreign"]
+Type = Literal["string", "integer", "number", "boolean", "array", "set", "map", "record", "foreign", "json"]
 OnDelete = Literal["restrict", "cascade", "null"]
 Rule = Callable[[Any], str | None]
 """Takes a value of the right type and says what is wrong with it; `None` when nothing is."""
@@ -85,6 +85,8 @@ class Field:
     default: Any = UNSET
     auto: bool = False
     unique: bool = False
+    unique_across_ws: bool = False
+    """Shown to clients only: there is one workspace."""
     immutable: bool = False
     transient: bool = False
     secret: bool = False
@@ -99,6 +101,10 @@ class Field:
     record: RecordClass | None = None
     references: str | None = None
     on_delete: OnDelete = "restrict"
+    abstract: bool = False
+    """A record whose fields the type of its row brings."""
+    json_schema: Mapping[str, Any] | None = None
+    """What is known of a `json` value; shown to clients only."""
 
     def __set_name__(self, owner: RecordClass, name: str) -> None:
         self.name = name

@@ -57,6 +57,11 @@ def record(of: type[Record], **options: Any) -> Field:
     return _make("record", {"required": True, **options}, record=of)
 
 
+def json(**options: Any) -> Field:
+    """Any value that JSON can hold."""
+    return _make("json", options)
+
+
 def foreign(table: str, on_delete: OnDelete = "restrict", **options: Any) -> Field:
     """A reference to a row of another table, `{"id": ...}`.
 

@@ -37,7 +37,8 @@ def field_json(declared: Field) -> dict[str, Any]:
         from pylae.schema.validate import schema_of
 
         inner = schema_of(declared.record)
-        shown["fields"] = fields_json(inner.fields.values())
+        if not declared.abstract:
+            shown["fields"] = fields_json(inner.fields.values())
         if inner.checks:
             shown["entity_checks"] = checks_json(inner.checks)
         if inner.shorthands:
@@ -54,6 +55,8 @@ def field_json(declared: Field) -> dict[str, Any]:
         ("required", "required"),
         ("auto", "auto"),
         ("unique", "unique"),
+        ("unique_across_ws", "unique_across_ws"),
+        ("abstract", "abstract"),
         ("immutable", "immutable"),
         ("transient", "transient"),
         ("secret", "encrypted"),
@@ -61,6 +64,8 @@ def field_json(declared: Field) -> dict[str, Any]:
     ):
         if getattr(declared, attribute):
             shown[name] = True
+    if declared.json_schema is not None:
+        shown["json_schema"] = dict(declared.json_schema)
     if declared.default is not UNSET:
         shown["default"] = declared.default
     if declared.deprecated is not None:

@@ -68,6 +68,8 @@ class Entity(Record):
     """A unique field that names a row in a URL, beside its id."""
     cache_key: ClassVar[tuple[str, ...] | None] = None
     """Fields that are unique together."""
+    is_stored: ClassVar[bool] = True
+    """Whether there is a table of its rows; else it is a view, or a thing with a place of its own."""
     ttl: ClassVar[bool] = False
     """Rows may be given seconds to live, in a field `ttl` that need not be declared."""
     workspaceable: ClassVar[bool] = True
@@ -77,6 +79,8 @@ class Entity(Record):
     """The collection's path below a parent; the collection's own when unset."""
     admin_disabled: ClassVar[bool] = False
     """The collection answers 404 at the top level and is reached below its parent only."""
+    admin_generated: ClassVar[bool] = True
+    """Whether its endpoints follow from the declaration; else it has none, or some of its own."""
     subschema_key: ClassVar[str | None] = None
     """A field whose value (its first item, for a list) chooses more rules; see `variant`."""
     subschema_error: ClassVar[str] = "unknown type: %s"
@@ -85,6 +89,11 @@ class Entity(Record):
     def variant(cls, key: str) -> Variant | None:
         """What differs for rows whose `subschema_key` field has this value; `None` refuses the value."""
         raise NotImplementedError(key)
+
+    @classmethod
+    def variant_keys(cls) -> Sequence[str]:
+        """The values of `subschema_key` by which rows are told apart; none where it is no plain text."""
+        return ()
 
     @classmethod
     def complete(cls, row: dict[str, Any]) -> None:

@@ -367,6 +367,14 @@ def upstream_name(value: str) -> str | None:
     return None if parsed.port is None else f"Invalid name ('{value}'); no port allowed"
 
 
+_REFERENCE: Final = re.compile(r"\{vault://.*[^/]\}", re.DOTALL)
+
+
+def is_reference(value: object) -> bool:
+    """Whether a value stands for one that a vault holds."""
+    return isinstance(value, str) and value.startswith("{") and _REFERENCE.fullmatch(value) is not None
+
+
 def certificate(value: str) -> str | None:
     """An X.509 certificate in PEM."""
     from cryptography import x509

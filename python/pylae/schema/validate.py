@@ -22,7 +22,7 @@ from pylae.schema import kinds
 from pylae.schema.checks import Check, get_field
 from pylae.schema.field import UNSET, Field, Limits, Pattern, Rule
 from pylae.schema.record import Entity, Record, Variant, default_of
-from pylae.schema.rules import RULES
+from pylae.schema.rules import RULES, is_reference
 from pylae.schema.shorthands import Shorthand
 
 UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
@@ -221,6 +221,8 @@ class Schema:
         error = _TYPES[declared.type](self, declared, value)
         if error is not None:
             return error
+        if declared.referenceable and is_reference(value):
+            return None
         error = _broken_limit(declared, limits, value)
         if error is not None:
             return limits.error or error
@@ -484,6 +486,10 @@ def _foreign(schema: Schema, declared: Field, value: Any) -> Any:  # noqa: ARG00
     return None if is_uuid(value["id"]) else {"id": "expected a valid UUID"}
 
 
+def _json(schema: Schema, declared: Field, value: Any) -> Any:  # noqa: ARG001 - one signature for all types
+    return None
+
+
 _TYPES: Final[dict[str, Callable[[Schema, Field, Any], Any]]] = {
     "string": _string,
     "number": _number,
@@ -494,6 +500,7 @@ _TYPES: Final[dict[str, Callable[[Schema, Field, Any], Any]]] = {
     "map": _map,
     "record": _record,
     "foreign": _foreign,
+    "json": _json,
 }
 
 

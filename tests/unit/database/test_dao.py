@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pylae.database.changes import Change
-from pylae.database.dao import Catalogue, Dao
+from pylae.database.dao import Catalogue, Dao, _invalidations
 from pylae.database.strategies.sqlite import SqliteStrategy
 from pylae.entities import CORE, enable_plugins
 from pylae.errors import (
@@ -19,6 +19,7 @@ from pylae.errors import (
     ForeignKeyViolation,
     InvalidOffset,
     InvalidUnique,
+    ReferencedByOthers,
     SchemaViolation,
     UniqueViolation,
 )
@@ -245,3 +246,24 @@ def test_a_certificate_takes_its_names_along_unless_it_has_to_stay(store: Store,
     store(lambda dao: dao.delete("services", user))
     store(lambda dao: dao.delete("certificates", made))
     assert store(lambda dao: dao.find("snis", {"name": "a.test"})) is None
+
+
+def test_a_ca_certificate_that_a_service_names_stays(store: Store, tmp_path: Path) -> None:
+    authority = store.insert("ca_certificates", cert=self_signed(tmp_path, "a.test", is_authority=True).certificate.read_text())
+    service = store.insert("services", url="https://a.test", ca_certificates=[authority["id"].upper()])
+    with pytest.raises(ReferencedByOthers) as caught:
+        store(lambda dao: dao.delete("ca_certificates", authority))
+    expected = f"ca certificate {authority['id']} is still referenced by services (id = {service['id']})"
+    assert caught.value.body() == {"code": 19, "name": "referenced by others", "message": expected}
+    store(lambda dao: dao.delete("services", service))
+    store(lambda dao: dao.delete("ca_certificates", authority))
+    assert store.noted() == [("delete", "ca_certificates")]
+
+
+def test_a_reference_that_is_unique_is_noted_by_its_id(store: Store, service: dict[str, Any]) -> None:
+    change = _invalidations(
+        store.catalogue.tables["filter_chains"],
+        None,
+        {"id": NOWHERE, "name": None, "service": {"id": service["id"]}, "route": None},
+    )
+    assert change == (("filter_chains", "id", NOWHERE), ("filter_chains", "service", service["id"]))

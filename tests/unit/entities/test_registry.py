@@ -58,7 +58,19 @@ def test_a_table_has_a_column_for_each_field_that_is_kept(table: str) -> None:
         assert column.references == declared.get("references")
         assert column.is_unique == bool(declared.get("unique"))
         assert column.name == (f"{declared['name']}_id" if declared["type"] == "foreign" else declared["name"])
-    assert columns["id"].is_primary_key
+    (primary_key,) = ENTITIES[table]["primary_key"]
+    assert columns[primary_key].is_primary_key
+
+
+@pytest.mark.parametrize("flavor", ["traditional", "traditional_compatible", "expressions"])
+def test_routes_follow_the_router_flavor(flavor: str) -> None:
+    entities.use_router_flavor(flavor)
+    try:
+        has_expression = "expression" in entities.registry()["routes"].fields
+        assert list(entities.registry()).index("routes") < list(entities.registry()).index("plugins")
+    finally:
+        entities.use_router_flavor("traditional_compatible")
+    assert has_expression == (flavor == "expressions")
 
 
 def test_a_cache_key_of_several_fields_is_unique_together() -> None:

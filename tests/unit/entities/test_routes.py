@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from pylae import entities
+from pylae.entities.routes import ROUTE_OF_FLAVOR
 from pylae.errors import SchemaViolation
+from pylae.schema import schema_of
 
 
 @pytest.mark.parametrize(
@@ -25,3 +27,47 @@ def test_a_route_that_can_not_be_matched_is_refused(values: dict[str, Any], text
     assert list(caught.value.fields or {}) == ["@entity"]
     assert caught.value.message.startswith("schema violation (Router Expression failed validation: ")
     assert text in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("flavor", "values", "text"),
+    [
+        ("traditional_compatible", {"expression": "true", "paths": ["/a"]}, "unknown field"),
+        ("traditional", {"snis": ["*.a.com"], "protocols": ["https"]}, "invalid value: *.a.com"),
+        ("expressions", {}, "must set one of 'methods', 'hosts', 'headers', 'paths', 'snis', 'expression' when 'protocols'"),
+        (
+            "expressions",
+            {"expression": 'http.path == "/a"', "paths": ["/a"]},
+            "cannot set 'expression' with 'methods', 'hosts', 'paths', 'headers', 'snis', 'sources' or 'destinations' simul",
+        ),
+        (
+            "expressions",
+            {"expression": 'http.path == "/a"', "regex_priority": 1},
+            "cannot set 'regex_priority' with 'expression' simultaneously",
+        ),
+        (
+            "expressions",
+            {"paths": ["/a"], "priority": 1},
+            "cannot set 'priority' with 'methods', 'hosts', 'paths', 'headers', 'snis', 'sources' or 'destinations' simul",
+        ),
+    ],
+)
+def test_a_flavor_refuses_what_it_can_not_route_by(flavor: str, values: dict[str, Any], text: str) -> None:
+    with pytest.raises(SchemaViolation) as caught:
+        schema_of(ROUTE_OF_FLAVOR[flavor]).insert(values)
+    assert text in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("flavor", "values"),
+    [
+        ("traditional", {"headers": {"x-a": []}}),
+        ("traditional", {"snis": ["a.com"], "protocols": ["https"]}),
+        ("expressions", {"expression": 'http.path == "/a"', "priority": 2**46 - 1}),
+        ("expressions", {"sources": [{"ip": None, "port": 1}], "hosts": ["a.com"]}),
+        ("expressions", {"protocols": ["tls_passthrough"], "expression": 'tls.sni == "a"'}),
+    ],
+)
+def test_a_flavor_takes_what_it_can_route_by(flavor: str, values: dict[str, Any]) -> None:
+    row = schema_of(ROUTE_OF_FLAVOR[flavor]).insert(values)
+    assert {name: row[name] for name in values} == values

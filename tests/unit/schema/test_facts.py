@@ -10,7 +10,11 @@ from typing import Any
 import pytest
 
 from pylae import entities
-from pylae.schema.kong_json import checks_json, field_json, schema_json
+from pylae.entities.routes import ROUTE_OF_FLAVOR
+from pylae.errors import SchemaViolation
+from pylae.schema import Field
+from pylae.schema.checks import RuleCheck
+from pylae.schema.kong_json import checks_json, field_json, fields_json, schema_json
 from pylae.sdk import loader
 
 FACTS = Path(__file__).parents[2] / "facts" / "kong"
@@ -18,11 +22,18 @@ PLUGINS = loader.load(["bundled"])
 ENTITIES = json.loads((FACTS / "entities.json").read_text())["entities"]
 RENAMED = {"references": "reference", "must_equal": "eq", "must_not_equal": "ne", "message": "err"}
 PLAIN = (
-    *("type", "required", "auto", "unique", "default", "transient", "referenceable", "encrypted"),
+    *("type", "required", "auto", "unique", "unique_across_ws", "default", "transient", "referenceable", "encrypted"),
+    *("abstract", "json_schema"),
     *("eq", "ne", "gt", "one_of", "not_one_of", "between", "len_min", "len_max", "len_eq", "starts_with"),
     *("uuid", "timestamp", "is_regex", "mutually_exclusive_subsets", "reference", "on_delete", "err"),
 )
-FALSE_WHEN_ABSENT = {"required", "auto", "unique", "transient", "referenceable", "encrypted", "uuid", "timestamp"}
+TABLES = [entity.table for entity in entities.CORE] + [entity.table for plugin in PLUGINS.values() for entity in plugin.entities]
+RULES_OF_RECORDS = {"Pem": "pem_pair"}
+"""By the name of the class: rules that look at a record as a whole."""
+FALSE_WHEN_ABSENT = {"required", "auto", "unique", "transient", "referenceable", "encrypted", "uuid", "timestamp"} | {
+    "unique_across_ws",
+    "abstract",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +63,8 @@ def _kong(declared: dict[str, Any]) -> dict[str, Any]:
     for part in ("elements", "keys", "values"):
         if part in renamed:
             shown[part] = _kong(renamed[part])
+    if shown["type"] == "record" and not shown.get("abstract"):
+        shown["fields"] = []
     if "fields" in renamed:
         shown["fields"] = [{inner["name"]: _kong(inner)} for inner in renamed["fields"]]
     if renamed.get("entity_checks"):
@@ -60,7 +73,7 @@ def _kong(declared: dict[str, Any]) -> dict[str, Any]:
 
 
 def _kong_check(check: dict[str, Any]) -> Any:
-    if check["check"] in ("at_least_one_of", "only_one_of", "distinct", "mutually_required"):
+    if check["check"] in ("at_least_one_of", "only_one_of", "distinct", "mutually_required", "mutually_exclusive"):
         return {check["check"]: check["fields"]}
     rest = {name: _match(value) for name, value in check.items() if name != "check"}
     return {check["check"]: rest}
@@ -74,36 +87,61 @@ def _match(value: Any) -> Any:
 
 def _ours(shown: Any) -> Any:
     """What we show, without what the facts do not hold."""
-    if isinstance(shown, dict):
-        return {
-            name: _ours(value)
-            for name, value in shown.items()
-            if name not in ("description", "deprecation", "shorthand_fields")
-            and (name, shown.get("type")) != ("default", "record")
-        }
-    return [_ours(item) for item in shown] if isinstance(shown, list) else shown
+    if isinstance(shown, list):
+        return [_ours(item) for item in shown]
+    if not isinstance(shown, dict):
+        return shown
+    if not isinstance(shown.get("type"), str):
+        return {name: _ours(value) for name, value in shown.items()}
+    left_out = {"description", "deprecation", "shorthand_fields"} | ({"default"} if shown["type"] == "record" else set())
+    return {name: _ours(value) for name, value in shown.items() if name not in left_out}
 
 
-@pytest.mark.parametrize("table", [*(entity.table for entity in entities.CORE), "keyauth_credentials"])
+def _facts_rules(declared: dict[str, Any], path: str = "") -> dict[str, str]:
+    """The named rules of a field of the facts and of all fields inside, by their place."""
+    found = {path: declared["rule"]} if "rule" in declared else {}
+    for part in ("elements", "keys", "values"):
+        if part in declared:
+            found |= _facts_rules(declared[part], f"{path}.{part}")
+    for inner in declared.get("fields", ()):
+        found |= _facts_rules(inner, f"{path}.{inner['name']}")
+    return found
+
+
+def _our_rules(declared: Field, path: str = "") -> dict[str, str]:
+    """The same of a declaration."""
+    rule = declared.limits.rule
+    found = {} if rule is None else {path: rule if isinstance(rule, str) else rule.__name__}
+    for part in ("elements", "keys", "values"):
+        inner = getattr(declared, part)
+        if inner is not None:
+            found |= _our_rules(inner, f"{path}.{part}")
+    if declared.record is not None:
+        if declared.record.rule is not None:
+            found[path] = RULES_OF_RECORDS[declared.record.__name__]
+        for name, inner in declared.record.fields.items():
+            found |= _our_rules(inner, f"{path}.{name}")
+    return found
+
+
+@pytest.mark.parametrize("table", TABLES)
 def test_the_fields_of_an_entity_are_kongs(table: str) -> None:
     shown = entities.schema(table).kong_json()
     expected = [{declared["name"]: _kong(declared)} for declared in ENTITIES[table]["fields"]]
     if table == "keyauth_credentials":
         # an API key is a secret in our logs; Kong encrypts it in its Enterprise edition only
         expected = [{**item, "key": {**item["key"], "encrypted": True}} if "key" in item else item for item in expected]
-    if table == "plugins":
-        expected = [{**item, "config": {**item["config"], "fields": []}} if "config" in item else item for item in expected]
     assert _ours(shown["fields"]) == expected
 
 
-@pytest.mark.parametrize("table", [*(entity.table for entity in entities.CORE), "keyauth_credentials"])
+@pytest.mark.parametrize("table", TABLES)
 def test_the_checks_of_an_entity_are_kongs(table: str) -> None:
     shown = entities.schema(table).kong_json()["entity_checks"]
     expected = [_kong_check(check) for check in ENTITIES[table]["entity_checks"] if check["check"] != "custom_entity_check"]
     assert _ours([check for check in shown if "custom_entity_check" not in check]) == expected
 
 
-@pytest.mark.parametrize("table", [*(entity.table for entity in entities.CORE), "keyauth_credentials"])
+@pytest.mark.parametrize("table", TABLES)
 def test_an_entity_has_kongs_keys_and_names(table: str) -> None:
     facts = ENTITIES[table]
     entity = entities.registry()[table]
@@ -112,21 +150,73 @@ def test_an_entity_has_kongs_keys_and_names(table: str) -> None:
     assert (None if entity.cache_key is None else list(entity.cache_key)) == facts["cache_key"]
     assert entity.workspaceable == facts["workspaceable"]
     assert entity.ttl == facts["ttl"]
+    assert entity.admin_generated == (facts["admin_api"]["generated"] and table != "tags")
+    assert entity.subschema_key == facts.get("subschema_key")
+    assert entity.subschema_error == facts.get("subschema_error", "unknown type: %s")
     assert entity.path_name() == facts["admin_api"]["path_name"]
     assert entity.nested_name() == facts["admin_api"]["nested_path_name"]
 
 
+@pytest.mark.parametrize("table", TABLES)
+def test_the_named_rules_of_an_entity_are_kongs(table: str) -> None:
+    expected = {declared["name"]: _facts_rules(declared) for declared in ENTITIES[table]["fields"]}
+    assert {name: _our_rules(declared) for name, declared in entities.registry()[table].fields.items()} == expected
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_the_custom_checks_of_an_entity_look_at_the_same_fields(table: str) -> None:
+    facts = [check["fields"] for check in ENTITIES[table]["entity_checks"] if check["check"] == "custom_entity_check"]
+    ours = [list(check.fields) for check in entities.registry()[table].checks if isinstance(check, RuleCheck)]
+    if table == "routes":
+        # path_handling is only logged, and what the router looks at is one list for all its flavours
+        facts = [[name for name in facts[1] if name in ours[0]]]
+        ours = [sorted(ours[0], key=facts[0].index)]
+    assert ours == facts
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_the_shorthands_of_an_entity_are_kongs(table: str) -> None:
+    facts = [(short["name"], short["type"]) for short in ENTITIES[table]["shorthand_fields"]]
+    assert [(short.name, short.kind.type) for short in entities.registry()[table].shorthands] == facts
+
+
+def test_every_core_entity_of_kong_is_here_and_no_other() -> None:
+    core = {table for table, entity in ENTITIES.items() if "owner_plugin" not in entity}
+    assert {entity.table for entity in entities.CORE} == core
+
+
+@pytest.mark.parametrize("kind", sorted(ENTITIES["vaults"]["subschemas"]))
+def test_a_kind_of_vault_is_kongs(kind: str) -> None:
+    variant = entities.registry()["vaults"].variant(kind)
+    assert variant is not None
+    shown = [{name: field_json(declared)} for name, declared in variant.fields.items()]
+    assert _ours(shown) == [{item["name"]: _kong(item)} for item in ENTITIES["vaults"]["subschemas"][kind]["fields"]]
+
+
+def test_a_vault_of_an_unknown_kind_is_refused() -> None:
+    with pytest.raises(SchemaViolation) as caught:
+        entities.schema("vaults").insert({"name": "hcv", "prefix": "my-hcv"})
+    assert caught.value.fields == {"name": "vault 'hcv' is not installed"}
+
+
+@pytest.mark.parametrize("flavor", ["traditional", "traditional_compatible", "expressions"])
 @pytest.mark.parametrize("protocol", ["http", "https", "grpc", "grpcs", "tcp", "tls", "tls_passthrough", "udp"])
-def test_a_route_of_a_protocol_is_kongs(protocol: str) -> None:
-    facts = ENTITIES["routes"]["subschemas_by_first_protocol"]["traditional_and_compatible"][protocol]
-    variant = entities.registry()["routes"].variant(protocol)
+def test_a_route_of_a_protocol_is_kongs(flavor: str, protocol: str) -> None:
+    facts_name = "expressions" if flavor == "expressions" else "traditional_and_compatible"
+    facts = ENTITIES["routes"]["subschemas_by_first_protocol"][facts_name][protocol]
+    variant = ROUTE_OF_FLAVOR[flavor].variant(protocol)
     assert variant is not None
     shown = {name: field_json(declared) for name, declared in variant.fields.items()}
     expected = {declared["name"]: _kong(declared) for declared in facts["field_overrides"]}
-    if "headers" in expected:
-        shown["headers"]["keys"].pop("match_none")
     assert _ours(shown) == expected
     assert checks_json(variant.checks) == [_kong_check(check) for check in facts["entity_checks"]]
+
+
+def test_a_route_of_expressions_has_two_fields_more() -> None:
+    facts = ENTITIES["routes"]["router_flavors"]["expressions"]["extra_fields"]
+    shown = fields_json(ROUTE_OF_FLAVOR["expressions"].fields.values())
+    expected = [{declared["name"]: _kong(declared)} for declared in [*ENTITIES["routes"]["fields"], *facts]]
+    assert _ours(shown) == expected
 
 
 @pytest.mark.parametrize("name", sorted(PLUGINS))

@@ -48,7 +48,8 @@ def _complete(connection: sqlite3.Connection, table: TableStatements, present: s
         columns = {column[1] for column in connection.execute(f"PRAGMA table_info({quoted(name)})")}
         for column, declared in table.columns.items():
             if column not in columns:
-                connection.execute(f"ALTER TABLE {quoted(name)} ADD COLUMN {quoted(column)} {declared}")
+                default = f" DEFAULT {table.defaults[column]}" if column in table.defaults else ""
+                connection.execute(f"ALTER TABLE {quoted(name)} ADD COLUMN {quoted(column)} {declared}{default}")
     for index, statement in table.indexes.items():
         if index not in present:
             connection.execute(statement)

@@ -59,6 +59,8 @@ class TableStatements:
         name = quoted(table.name)
         self.columns = {column.name: _declaration(column, tables) for column in table.columns}
         """Declarations by column name."""
+        self.defaults = {column.name: _default(column) for column in table.columns if column.default is not None}
+        """By column name, what a column has in rows that were stored before there was such a column."""
         if table.cache_key:
             self.columns[CACHE_KEY] = "TEXT"
         if table.has_ttl:
@@ -168,6 +170,14 @@ def _declaration(column: Column, tables: Tables) -> str:
     if column.references is not None and column.references in tables:
         declared += f" REFERENCES {quoted(column.references)} (id) ON DELETE {_ON_DELETE[column.on_delete]}"
     return declared
+
+
+def _default(column: Column) -> str:
+    """A default as it stands in SQL."""
+    value = _writer(column)(column.default)
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    return str(int(value) if isinstance(value, bool) else value)
 
 
 def _indexes(table: Table) -> dict[str, str]:
