@@ -5,12 +5,13 @@ Precedence, lowest first: built-in default, file, `KONG_<NAME>`, `PYLAE_<NAME>`,
 as not given. A name in a file that is not in the table is an error, because it is a misspelling; a variable that is
 not in the table is ignored, because other programs have variables too. Two names of one property share a value:
 nginx's own name (`nginx_main_user`) wins over the other (`nginx_user`) when both are given in one place.
+
+A value, or an item of a list, may be a reference to a vault. It is resolved by each process that loads the settings,
+and kept beside the secret: what is written or shown is the reference.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import difflib
 import ipaddress
 import os
@@ -23,13 +24,16 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from pylae.errors import SettingsError
+from pylae.pem import is_file, pem_of
 from pylae.settings_table import DYNAMIC_PREFIXES, SETTINGS, Setting
+from pylae.vaults import InvalidReference, Vaults, enabled_kinds, is_reference
 
 DEFAULT_FILES: Final = ("/etc/pylae/pylae.conf", "/etc/pylae.conf", "/etc/kong/kong.conf", "/etc/kong.conf")
 SYSTEM_PREFIX: Final = "/usr/local/pylae"
 ENVIRONMENT_FILE: Final = ".kong_env"
 HIDDEN: Final = "******"
 DRAIN_TIMEOUT_S: Final = 3600.0
+SHORTEST_TOKEN: Final = 8
 
 Purpose = Literal["proxy", "stream", "admin", "admin_gui", "status", "cluster"]
 
@@ -56,6 +60,8 @@ IN_EFFECT: Final = frozenset(
         "lua_ssl_trusted_certificate",
         "admin_access_log",
         "admin_allow_remote_without_auth",
+        "admin_auth_token",
+        "admin_client_ca",
         "admin_error_log",
         "admin_gui_url",
         "admin_hosts",
@@ -115,6 +121,9 @@ IN_EFFECT: Final = frozenset(
         "upstream_keepalive_idle_timeout",
         "upstream_keepalive_max_requests",
         "upstream_keepalive_pool_size",
+        "vault_env_prefix",
+        "vaults",
+        "vaults_check_interval",
         "worker_hang_timeout",
     }
 )
@@ -136,6 +145,12 @@ _DURATIONS: Final = (
     "nginx_main_worker_shutdown_timeout",
 )
 _SIZES: Final = ("nginx_proxy_client_body_buffer_size", "nginx_proxy_client_max_body_size")
+
+PARTLY_IN_EFFECT: Final[dict[str, str]] = dict.fromkeys(
+    ("ssl_cipher_suite", "ssl_ciphers", "ssl_prefer_server_ciphers", "ssl_protocols", "ssl_session_tickets"),
+    "holds for the Admin and the Status API only",
+)
+"""Settings that do less than they say, and what they do."""
 
 _TRUE_ANYWAY: Final[dict[str, tuple[Any, ...]]] = {
     "admin_gui_listen": (["off"],),
@@ -267,12 +282,20 @@ class Settings:
     there is no default; arrays are lists; booleans and numbers are what they say.
     """
 
-    def __init__(self, values: Mapping[str, Any], directives: Mapping[str, str], given: Iterable[str]) -> None:
+    def __init__(
+        self,
+        values: Mapping[str, Any],
+        directives: Mapping[str, str],
+        given: Iterable[str],
+        references: Mapping[str, str] | None = None,
+    ) -> None:
         self._values = dict(values)
         self.directives: dict[str, str] = dict(directives)
         """What was given under names of the user's choice: `nginx_http_gzip` and the like."""
         self.given: frozenset[str] = frozenset(given)
         """The names that file, environment or command line gave a value."""
+        self.references: dict[str, str] = dict(references or {})
+        """The texts of settings and directives that hold references."""
 
     def __getattr__(self, name: str) -> Any:
         values = self.__dict__.get("_values", {})
@@ -290,6 +313,8 @@ class Settings:
         prefix: str | os.PathLike[str] | None = None,
         environ: Mapping[str, str] | None = None,
         overrides: Mapping[str, str] | None = None,
+        *,
+        resolves: bool = True,
     ) -> Settings:
         """Reads every source and checks the whole.
 
@@ -298,24 +323,27 @@ class Settings:
             prefix: the prefix named by the user.
             environ: the process's own environment when not given.
             overrides: values of the command line, by name.
+            resolves: whether references to vaults are resolved; else a setting that holds one has its default, and
+                whether settings go together is not checked.
 
         Raises:
             SettingsError: all that is wrong, one line each.
         """
         texts: dict[str, str] = {}
+        environ = os.environ if environ is None else environ
         path = _find_file(conf_file)
         if path is not None:
             _take(texts, _read_file(path))
-        _take(texts, _from_environment(os.environ if environ is None else environ, "KONG_"))
-        _take(texts, _from_environment(os.environ if environ is None else environ, "PYLAE_"))
+        _take(texts, _from_environment(environ, "KONG_"))
+        _take(texts, _from_environment(environ, "PYLAE_"))
         _take(texts, dict(overrides or {}))
         if prefix is not None:
             texts["prefix"] = os.fspath(prefix)
-        return cls._checked(texts)
+        return cls._checked(texts, environ if resolves else None)
 
     @classmethod
     def from_prefix(cls, prefix: str | os.PathLike[str]) -> Settings:
-        """The settings that the supervisor wrote; the environment is not looked at.
+        """The settings that the supervisor wrote; the environment is looked at for secrets only.
 
         Raises:
             SettingsError: there are none, or they are not readable.
@@ -327,18 +355,20 @@ class Settings:
             raise SettingsError(f"`{path}` can't be read: {error.strerror}") from error
         texts = {name: _unescaped(value) for name, (value, _) in parse_file(text).items()}
         texts["prefix"] = os.fspath(prefix)
-        return cls._checked(texts)
+        return cls._checked(texts, os.environ)
 
     @classmethod
-    def _checked(cls, texts: Mapping[str, str]) -> Settings:
+    def _checked(cls, texts: Mapping[str, str], environ: Mapping[str, str] | None) -> Settings:
         texts = {name: text.strip() for name, text in texts.items()}
         given = {name for name, text in texts.items() if text != "" and name in SETTINGS}
         errors: list[str] = []
         values: dict[str, Any] = {}
+        references = {name: text for name, text in texts.items() if _holds_reference(name, text)}
+        texts, lists, secrets = _resolved(texts, references, environ, errors)
         for name, setting in SETTINGS.items():
             text = texts.get(name) or setting.default
             try:
-                values[name] = _default(setting) if text is None else _parse(setting, text)
+                values[name] = lists.get(name) or (_default(setting) if text is None else _parse(setting, text))
             except SettingsError as error:
                 errors.append(str(error))
                 values[name] = _default(setting)
@@ -346,13 +376,16 @@ class Settings:
             for other in setting.also_sets:
                 if other in SETTINGS and other not in given:
                     values[other] = values[name]
+                    if name in references:
+                        references[other] = references[name]
         prefix = texts.get("prefix") or default_prefix()
         values["prefix"] = str(Path(prefix).expanduser().absolute())
         directives = {name: text for name, text in texts.items() if name not in SETTINGS and text != ""}
-        settings = cls(values, directives, given)
-        errors += settings._contradictions()
+        settings = cls(values, directives, given, references)
+        if environ is not None or not references:
+            errors += settings._contradictions()
         if errors:
-            raise SettingsError("\n".join(errors))
+            raise SettingsError(_without("\n".join(errors), secrets))
         return settings
 
     def listeners(self, purpose: Purpose) -> list[Listener]:
@@ -431,9 +464,32 @@ class Settings:
         ]
         return names + [name for name in self.directives if name not in IN_EFFECT]
 
+    def warnings(self) -> list[str]:
+        """What whoever set these should know: which have no effect, or less than they say, or are not safe."""
+        told = [
+            f"the setting `{name}` {PARTLY_IN_EFFECT.get(name, 'has no effect in this version')}"
+            for name in self.without_effect()
+        ]
+        listeners = self.listeners("admin")
+        if self._values["admin_auth_token"]:
+            told += [
+                f"admin_listen {listener}: tokens of the Admin API cross the network unencrypted; hint: the flag `ssl`"
+                for listener in listeners
+                if not listener.is_tls and not listener.is_loopback
+            ]
+        if self._values["admin_client_ca"] and not self._values["admin_auth_token"]:
+            told += [
+                f"admin_listen {listener} speaks no TLS: whoever reaches it needs no client certificate"
+                for listener in listeners
+                if not listener.is_tls
+            ]
+        return told
+
     def as_dict(self, *, hide_secrets: bool = True) -> dict[str, Any]:
         """Every property and directive, as `GET /` shows them."""
         shown: dict[str, Any] = {**self._values, **self.directives}
+        for name, text in self.references.items():
+            shown[name] = _listed(text) if isinstance(self._values.get(name), list) else text
         if hide_secrets:
             for name, value in shown.items():
                 if value and _is_secret(name):
@@ -445,9 +501,12 @@ class Settings:
         target = Path(path)
         lines = ["# Written by `pylae start`; read by the gateway's processes. Changes here do not last."]
         for name, value in self._values.items():
-            if name == "prefix" or (name in self.given and value != _default(SETTINGS[name])):
+            if name not in self.references and (name == "prefix" or (name in self.given and value != _default(SETTINGS[name]))):
                 lines.append(f"{name} = {_escaped(_text(value))}")
-        lines += [f"{name} = {_escaped(value)}" for name, value in self.directives.items()]
+        lines += [f"{name} = {_escaped(value)}" for name, value in self.directives.items() if name not in self.references]
+        lines += [
+            f"{name} = {_escaped(text)}" for name, text in self.references.items() if name in self.given or name not in SETTINGS
+        ]
         descriptor, temporary = tempfile.mkstemp(prefix=".kong_env.", dir=target.parent)
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -488,7 +547,14 @@ class Settings:
                 )
             for name, texts in ((f"{scope}ssl_cert", certificates), (f"{scope}ssl_cert_key", keys)):
                 what = "certificate" if name.endswith("cert") else "key"
-                errors += [f"{name}: failed loading {what} from {text}" for text in texts if not _is_pem_or_file(text)]
+                # What a vault holds, or what may be a key that is not quite PEM, is not repeated.
+                shown = "its value" if name in self.references or what == "key" else None
+                errors += [f"{name}: failed loading {what} from {shown or text}" for text in texts if not _is_pem_or_file(text)]
+        errors += [
+            f"admin_client_ca: failed loading certificate from {text}"
+            for text in self._values["admin_client_ca"]
+            if not _is_pem_or_file(text)
+        ]
         return errors
 
     def _entry_errors(self) -> list[str]:
@@ -525,6 +591,14 @@ class Settings:
             for name, (form, meant) in _FORMS.items()
             if re.fullmatch(form, values[name]) is None
         ]
+        try:
+            enabled_kinds(values["vaults"])
+        except SettingsError as error:
+            errors.append(str(error))
+        if "admin_auth_token" in self.given and not values["admin_auth_token"]:
+            errors.append("admin_auth_token holds no token")
+        if any(len(token) < SHORTEST_TOKEN for token in values["admin_auth_token"]):
+            errors.append(f"admin_auth_token: a token has fewer than {SHORTEST_TOKEN} characters, and can be guessed")
         return errors + self._directive_errors()
 
     def _directive_errors(self) -> list[str]:
@@ -548,7 +622,7 @@ class Settings:
         for name in ("upstream_keepalive_pool_size", "upstream_keepalive_max_requests", "upstream_keepalive_idle_timeout"):
             if values[name] < 0:
                 errors.append(f"{name} must be 0 or greater")
-        for name in ("worker_state_update_frequency", "worker_hang_timeout"):
+        for name in ("worker_state_update_frequency", "worker_hang_timeout", "vaults_check_interval"):
             if values[name] <= 0:
                 errors.append(f"{name} must be greater than 0")
         if not 0 <= values["tracing_sampling_rate"] <= 1:
@@ -589,13 +663,14 @@ class Settings:
         return errors
 
     def _exposure_errors(self) -> list[str]:
-        if self._values["admin_allow_remote_without_auth"]:
+        if self._values["admin_allow_remote_without_auth"] or self._values["admin_auth_token"]:
             return []
         return [
             f"admin_listen {listener} can be reached from beyond this machine, and the Admin API asks for no "
-            "authentication; hint: listen on 127.0.0.1, or set admin_allow_remote_without_auth = on"
+            "authentication; hint: listen on 127.0.0.1, set admin_auth_token, or admin_client_ca where it speaks TLS, or "
+            "admin_allow_remote_without_auth = on"
             for listener in self.listeners("admin")
-            if not listener.is_loopback
+            if not listener.is_loopback and not (listener.is_tls and self._values["admin_client_ca"])
         ]
 
 
@@ -667,6 +742,63 @@ def _take(texts: dict[str, str], source: Mapping[str, str]) -> None:
     texts.update(given)
 
 
+def _holds_reference(name: str, text: str) -> bool:
+    if name in ("vaults", "vault_env_prefix", "prefix"):
+        return False  # must be known before a reference can be resolved
+    setting = SETTINGS.get(name)
+    return any(map(is_reference, _listed(text) if setting is not None and setting.type == "array" else (text,)))
+
+
+def _resolved(
+    texts: Mapping[str, str], references: Mapping[str, str], environ: Mapping[str, str] | None, errors: list[str]
+) -> tuple[dict[str, str], dict[str, list[str]], set[str]]:
+    """The texts with secrets in the place of references; the lists among them that may not be split; the secrets.
+
+    Without an environment to look in, what holds a reference is left out.
+    """
+    errors += [
+        f"{name}: `{text}` begins like a reference to a vault and is none; hint: write `\\#` for `#`"
+        for name, text in texts.items()
+        if text.startswith("{vault://") and name not in references
+    ]
+    resolved = dict(texts)
+    lists: dict[str, list[str]] = {}
+    secrets: set[str] = set()
+    try:
+        kinds = enabled_kinds(_listed(texts.get("vaults") or "bundled"))
+    except SettingsError:
+        kinds = ()  # told where all settings are checked
+    vaults = Vaults(kinds, texts.get("vault_env_prefix"), environ)
+    for name, text in references.items():
+        del resolved[name]
+        if environ is None:
+            continue
+        setting = SETTINGS.get(name)
+        is_list = setting is not None and setting.type == "array"
+        found = []
+        for item in _listed(text) if is_list else [text]:
+            try:
+                found.append(vaults.get(item).strip() if is_reference(item) else item)
+            except InvalidReference as error:
+                errors.append(f"{name} can't be resolved: {error}")
+                continue
+            if not found[-1]:
+                errors.append(f"{name} can't be resolved: {item}: the secret is empty")
+            elif found[-1] != item:
+                secrets.add(found[-1])
+        if is_list and setting is not None and setting.secret:
+            lists[name] = found
+        else:
+            resolved[name] = ", ".join(found)
+    return resolved, lists, secrets
+
+
+def _without(text: str, secrets: set[str]) -> str:
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, HIDDEN)
+    return text
+
+
 def _default(setting: Setting) -> Any:
     if setting.default is not None:
         return _parse(setting, setting.default)
@@ -679,13 +811,11 @@ def _parse(setting: Setting, text: str) -> Any:
     Raises:
         SettingsError: it does not.
     """
-    if text.startswith("{vault://"):
-        raise SettingsError(f"{setting.name} is a reference to a vault, which this version can't resolve")
     match setting.type:
         case "boolean":
             return text.lower() in ("on", "true")
         case "array":
-            return [item.strip() for item in text.split(",") if item.strip()]
+            return _listed(text)
         case "number":
             return _number(setting, text)
         case "enum":
@@ -704,6 +834,10 @@ def _parse(setting: Setting, text: str) -> Any:
             return text
         case "string":
             return text
+
+
+def _listed(text: str) -> list[str]:
+    return [item.strip() for item in text.split(",") if item.strip()]
 
 
 def _number(setting: Setting, text: str) -> int | float:
@@ -752,12 +886,7 @@ def _unescaped(text: str) -> str:
 
 
 def _is_pem_or_file(text: str) -> bool:
-    if "-----BEGIN" in text or Path(text).is_file():
-        return True
-    try:
-        return b"-----BEGIN" in base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        return False
+    return is_file(text) or pem_of(text) is not None
 
 
 def _is_network(text: str) -> bool:

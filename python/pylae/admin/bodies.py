@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from pylae.admin.answers import Refusal, message, page
+from pylae.control import redaction
 from pylae.sdk.bodies import parse_multipart
 
 MAX_ARGUMENTS: Final = 1000
@@ -28,6 +29,12 @@ async def read_values(request: Request, max_bytes: int) -> tuple[dict[str, Any],
     Raises:
         Refusal: 400, 413 or 415.
     """
+    values, is_form = await _read_values(request, max_bytes)
+    redaction.note_values(values)
+    return values, is_form
+
+
+async def _read_values(request: Request, max_bytes: int) -> tuple[dict[str, Any], bool]:
     types = request.headers.getlist("content-type")
     if len(types) > 1:
         raise Refusal(Response("Multiple Content-Type headers not allowed", 400, media_type="text/plain"))

@@ -32,9 +32,10 @@ def run(arguments: Namespace) -> None:
     # Without a file, those of the running gateway hold, and the environment over them.
     arguments.conf = arguments.conf or prefix / ".kong_env"
     arguments.prefix = prefix
-    settings = Settings.load(arguments.conf, prefix)
+    # Secrets are those of the running gateway's environment, which may not be ours.
+    settings = Settings.load(arguments.conf, prefix, resolves=False)
     prefix_directory.prepare(prefix)
-    given_settings.write_prefix(arguments, settings)
+    given_settings.write_prefix(arguments, settings, resolves=False)
     noted = _note(prefix)
     explain(f"sending HUP signal to supervisor running at {pid}")
     node.send(pid, signal.SIGHUP)

@@ -22,7 +22,7 @@ def prefix_of(arguments: Namespace) -> Path:
     """The prefix that -p, environment, file or default name."""
     if arguments.prefix is not None:
         return Path(arguments.prefix).expanduser().absolute()
-    return Path(Settings.load().prefix)
+    return Path(Settings.load(resolves=False).prefix)
 
 
 def load(arguments: Namespace) -> Settings:
@@ -36,8 +36,13 @@ def load(arguments: Namespace) -> Settings:
     return settings
 
 
-def write_prefix(arguments: Namespace, settings: Settings) -> None:
+def write_prefix(arguments: Namespace, settings: Settings, *, resolves: bool = True) -> None:
     """Writes into a prepared prefix what control and workers will read.
+
+    Args:
+        arguments: of the command.
+        settings: what they name.
+        resolves: whether references to vaults were resolved in them.
 
     Raises:
         PrefixUnusable: it can't be written.
@@ -45,7 +50,7 @@ def write_prefix(arguments: Namespace, settings: Settings) -> None:
     prefix = Path(settings.prefix)
     files = {name: text for name, ending in _CERTIFICATES.items() if (text := _as_files(prefix, settings, name, ending))}
     if files:
-        settings = Settings.load(arguments.conf, arguments.prefix, overrides=files)
+        settings = Settings.load(arguments.conf, arguments.prefix, overrides=files, resolves=resolves)
     try:
         settings.write_env(prefix / ".kong_env")
     except OSError as error:
@@ -54,6 +59,8 @@ def write_prefix(arguments: Namespace, settings: Settings) -> None:
 
 def _as_files(prefix: Path, settings: Settings, name: str, ending: str) -> str | None:
     """The setting with its PEM texts, plain or in base64, put into files; `None` when there are only files."""
+    if name in settings.references:
+        return None  # each process asks the vault itself, and keeps the key in memory
     given: list[str] = getattr(settings, name)
     places = []
     for number, text in enumerate(given):

@@ -78,7 +78,7 @@ def plan_of(settings: Settings) -> Plan:
         hang_timeout_s=settings.worker_hang_timeout,
         drain_timeout_s=settings.drain_timeout_s + KILL_AFTER_S,
         user=_user(settings.nginx_main_user),
-        warnings=tuple(f"the setting `{name}` has no effect in this version" for name in settings.without_effect()),
+        warnings=tuple(settings.warnings()),
         default_certificates=tuple(sorted(certificates)),
     )
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pylae import __version__
+from pylae.pem import as_path
 from pylae.settings import Settings, parse_size
 
 FEWEST_CONNECTIONS: Final = 1024
@@ -97,5 +98,5 @@ def _connections(text: str) -> int:
 def _certificates(settings: Settings, prefix: Path) -> list[tuple[str, str]]:
     """Files of certificates and keys; the self-signed one the supervisor made, when none were given."""
     if settings.ssl_cert:
-        return list(zip(settings.ssl_cert, settings.ssl_cert_key, strict=True))
+        return [(as_path(cert), as_path(key)) for cert, key in zip(settings.ssl_cert, settings.ssl_cert_key, strict=True)]
     return [(str(prefix / "ssl" / "kong-default.crt"), str(prefix / "ssl" / "kong-default.key"))]

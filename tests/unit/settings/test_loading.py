@@ -192,7 +192,10 @@ def test_types_are_parsed() -> None:
         ({"kong_proxy_listen": "8000"}, "proxy_listen must be of form: [off] | <ip>:<port> [ssl] [http2]"),
         ({"kong_proxy_listen": "0.0.0.0:8000 fast"}, "proxy_listen must be of form"),
         ({"kong_proxy_listen": "0.0.0.0:80000"}, "proxy_listen must be of form"),
-        ({"kong_pg_password": "{vault://env/pg}"}, "pg_password is a reference to a vault"),
+        (
+            {"kong_pg_password": "{vault://env/pg}"},
+            "pg_password can't be resolved: {vault://env/pg}: the environment has no variable PG",
+        ),
         ({"kong_admin_listen": "0.0.0.0:8001"}, "admin_listen 0.0.0.0:8001 can be reached from beyond this machine"),
     ],
     ids=str,
