@@ -167,6 +167,7 @@ class Dao(ReadDao):
             SchemaViolation, UniqueViolation, ForeignKeyViolation, PrimaryKeyViolation: it cannot be.
         """
         row = self._catalogue.schema(table).insert(self._resolve(table, values))
+        self._catalogue.entities[table].transform(row)
         ttl_s = row.pop("ttl", None) or None
         companion = self._take_companion(table, row, values)
         self._check(table, row)
@@ -180,6 +181,7 @@ class Dao(ReadDao):
             SchemaViolation, UniqueViolation, ForeignKeyViolation: it cannot be.
         """
         row = self._catalogue.schema(table).update(old, {**self._resolve(table, patch), "id": old["id"]})
+        self._catalogue.entities[table].transform(row, patch)
         ttl_s = row.pop("ttl", None) or None
         if "ttl" not in patch:
             ttl_s = None
@@ -198,6 +200,7 @@ class Dao(ReadDao):
             return self.insert(table, values)
         kept = {"created_at": old["created_at"]} if "created_at" in old else {}
         fresh = self._catalogue.schema(table).upsert({**kept, **self._resolve(table, values), "id": old["id"]})
+        self._catalogue.entities[table].transform(fresh)
         ttl_s = fresh.pop("ttl", None) or None
         companion = self._take_companion(table, fresh, values)
         self._check(table, fresh)

@@ -17,6 +17,7 @@ class PluginClass(Protocol):
 
     name: ClassVar[str]
     protocols: ClassVar[Sequence[str]]
+    default_protocols: ClassVar[Sequence[str] | None]
     scopes: ClassVar[Sequence[str]]
     Config: ClassVar[type[Record]]
 
@@ -25,13 +26,13 @@ class NoConfig(Record):
     """The configuration of a plugin that is not known."""
 
 
-def protocols_of(allowed: Sequence[str]) -> Any:
+def protocols_of(allowed: Sequence[str], default: Sequence[str] | None = None) -> Any:
     """The field `protocols` of a plugin that can work with these."""
-    default = [name for name in allowed if name in common.HTTP_PROTOCOLS] or list(allowed)
+    chosen = list(default or ()) or [name for name in allowed if name in common.HTTP_PROTOCOLS] or list(allowed)
     return field(
         kinds.set_of(kinds.string(one_of=tuple(allowed))),
         required=True,
-        default=default,
+        default=chosen,
         doc="The protocols of the requests it runs for.",
     )
 
@@ -86,7 +87,7 @@ def variant_of(plugin: type[PluginClass]) -> Variant:
     """What a plugin changes in its rows: its configuration, its protocols, where it may be put."""
     fields: dict[str, Field] = {
         "config": kinds.record(plugin.Config, doc="What the plugin itself is told."),
-        "protocols": protocols_of(tuple(plugin.protocols)),
+        "protocols": protocols_of(tuple(plugin.protocols), plugin.default_protocols),
     }
     for scope in SCOPES:
         if scope not in plugin.scopes:

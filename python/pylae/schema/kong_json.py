@@ -104,7 +104,7 @@ def limits_json(declared: Field) -> dict[str, Any]:
             shown[name] = [{"pattern": pattern.lua, "err": message} for pattern, message in value]
     if limits.match_any is not None:
         patterns, message = limits.match_any
-        shown["match_any"] = {"patterns": [_lua(pattern) for pattern in patterns], "err": message}
+        shown["match_any"] = {"patterns": [_lua(pattern) for pattern in patterns], **({"err": message} if message else {})}
     if limits.error is not None:
         shown["err"] = limits.error
     return shown

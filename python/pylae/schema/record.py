@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -81,6 +81,8 @@ class Entity(Record):
     """The collection answers 404 at the top level and is reached below its parent only."""
     admin_generated: ClassVar[bool] = True
     """Whether its endpoints follow from the declaration; else it has none, or some of its own."""
+    in_declarative_export: ClassVar[bool] = True
+    """Whether a declarative configuration holds its rows."""
     subschema_key: ClassVar[str | None] = None
     """A field whose value (its first item, for a list) chooses more rules; see `variant`."""
     subschema_error: ClassVar[str] = "unknown type: %s"
@@ -98,6 +100,15 @@ class Entity(Record):
     @classmethod
     def complete(cls, row: dict[str, Any]) -> None:
         """Puts a validated row into the form in which it is stored."""
+
+    @classmethod
+    def transform(cls, row: dict[str, Any], given: Container[str] | None = None) -> None:
+        """Replaces what a client gave and nobody keeps, such as a password.
+
+        Args:
+            row: validated and whole; changed in place.
+            given: the fields that this write gives, the others being as they were stored; `None` for all.
+        """
 
     @classmethod
     def path_name(cls) -> str:

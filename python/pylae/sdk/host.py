@@ -7,12 +7,20 @@ log and a clock. Plugins get it in `__init__`, before the data plane exists; `co
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Final, Protocol
 
 from pylae.sdk.entities import CallFailed, Entities
 from pylae.sdk.plugin import Plugin
+from pylae.sdk.references import References, body_limit_of, following, may_refer
+from pylae.vaults import Vaults
+
+CHECK_INTERVAL_S: Final = 60.0
+"""How often secrets are looked at again."""
 
 Limit = tuple[int, int, int]
 """How many, from when, until when: (limit, window_start_ms, window_end_ms)."""
@@ -53,7 +61,13 @@ def _wall_clock_ms() -> int:
 
 
 class Host:
-    """What the gateway offers a plugin."""
+    """What the gateway offers a plugin.
+
+    Args:
+        now_ms: tells the time.
+        vaults: where the secrets are that configurations name.
+        check_interval_s: how often those are looked at again.
+    """
 
     counters_take: Callable[[bytes, list[Limit], int], tuple[bool, list[int]]]
     """`counters_take(identifier, limits, cost)` adds `cost` to every window, or to none when one would exceed its
@@ -67,9 +81,16 @@ class Host:
     now_ms: Callable[[], int]
     """Milliseconds since the epoch."""
 
-    def __init__(self, now_ms: Callable[[], int] = _wall_clock_ms) -> None:
+    def __init__(
+        self,
+        now_ms: Callable[[], int] = _wall_clock_ms,
+        vaults: Vaults | None = None,
+        check_interval_s: float = CHECK_INTERVAL_S,
+    ) -> None:
         self.now_ms = now_ms
         self.entities = Entities(self._not_connected, now_ms)
+        self.references = References(vaults or Vaults(), check_interval_s, lambda level, text: self.log(level, text))
+        self._checking: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return "<plugin host>"
@@ -89,6 +110,7 @@ class Host:
 
     async def start(self, plugins: Sequence[Plugin]) -> None:
         """Starts plugins in order."""
+        self._checking = asyncio.get_running_loop().create_task(self.references.keep_checking())
         for plugin in plugins:
             await plugin.start()
 
@@ -96,17 +118,28 @@ class Host:
         """Stops plugins in reverse order."""
         for plugin in reversed(plugins):
             await plugin.stop()
+        if self._checking is not None:
+            self._checking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._checking
 
 
 def definition_of(plugin: Plugin) -> dict[str, Any]:
     """What the data plane must know of a plugin (`pylae._core.PluginDefinition`)."""
+    phases: dict[str, Any] = plugin.phases()
+    build_config: Callable[..., Any] = plugin.build_config
+    body_limit: Callable[[Any], int] = plugin.body_limit
+    if plugin.done and may_refer(plugin.Config):
+        # The others are called without a frame in between.
+        phases = {phase: following(method) for phase, method in phases.items()}
+        build_config, body_limit = partial(plugin.host.references.build, plugin), body_limit_of(plugin)
     return {
         "name": plugin.name,
         "priority": plugin.priority,
         "version": plugin.version,
         "instance": plugin,
-        "phases": plugin.phases(),
+        "phases": phases,
         "reads_body": plugin.reads_body,
-        "build_config": plugin.build_config,
-        "body_limit": plugin.body_limit,
+        "build_config": build_config,
+        "body_limit": body_limit,
     }

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import msgspec
 
 from pylae.schema import Entity, Record
+from pylae.sdk.references import conceal, secrets_in
 
 if TYPE_CHECKING:
     from pylae.sdk.host import Host
@@ -59,6 +60,8 @@ class Plugin:
     priority: ClassVar[int] = 0
     protocols: ClassVar[Sequence[str]] = ("grpc", "grpcs", "http", "https")
     """What `protocols` of a configured plugin may hold; all of these that are HTTP unless it says otherwise."""
+    default_protocols: ClassVar[Sequence[str] | None] = None
+    """What `protocols` holds when nothing is said, in this order; those of `protocols` that are HTTP when unset."""
     scopes: ClassVar[Sequence[str]] = ("global", "service", "route", "consumer")
     """What it may be configured for."""
     Config: ClassVar[type[Record]] = NoConfig
@@ -103,8 +106,13 @@ class Plugin:
         cls, config: bytes, plugin_id: str, route_id: str | None, service_id: str | None, consumer_id: str | None
     ) -> Any:
         """Decodes a stored configuration (MessagePack) and prepares it; called by the data plane."""
-        record = cls.Config.load(msgspec.msgpack.decode(config))
-        return cls.prepare(record, Instance(plugin_id, route_id, service_id, consumer_id))
+        values = msgspec.msgpack.decode(config)
+        try:
+            return cls.prepare(cls.Config.load(values), Instance(plugin_id, route_id, service_id, consumer_id))
+        except Exception as error:
+            # What it says is logged.
+            conceal(error, secrets_in(cls.Config, values))
+            raise
 
     def phases(self) -> dict[str, Any]:
         """The phases this plugin takes part in, as bound methods."""

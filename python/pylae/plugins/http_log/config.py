@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 from pylae.schema import Pattern
 from pylae.sdk import Record, field, kinds
+from pylae.sdk.lua_code import CODE_BY_NAME
+from pylae.sdk.queue_config import Queue
 
 
 def _never(name: str, lua: str) -> tuple[Pattern, str]:
@@ -37,37 +39,6 @@ def _judge(config: Mapping[str, Any]) -> str | None:
     if any(name.lower() == "authorization" for name in headers) and parts.username is not None:
         return "specifying both an 'Authorization' header and user info in 'http_endpoint' is not allowed"
     return None
-
-
-class QueueConfig(Record):
-    """How entries wait, and how often sending is tried."""
-
-    max_batch_size: int = field(kinds.integer(between=(1, 1_000_000)), default=1, doc="Entries sent in one request at most.")
-    max_coalescing_delay: float = field(
-        kinds.number(between=(0, 3_600)),
-        default=1,
-        unit="seconds",
-        doc="How long an entry waits for its batch to fill.",
-    )
-    max_entries: int = field(
-        kinds.integer(between=(1, 1_000_000)), default=10_000, unit="entries", doc="Entries held at most; the oldest give way."
-    )
-    max_bytes: int | None = field(kinds.integer(), unit="bytes", doc="Bytes held at most; the oldest entries give way.")
-    max_retry_time: float = field(
-        kinds.number(), default=60, unit="seconds", doc="How long sending a batch is tried before it is lost."
-    )
-    initial_retry_delay: float = field(
-        kinds.number(between=(0.001, 1_000_000)),
-        default=0.01,
-        unit="seconds",
-        doc="Pause after the first failure; it doubles with each.",
-    )
-    max_retry_delay: float = field(
-        kinds.number(between=(0.001, 1_000_000)), default=60, unit="seconds", doc="Longest pause between tries."
-    )
-    concurrency_limit: int = field(
-        kinds.integer(one_of=(-1, 1)), default=1, doc="Requests under way at once: 1, or -1 for as many as there are."
-    )
 
 
 class Config(Record):
@@ -104,8 +75,8 @@ class Config(Record):
         kinds.map_of(kinds.string(match_none=_RESERVED_HEADERS, rule="header_name"), kinds.string(referenceable=True)),
         doc="Headers sent along.",
     )
-    queue: QueueConfig = field(kinds.record(QueueConfig), required=True, doc="How entries wait and are sent again.")
+    queue: Queue = field(kinds.record(Queue), required=True, doc="How entries wait and are sent again.")
     custom_fields_by_lua: dict[str, str] | None = field(
-        kinds.map_of(kinds.string(len_min=1), kinds.string(len_min=1)),
+        CODE_BY_NAME,
         doc="Lua code that computes further fields of an entry.",
     )

@@ -6,8 +6,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pylae.schema import at_least_one_of, conditional, deprecated_shorthand
+from pylae.schema import at_least_one_of, conditional
 from pylae.sdk import Record, field, kinds
+from pylae.sdk.redis_config import SHORTHANDS, Redis
 
 PERIODS: Final = ("second", "minute", "hour", "day", "month", "year")
 """Window lengths, from short to long."""
@@ -35,38 +36,6 @@ def _judge(config: Mapping[str, Any]) -> str | None:
     return None
 
 
-class Redis(Record):
-    """Where the policy `redis` keeps its counters."""
-
-    host: str | None = field(kinds.string(rule="host"), doc="Name or address of the Redis server.")
-    port: int = field(kinds.integer(between=(0, 65_535)), default=6_379, doc="Port of the Redis server.")
-    timeout: int = field(
-        kinds.integer(between=(0, 2_147_483_646)),
-        default=2_000,
-        unit="milliseconds",
-        doc="How long connecting, sending and receiving may each take.",
-    )
-    username: str | None = field(kinds.string(), referenceable=True, doc="User to log in as.")
-    password: str | None = field(kinds.string(len_min=0), referenceable=True, secret=True, doc="Password to log in with.")
-    database: int = field(kinds.integer(), default=0, doc="Number of the Redis database.")
-    ssl: bool = field(kinds.boolean(), default=False, doc="Speaks TLS to the Redis server.")
-    ssl_verify: bool = field(kinds.boolean(), default=False, doc="Verifies the Redis server's certificate.")
-    server_name: str | None = field(kinds.string(rule="sni"), doc="Name the Redis server's certificate must carry.")
-
-
-_REDIS_NAMES: Final = (
-    ("host", kinds.string()),
-    ("port", kinds.integer()),
-    ("password", kinds.string(len_min=0)),
-    ("username", kinds.string()),
-    ("ssl", kinds.boolean()),
-    ("ssl_verify", kinds.boolean()),
-    ("server_name", kinds.string()),
-    ("timeout", kinds.integer()),
-    ("database", kinds.integer()),
-)
-
-
 class Config(Record):
     """How many requests, of whom, and what a refused client is told."""
 
@@ -79,10 +48,7 @@ class Config(Record):
         conditional("config.limit_by", {"eq": "header"}, "config.header_name", {"required": True}),
         conditional("config.limit_by", {"eq": "path"}, "config.path", {"required": True}),
     )
-    shorthands = tuple(
-        deprecated_shorthand(f"redis_{name}", kind, f"redis.{name}", doc=f"Old name of `redis.{name}`.")
-        for name, kind in _REDIS_NAMES
-    )
+    shorthands = SHORTHANDS
 
     second: float | None = field(kinds.number(gt=0), doc="Requests a second that are let through.")
     minute: float | None = field(kinds.number(gt=0), doc="Requests a minute that are let through.")

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from pylae.plugins.rate_limiting import config as declared
+from pylae.plugins.rate_limiting.entities import RatelimitingMetric
 from pylae.sdk import Answer, CountersUnavailable, Exchange, Host, Instance, Plugin, SchemaViolation
 
 MAX_COUNT: Final = 2**62
@@ -164,6 +165,7 @@ class RateLimiting(Plugin):
     version = "3.10.0"
     priority = 910
     Config = declared.Config
+    entities = (RatelimitingMetric,)
 
     def __init__(self, host: Host) -> None:
         super().__init__(host)

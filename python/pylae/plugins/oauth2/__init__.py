@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The oauth2 plugin; see `plugin.py`."""
