@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -81,14 +82,34 @@ def test_the_configured_console_may_drive_and_read(admin: Admin, origin: str) ->
 
 
 def test_nobody_else_is_told_that_they_may_read(admin: Admin) -> None:
-    assert "access-control-allow-origin" not in admin.call("GET", "/services").headers
+    assert admin.call("GET", "/services").headers["access-control-allow-origin"] == GUI
+    refused = admin.call("GET", "/services", headers={"Origin": "http://evil.test"})
+    assert (refused.status, "access-control-allow-origin" in refused.headers) == (403, False)
+
+
+def test_a_page_of_the_apis_own_may_drive_and_read(guarded: ControlProcess) -> None:
+    own = f"http://127.0.0.1:{guarded.admin_port}"
+    answer = guarded.admin.call("POST", "/services", {"host": "h.test"}, {"Origin": own, "Sec-Fetch-Site": "same-origin"})
+    assert (answer.status, answer.headers["access-control-allow-origin"]) == (201, own)
+    for other in (f"https://127.0.0.1:{guarded.admin_port}", "http://127.0.0.1:1", "http://127.0.0.1"):
+        assert guarded.admin.call("GET", "/services", headers={"Origin": other}).status == 403
+
+
+def test_without_a_console_only_those_who_are_no_page_see_a_star(tmp_path: Path) -> None:
+    with ControlProcess(tmp_path) as process:
+        headers = process.admin.call("GET", "/services").headers
+        assert headers["access-control-allow-origin"] == "*"
+        assert headers["access-control-allow-credentials"] == "true"
+        assert "vary" not in headers
+        refused = process.admin.call("GET", "/services", headers={"Origin": "http://evil.test"})
+        assert (refused.status, "access-control-allow-origin" in refused.headers) == (403, False)
 
 
 def test_on_every_address_numbers_are_ours_and_names_are_not() -> None:
     guard = Guard([], ["0.0.0.0"])
-    assert guard.refusal("192.168.1.9:8001", None, None) is None
-    assert guard.refusal("evil.test:8001", None, None) is not None
-    assert Guard([], ["10.0.0.5"]).refusal("10.0.0.5:8001", None, None) is None
+    assert guard.refusal("192.168.1.9:8001", None, None, "http") is None
+    assert guard.refusal("evil.test:8001", None, None, "http") is not None
+    assert Guard([], ["10.0.0.5"]).refusal("10.0.0.5:8001", None, None, "http") is None
 
 
 def test_a_refusal_is_one_line_of_the_log_whatever_the_path(guarded: ControlProcess) -> None:

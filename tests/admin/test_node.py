@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import re
 from pathlib import Path
 
 from pylae.control.frames import FrameReader, message
@@ -37,7 +39,9 @@ def test_the_status_is_kongs_with_the_versions_that_workers_serve(tmp_path: Path
     with ControlProcess(tmp_path, {"nginx_worker_processes": "1"}) as process:
         status = process.admin.get("/status")
         assert status["database"] == {"reachable": True}
-        assert status["memory"] == {"lua_shared_dicts": {}, "workers_lua_vms": []}
+        assert status["memory"].keys() == {"lua_shared_dicts", "workers_lua_vms"}
+        assert status["memory"]["workers_lua_vms"] == []
+        assert status["memory"]["lua_shared_dicts"]["kong"].keys() == {"allocated_slabs", "capacity"}
         assert status["server"].keys() == {
             *(f"connections_{what}" for what in ("accepted", "active", "handled", "reading", "waiting", "writing")),
             "total_requests",
@@ -50,25 +54,51 @@ def test_the_status_is_kongs_with_the_versions_that_workers_serve(tmp_path: Path
 
 
 async def _serve_as_worker(process: ControlProcess) -> None:
+    pid = os.getpid()
     reader, writer = await asyncio.open_unix_connection(process.prefix / "sockets" / "control.sock")
-    writer.write(message("hello", {"worker": 0, "generation": 1, "pid": 4711, "version": None}))
+    writer.write(message("hello", {"worker": 0, "generation": 1, "pid": pid, "version": None}))
     frames = FrameReader()
     received: list[list[object]] = []
     while not received:
         received += frames.feed(await reader.read(65536))
     version = process.admin.get("/status")["pylae"]["version"]
-    worker = {"index": 0, "generation": 1, "pid": 4711, "version": None}
+    worker = {"index": 0, "generation": 1, "pid": pid, "version": None}
     assert process.admin.get("/status")["pylae"]["workers"] == [worker]
     writer.write(message("ack", version))
     await writer.drain()
     until(lambda: process.admin.get("/status")["pylae"]["workers"] == [{**worker, "version": version}], "the ack")
     assert process.status.call("GET", "/status/ready").json == {"message": "ready"}
+    for query, shape in (
+        ("", r"\d+\.\d{2} MiB"),
+        ("?unit=K&scale=0", r"\d+ KiB"),
+        ("?unit=g&scale=5", r"\d+\.\d{5} GiB"),
+        ("?unit=b", r"\d{6,}"),
+    ):
+        (worker_memory,) = process.admin.get(f"/status{query}")["memory"]["workers_lua_vms"]
+        assert worker_memory["pid"] == pid
+        assert re.fullmatch(shape, str(worker_memory["http_allocated_gc"])), query
+    for query in ("unit=x", "unit=", "scale=-1", "scale=x", "scale=1000"):
+        refused = process.admin.call("GET", f"/status?{query}")
+        assert (refused.status, refused.json.keys()) == (400, {"message"}), query
+    _drain(process)
     writer.close()
+
+
+def _drain(process: ControlProcess) -> None:
+    for body in ({}, {"status": "ready"}):
+        assert process.status.call("POST", "/status/ready", body).status == 400
+    assert process.status.call("GET", "/status/ready").status == 200
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    assert process.status.call("POST", "/status/ready", b"status=draining", form).status == 204
+    answer = process.status.call("GET", "/status/ready")
+    assert (answer.status, answer.json) == (503, {"message": "draining"})
+    assert process.admin.call("POST", "/status/ready", {"status": "draining"}).status == 404
 
 
 def test_the_status_listener_serves_nothing_else(control: ControlProcess) -> None:
     assert control.status.call("GET", "/status").status == 200
-    for path in ("/", "/services", "/status/nothing"):
+    assert control.status.call("GET", "/status/dns").status == 501
+    for path in ("/", "/services", "/status/nothing", "/upstreams"):
         assert control.status.call("GET", path).status == 404
     assert control.status.call("POST", "/services", {"host": "h.test"}).status == 404
 
@@ -88,6 +118,35 @@ def test_endpoints_are_listed_parents_first(admin: Admin) -> None:
     assert paths.index("/services") < paths.index("/services/{services}") < paths.index("/services/{services}/plugins")
 
 
+METRIC = re.compile(r'(kong_\w+)(?:{((?:\w+="(?:[^"\\\\]|\\\\.)*",?)*)})? ([0-9.]+)')
+
+
+def test_metrics_are_prometheus_text_with_kongs_names(control: ControlProcess) -> None:
+    for api in (control.admin, control.status):
+        answer = api.call("GET", "/metrics")
+        assert (answer.status, answer.headers["content-type"]) == (200, "text/plain; charset=UTF-8")
+        kinds: dict[str, str] = {}
+        samples: dict[str, list[tuple[str, float]]] = {}
+        for line in answer.body.decode().splitlines():
+            if line.startswith("# TYPE "):
+                _, _, name, kind = line.split(" ")
+                assert name not in kinds
+                kinds[name] = kind
+            elif not line.startswith("# HELP "):
+                found = METRIC.fullmatch(line)
+                assert found is not None, line
+                samples.setdefault(found.group(1), []).append((found.group(2) or "", float(found.group(3))))
+        assert samples.keys() <= kinds.keys()
+        assert samples["kong_datastore_reachable"] == [("", 1)]
+        node_id = control.admin.get("/")["node_id"]
+        assert samples["kong_node_info"] == [(f'node_id="{node_id}",version="3.10.0"', 1)]
+        states = [labels.rpartition('state="')[2].rstrip('"') for labels, _ in samples["kong_nginx_connections_total"]]
+        assert states == ["accepted", "active", "handled", "reading", "total", "waiting", "writing"]
+        assert {"kong_nginx_requests_total", "kong_nginx_timers", "kong_nginx_metric_errors_total"} <= samples.keys()
+        assert samples["kong_memory_lua_shared_dict_total_bytes"][0][1] > 0
+        assert kinds["kong_nginx_metric_errors_total"] == "counter"
+
+
 def test_schemas_are_shown(admin: Admin) -> None:
     shown = admin.get("/schemas/services")
     assert {"host": {"type": "string", "required": True}}.items() <= {
@@ -99,7 +158,8 @@ def test_schemas_are_shown(admin: Admin) -> None:
     names = [next(iter(declared)) for declared in admin.get("/schemas/plugins/key-auth")["fields"]]
     assert "config" in names
     assert admin.call("GET", "/schemas/plugins/nothing").json == {"message": "No plugin named 'nothing'"}
-    assert admin.get("/plugins/enabled")["enabled_plugins"] == sorted(BUNDLED)
+    enabled = admin.get("/plugins/enabled")["enabled_plugins"]
+    assert enabled == sorted(set(enabled) | BUNDLED)
 
 
 def test_what_would_be_stored_can_be_validated_without_storing(admin: Admin) -> None:
@@ -115,8 +175,8 @@ def test_what_would_be_stored_can_be_validated_without_storing(admin: Admin) -> 
 
 
 def test_the_access_log_is_nginxs_and_cannot_be_forged(control: ControlProcess) -> None:
-    control.admin.call("GET", '/services?a="b', headers={"User-Agent": 'x" 200 "y'})
+    control.admin.call("GET", '/services?size="b', headers={"User-Agent": 'x" 200 "y'})
     line = (control.prefix / "logs" / "admin_access.log").read_text().splitlines()[-1]
     assert line.startswith("127.0.0.1 - - [")
-    assert r'"GET /services?a=\x22b HTTP/1.1" 200 ' in line
+    assert r'"GET /services?size=\x22b HTTP/1.1" 400 ' in line
     assert line.endswith(r'"-" "x\x22 200 \x22y"')

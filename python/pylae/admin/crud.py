@@ -7,8 +7,8 @@ a nested collection, and the entity an endpoint for its parent.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
 from urllib.parse import unquote
 
 from starlette.requests import Request
@@ -27,6 +27,34 @@ from pylae.schema.validate import is_uuid
 Handler = Callable[[Request], Awaitable[Response]]
 Handlers = dict[str, Handler]
 """By method; HEAD and OPTIONS follow from the rest."""
+Find = Callable[[ReadDao, str], Row | None]
+"""Finds the row that a path names."""
+ALL_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
+WASM_IS_OFF: Final = "this endpoint is only available when wasm is enabled"
+
+
+async def _nothing_here(request: Request) -> Response:
+    del request
+    return not_found()
+
+
+async def _wasm_is_off(request: Request) -> Response:
+    del request
+    return message(400, WASM_IS_OFF)
+
+
+def absent(*methods: str) -> Handlers:
+    """Of an endpoint that has nothing to answer with."""
+    return dict.fromkeys(methods, _nothing_here)
+
+
+DISABLED: Final[Handlers] = absent(*ALL_METHODS)
+"""Of an endpoint that follows from the declarations and that Kong does not serve."""
+
+
+def without_wasm(*methods: str) -> Handlers:
+    """Of an endpoint that needs WebAssembly, which this gateway does not run."""
+    return dict.fromkeys(methods, _wasm_is_off)
 
 
 class Crud:
@@ -38,125 +66,138 @@ class Crud:
     """
 
     def __init__(self, database: Database, max_body_bytes: int) -> None:
-        self._database = database
-        self._catalogue = database.catalogue
+        self.database = database
+        self.catalogue = database.catalogue
         self._max_body_bytes = max_body_bytes
 
     def endpoints(self) -> dict[str, Handlers]:
         """Handlers of every generated endpoint by path; a parameter is named after the table of what it stands for."""
         found: dict[str, Handlers] = {}
-        for entity in self._catalogue.entities.values():
-            self._add_entity(found, entity)
+        for entity in self.catalogue.entities.values():
+            if entity.admin_generated:
+                self._add_entity(found, entity)
         return found
 
     def _add_entity(self, found: dict[str, Handlers], entity: type[Entity]) -> None:
         table = entity.table
         top = f"/{entity.path_name()}"
-        disabled: Handlers = dict.fromkeys(("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"), _disabled)
         if entity.admin_disabled:
-            found[top] = found[f"{top}/{{{table}}}"] = disabled
+            found[top] = found[f"{top}/{{{table}}}"] = DISABLED
         else:
-            found[top] = self._collection(table)
-            found[f"{top}/{{{table}}}"] = self._entity(table)
-        for column in self._catalogue.tables[table].foreign:
-            parent = self._catalogue.entities.get(column.references or "")
-            if parent is None:
+            found[top] = self.collection(table)
+            found[f"{top}/{{{table}}}"] = self.entity(table)
+        for column in self.catalogue.tables[table].foreign:
+            parent = self.catalogue.entities.get(column.references or "")
+            if parent is None or not parent.admin_generated:
                 continue
             own = f"{top}/{{{table}}}/{column.field}"
-            found[own] = disabled if entity.admin_disabled else self._foreign(table, column.field, parent.table)
+            found[own] = DISABLED if entity.admin_disabled else self.foreign(table, column.field, parent.table)
             nested = f"/{parent.path_name()}/{{{parent.table}}}/{entity.nested_name()}"
-            found[nested] = self._nested_collection(table, column.field, parent)
-            found[f"{nested}/{{{table}}}"] = self._nested_entity(table, column.field, parent.table)
+            found[nested] = self.nested_collection(table, column.field, parent)
+            found[f"{nested}/{{{table}}}"] = self.nested_entity(table, column.field, parent.table)
 
     # === handlers by kind of endpoint ===
 
-    def _collection(self, table: str) -> Handlers:
-        path = f"/{self._catalogue.entities[table].path_name()}"
+    def collection(self, table: str) -> Handlers:
+        """Of all rows."""
+        path = f"/{self.catalogue.entities[table].path_name()}"
 
         async def get(request: Request) -> Response:
-            return await self._list(request, table, path, ("tags", "size"))
+            return await self.list_rows(request, table, path, ("tags", "size"))
 
         async def post(request: Request) -> Response:
-            values = await self._values(request, table)
-            return self._shown(table, await self._database.write(lambda dao: dao.insert(table, values)), 201)
+            values = await self.values(request, table)
+            return self.shown(table, await self.database.write(lambda dao: dao.insert(table, values)), 201)
 
         return {"GET": get, "POST": post}
 
-    def _entity(self, table: str) -> Handlers:
-        async def get(request: Request) -> Response:
-            key = _parameter(request, table)
-            return self._found(table, await self._database.read(lambda dao: dao.select(table, key)))
+    def entity(self, table: str, find: Find | None = None, put: Handler | None = None) -> Handlers:
+        """Of one row.
 
-        async def put(request: Request) -> Response:
-            key = _parameter(request, table)
-            values = self._keyed(table, key, await self._values(request, table))
-            return self._shown(table, await self._database.write(lambda dao: dao.upsert(table, dao.select(table, key), values)))
+        Args:
+            table: of the row.
+            find: how it is found, when not by its id or endpoint key.
+            put: another handler of PUT.
+        """
+        select: Find = find or (lambda dao, key: dao.select(table, key))
+
+        async def get(request: Request) -> Response:
+            key = parameter(request, table)
+            return self.found(table, await self.database.read(lambda dao: select(dao, key)))
+
+        async def put_row(request: Request) -> Response:
+            key = parameter(request, table)
+            values = self.keyed(table, key, await self.values(request, table))
+            return self.shown(table, await self.database.write(lambda dao: dao.upsert(table, select(dao, key), values)))
 
         async def patch(request: Request) -> Response:
-            key = _parameter(request, table)
-            is_form, raw = await self._raw_values(request)
+            key = parameter(request, table)
+            is_form, raw = await self.raw_values(request)
 
             def work(dao: Dao) -> Row | None:
-                old = dao.select(table, key)
+                old = select(dao, key)
                 if old is None:
                     if table == "plugins" and raw.get("name") is None:
                         return None
                     raise self._absent(table, key)
-                return dao.update(table, old, self._typed(table, raw, old, is_form=is_form))
+                return dao.update(table, old, self.typed(table, raw, old, is_form=is_form))
 
-            return self._found(table, await self._database.write(work))
+            return self.found(table, await self.database.write(work))
 
         async def delete(request: Request) -> Response:
-            key = _parameter(request, table)
+            key = parameter(request, table)
 
             def work(dao: Dao) -> None:
-                row = dao.select(table, key)
+                row = select(dao, key)
                 if row is not None:
                     dao.delete(table, row)
 
-            await self._database.write(work)
+            await self.database.write(work)
             return empty()
 
-        return {"GET": get, "PUT": put, "PATCH": patch, "DELETE": delete}
+        return {"GET": get, "PUT": put or put_row, "PATCH": patch, "DELETE": delete}
 
-    def _nested_collection(self, table: str, field: str, parent: type[Entity]) -> Handlers:
-        nested_name = self._catalogue.entities[table].nested_name()
+    def nested_collection(self, table: str, field: str, parent: type[Entity], find: Find | None = None) -> Handlers:
+        """Of the rows that refer to a parent, which may be found otherwise than by its id or endpoint key."""
+        select: Find = find or (lambda dao, key: dao.select(parent.table, key))
+        nested_name = self.catalogue.entities[table].nested_name()
 
         async def get(request: Request) -> Response:
-            key = _parameter(request, parent.table)
-            row = await self._database.read(lambda dao: dao.select(parent.table, key))
+            key = parameter(request, parent.table)
+            row = await self.database.read(lambda dao: select(dao, key))
             if row is None:
                 return not_found()
             path = f"/{parent.path_name()}/{row['id']}/{nested_name}"
-            return await self._list(request, table, path, (), {field: row["id"]})
+            return await self.list_rows(request, table, path, (), {field: row["id"]})
 
         async def post(request: Request) -> Response:
-            key = _parameter(request, parent.table)
-            values = await self._values(request, table)
+            key = parameter(request, parent.table)
+            values = await self.values(request, table)
 
             def work(dao: Dao) -> Row | None:
-                row = dao.select(parent.table, key)
+                row = select(dao, key)
                 return None if row is None else dao.insert(table, {**values, field: {"id": row["id"]}})
 
-            return self._found(table, await self._database.write(work), 201)
+            return self.found(table, await self.database.write(work), 201)
 
         return {"GET": get, "POST": post}
 
-    def _nested_entity(self, table: str, field: str, parent_table: str) -> Handlers:
-        updates_only = self._catalogue.entities[table].admin_disabled
+    def nested_entity(self, table: str, field: str, parent_table: str) -> Handlers:
+        """Of one row that refers to a parent."""
+        updates_only = self.catalogue.entities[table].admin_disabled
 
         def find(dao: ReadDao, request: Request) -> tuple[Row | None, Row | None]:
-            parent = dao.select(parent_table, _parameter(request, parent_table))
+            parent = dao.select(parent_table, parameter(request, parent_table))
             if parent is None:
                 return None, None
-            return parent, dao.select(table, _parameter(request, table), {field: parent["id"]})
+            return parent, dao.select(table, parameter(request, table), {field: parent["id"]})
 
         async def get(request: Request) -> Response:
-            return self._found(table, await self._database.read(lambda dao: find(dao, request)[1]))
+            return self.found(table, await self.database.read(lambda dao: find(dao, request)[1]))
 
         async def put(request: Request) -> Response:
-            key = _parameter(request, table)
-            values = self._keyed(table, key, await self._values(request, table))
+            key = parameter(request, table)
+            values = self.keyed(table, key, await self.values(request, table))
 
             def work(dao: Dao) -> Row | None:
                 parent, _ = find(dao, request)
@@ -164,16 +205,16 @@ class Crud:
                     return None
                 return dao.upsert(table, dao.select(table, key), {**values, field: {"id": parent["id"]}})
 
-            return self._found(table, await self._database.write(work))
+            return self.found(table, await self.database.write(work))
 
         async def patch(request: Request) -> Response:
-            is_form, raw = await self._raw_values(request)
+            is_form, raw = await self.raw_values(request)
 
             def work(dao: Dao) -> Row | None:
                 row = find(dao, request)[1]
-                return None if row is None else dao.update(table, row, self._typed(table, raw, row, is_form=is_form))
+                return None if row is None else dao.update(table, row, self.typed(table, raw, row, is_form=is_form))
 
-            return self._found(table, await self._database.write(work))
+            return self.found(table, await self.database.write(work))
 
         async def delete(request: Request) -> Response:
             def work(dao: Dao) -> bool:
@@ -182,22 +223,24 @@ class Crud:
                     dao.delete(table, row)
                 return row is not None
 
-            return empty() if await self._database.write(work) else not_found()
+            return empty() if await self.database.write(work) else not_found()
 
         return {"GET": get, "PUT": patch if updates_only else put, "PATCH": patch, "DELETE": delete}
 
-    def _foreign(self, table: str, field: str, parent_table: str) -> Handlers:
+    def foreign(self, table: str, field: str, parent_table: str) -> Handlers:
+        """Of the row that a row refers to."""
+
         def find(dao: ReadDao, request: Request) -> tuple[Row | None, Row | None]:
-            child = dao.select(table, _parameter(request, table))
+            child = dao.select(table, parameter(request, table))
             if child is None or child[field] is None:
                 return child, None
             return child, dao.get(parent_table, child[field]["id"])
 
         async def get(request: Request) -> Response:
-            return self._found(parent_table, await self._database.read(lambda dao: find(dao, request)[1]))
+            return self.found(parent_table, await self.database.read(lambda dao: find(dao, request)[1]))
 
         async def put(request: Request) -> Response:
-            values = await self._values(request, parent_table)
+            values = await self.values(request, parent_table)
 
             def work(dao: Dao) -> Row | None:
                 child, parent = find(dao, request)
@@ -209,91 +252,117 @@ class Crud:
                 dao.update(table, child, {field: {"id": made["id"]}})
                 return made
 
-            return self._found(parent_table, await self._database.write(work))
+            return self.found(parent_table, await self.database.write(work))
 
         async def patch(request: Request) -> Response:
-            is_form, raw = await self._raw_values(request)
+            is_form, raw = await self.raw_values(request)
 
             def work(dao: Dao) -> Row | None:
                 parent = find(dao, request)[1]
                 if parent is None:
                     return None
-                return dao.update(parent_table, parent, self._typed(parent_table, raw, parent, is_form=is_form))
+                return dao.update(parent_table, parent, self.typed(parent_table, raw, parent, is_form=is_form))
 
-            return self._found(parent_table, await self._database.write(work))
+            return self.found(parent_table, await self.database.write(work))
 
         async def delete(request: Request) -> Response:
-            parent = await self._database.read(lambda dao: find(dao, request)[1])
+            parent = await self.database.read(lambda dao: find(dao, request)[1])
             return not_found() if parent is None else not_allowed()
 
         return {"GET": get, "PUT": put, "PATCH": patch, "DELETE": delete}
 
     # === what handlers share ===
 
-    async def _list(
-        self, request: Request, table: str, path: str, kept: tuple[str, ...], where: dict[str, Any] | None = None
+    async def list_rows(
+        self, request: Request, table: str, path: str, kept: tuple[str, ...] = (), where: Mapping[str, Any] | None = None
     ) -> Response:
+        """One page of rows.
+
+        Args:
+            request: whose query says which.
+            table: of the rows.
+            path: where the next page is.
+            kept: what of the query the next page keeps.
+            where: values that rows must have.
+        """
         query = request.query_params
         size, tags, offset = page_size(query), tag_filter(query), query.get("offset")
-        if table == "consumers" and where is None and "custom_id" in query:
-            if not query["custom_id"]:
-                return message(400, "custom_id must be an unempty string")
-            where = {"custom_id": query["custom_id"]}
-        page = await self._database.read(lambda dao: dao.page(table, size, offset, where=where, tags=tags))
-        schema = self._catalogue.schema(table)
-        body = {
-            "data": [schema.present(row) for row in page.rows],
-            "next": next_url(path, page.offset, query, kept),
-        }
-        if page.offset is not None:
-            body["offset"] = page.offset
-        return answer(200, body)
+        wanted = None if where is None else dict(where)
+        page = await self.database.read(lambda dao: dao.page(table, size, offset, where=wanted, tags=tags))
+        schema = self.catalogue.schema(table)
+        return paged([schema.present(row) for row in page.rows], path, page.offset, query, kept)
 
-    async def _values(self, request: Request, table: str) -> dict[str, Any]:
-        is_form, raw = await self._raw_values(request)
-        return self._typed(table, raw, {}, is_form=is_form)
+    async def values(self, request: Request, table: str) -> dict[str, Any]:
+        """The values of a row that a body holds.
 
-    async def _raw_values(self, request: Request) -> tuple[bool, dict[str, Any]]:
+        Raises:
+            Refusal: 400, 413 or 415.
+        """
+        is_form, raw = await self.raw_values(request)
+        return self.typed(table, raw, {}, is_form=is_form)
+
+    async def raw_values(self, request: Request) -> tuple[bool, dict[str, Any]]:
+        """Whether a body is a form, and its values as they were sent.
+
+        Raises:
+            Refusal: 400, 413 or 415.
+        """
         values, is_form = await read_values(request, self._max_body_bytes)
         return is_form, values
 
-    def _typed(self, table: str, values: dict[str, Any], old: Row, *, is_form: bool) -> dict[str, Any]:
+    def typed(self, table: str, values: dict[str, Any], old: Row, *, is_form: bool) -> dict[str, Any]:
         """Values with the types of their fields; those of a form are all text."""
         if not is_form:
             return values
-        key = self._catalogue.entities[table].subschema_key
+        key = self.catalogue.entities[table].subschema_key
         if key is not None and key not in values and key in old:
             # A patch of a plugin does not repeat its name, by which the fields of its configuration are known.
-            typed = self._catalogue.schema(table).process_form({**values, key: old[key]})
+            typed = self.catalogue.schema(table).process_form({**values, key: old[key]})
             del typed[key]
             return typed
-        return self._catalogue.schema(table).process_form(values)
+        return self.catalogue.schema(table).process_form(values)
 
-    def _keyed(self, table: str, key: str, values: dict[str, Any]) -> dict[str, Any]:
+    def keyed(self, table: str, key: str, values: dict[str, Any]) -> dict[str, Any]:
         """Values of a row that is to be found by the key of the path."""
-        endpoint_key = self._catalogue.tables[table].endpoint_key
+        endpoint_key = self.catalogue.tables[table].endpoint_key
         if is_uuid(key) or endpoint_key is None:
             return {**values, "id": key.lower()}
         return {**values, endpoint_key: key}
 
     def _absent(self, table: str, key: str) -> NotFound:
-        endpoint_key = self._catalogue.tables[table].endpoint_key
+        endpoint_key = self.catalogue.tables[table].endpoint_key
         if is_uuid(key) or endpoint_key is None:
             return NotFound({"id": key})
         return NotFound({endpoint_key: key}, is_primary_key=False)
 
-    def _found(self, table: str, row: Row | None, status: int = 200) -> Response:
-        return not_found() if row is None else self._shown(table, row, status)
+    def found(self, table: str, row: Row | None, status: int = 200) -> Response:
+        """The answer that is a row; 404 when there is none."""
+        return not_found() if row is None else self.shown(table, row, status)
 
-    def _shown(self, table: str, row: Row, status: int = 200) -> Response:
-        return answer(status, self._catalogue.schema(table).present(row))
-
-
-async def _disabled(request: Request) -> Response:
-    del request
-    return not_found()
+    def shown(self, table: str, row: Row, status: int = 200) -> Response:
+        """The answer that is a row."""
+        return answer(status, self.catalogue.schema(table).present(row))
 
 
-def _parameter(request: Request, name: str) -> str:
+def paged(
+    rows: list[Row], path: str, offset: str | None, query: Mapping[str, str], kept: tuple[str, ...] = (), **more: Any
+) -> Response:
+    """The answer that is a page of rows.
+
+    Args:
+        rows: as they are shown.
+        path: where the next page is.
+        offset: of the next page; None on the last.
+        query: of the request.
+        kept: what of it the next page keeps.
+        more: stands beside the rows.
+    """
+    body: dict[str, Any] = {"data": rows, "next": next_url(path, offset, query, kept), **more}
+    if offset is not None:
+        body["offset"] = offset
+    return answer(200, body)
+
+
+def parameter(request: Request, name: str) -> str:
     """A parameter of the path. Paths are matched undecoded, so that a key may hold a slash."""
     return unquote(request.path_params[name])

@@ -64,27 +64,37 @@ class Guard:
     """
 
     def __init__(self, origins: Iterable[str], addresses: Iterable[str], hosts: Iterable[str] = ()) -> None:
-        self._origins = frozenset(filter(None, map(origin_of, origins)))
+        self._origins = tuple(filter(None, map(origin_of, origins)))
         found = [(address, _address(address)) for address in addresses]
         self._names = frozenset(host.lower() for host in hosts) | frozenset(address.lower() for address, _ in found)
         # On every address: it is called by whichever the machine has, or by one that is translated to it. A page can
         # make a name of its own resolve to us, but no page comes from an address that is ours.
         self._takes_any_address = any(ip is not None and ip.is_unspecified for _, ip in found)
 
-    def refusal(self, host: str | None, origin: str | None, fetch_site: str | None) -> str | None:
+    def refusal(self, host: str | None, origin: str | None, fetch_site: str | None, scheme: str) -> str | None:
         """Why the request is not served; None when it may be."""
         name = None if host is None else host_name(host)
         if name is None or not self._is_ours(name):
             return "Host is neither a loopback name nor one that this API is configured with; hint: `admin_hosts`"
-        if origin is not None and not self.may_read(origin):
+        if origin is not None and not self.may_read(origin, host, scheme):
             return "Origin may not use this API; hint: `admin_gui_url`"
         if origin is None and fetch_site == "cross-site":
             return "requests of other sites' pages are not served"
         return None
 
-    def may_read(self, origin: str | None) -> bool:
-        """Whether pages of this origin see answers."""
-        return origin in self._origins
+    def may_read(self, origin: str, host: str | None, scheme: str) -> bool:
+        """Whether pages of this origin see answers: those that are configured, and this API's own.
+
+        The latter can only be believed together with `refusal`, which knows our names from a stranger's.
+        """
+        return origin in self._origins or (host is not None and origin == origin_of(f"{scheme}://{host}"))
+
+    def shown_origin(self, origin: str | None, host: str | None, scheme: str) -> str | None:
+        """The `Access-Control-Allow-Origin` of an answer, as Kong shows it; None lets no page see it."""
+        if origin is None:
+            # Nobody's page asks: it tells clients of Kong what they expect, and no browser acts on it.
+            return self._origins[0] if self._origins else "*"
+        return origin if self.may_read(origin, host, scheme) else None
 
     def _is_ours(self, name: str) -> bool:
         if name in _LOOPBACK_NAMES or name.endswith(".localhost") or name in self._names:

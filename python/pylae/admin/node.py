@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import socket
-import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -14,12 +13,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pylae import KONG_VERSION, __version__
-from pylae.admin.answers import answer, message, not_found
+from pylae.admin.answers import Refusal, answer, empty, message, not_found
 from pylae.admin.bodies import read_values
-from pylae.admin.crud import Handlers
+from pylae.admin.crud import Handlers, parameter
 from pylae.control.control import Control
 from pylae.database.dao import ReadDao
+from pylae.database.strategies.off.strategy import EMPTY_HASH
 from pylae.errors import StrategyUnavailable
+from pylae.schema import Schema
 from pylae.sdk.plugin import Plugin
 
 LUA_VERSION: Final = "LuaJIT 2.1.20231117"
@@ -34,6 +35,13 @@ class Statistics(Protocol):
         ...
 
 
+MEMORY_UNITS: Final = {"b": 0, "k": 1, "m": 2, "g": 3}
+"""Powers of 1024."""
+MAX_SCALE: Final = 20
+_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+_BLOCK_BYTES: Final = 512
+"""Of `st_blocks`, whatever the file system's own blocks are (stat(2))."""
+
 SERVER_COUNTS: Final = (
     "connections_accepted",
     "connections_active",
@@ -45,23 +53,6 @@ SERVER_COUNTS: Final = (
 )
 
 
-def node_id_of(prefix: Path) -> str:
-    """The node's id, made once per prefix."""
-    path = prefix / "kong.id"
-    try:
-        found = path.read_text().strip()
-        return str(uuid.UUID(found))
-    except (OSError, ValueError):
-        made = str(uuid.uuid4())
-    try:
-        path.touch(0o600)
-        path.write_text(made)
-    except OSError:
-        # A full disk: the id lasts as long as this process.
-        return made
-    return made
-
-
 class Node:
     """Handlers of the endpoints that are not of an entity."""
 
@@ -71,18 +62,21 @@ class Node:
         plugins: Mapping[str, type[Plugin]],
         configuration: Mapping[str, Any],
         node_id: str,
-        statistics: Statistics,
+        shared: Statistics,
+        shared_fd: int,
         worker_count: int,
         max_body_bytes: int,
     ) -> None:
         self._control = control
         self._plugins = plugins
         self._configuration = configuration
-        self._node_id = node_id
-        self._statistics = statistics
+        self.node_id = node_id
+        self._shared = shared
+        self._shared_fd = shared_fd
         self._worker_count = worker_count
-        self._max_body_bytes = max_body_bytes
+        self.max_body_bytes = max_body_bytes
         self._supervisor_pid = os.getppid()
+        self._is_draining = False
 
     def endpoints(self, paths: Callable[[], list[str]]) -> dict[str, Handlers]:
         """Handlers by path.
@@ -103,11 +97,44 @@ class Node:
             "/plugins/schema/{name}": {"GET": self._config_schema},
             "/schemas/plugins/validate": {"POST": self._validate_plugin},
             "/schemas/plugins/{name}": {"GET": self._plugin_schema},
-            "/schemas/{name}/validate": {"POST": self._validate},
+            "/schemas/vaults/validate": {"POST": self._validate_vault},
+            "/schemas/vaults/{name}": {"GET": self._vault_schema},
+            "/schemas/{db_entity_name}/validate": {"POST": self._validate},
             "/schemas/{name}": {"GET": self._schema},
             "/status": {"GET": self.status},
-            "/upstreams/{upstreams}/targets/all": {"GET": self._all_targets},
+            "/status/dns": {"GET": self.dns},
+            "/timers": {"GET": self._timers},
         }
+
+    def status_endpoints(self) -> dict[str, Handlers]:
+        """Handlers by path of the Status API."""
+        return {
+            "/status": {"GET": self.status},
+            "/status/dns": {"GET": self.dns},
+            "/status/ready": {"GET": self.ready, "POST": self.drain},
+        }
+
+    # === figures, also for metrics ===
+
+    def statistics(self) -> Mapping[str, int]:
+        """Counts over all workers."""
+        return self._shared.statistics()
+
+    def workers_memory(self) -> list[tuple[int, int]]:
+        """Process id and resident bytes of each worker."""
+        found = []
+        for worker in self._control.line.workers():
+            resident_bytes = _resident_bytes(worker.pid)
+            if resident_bytes is not None:
+                found.append((worker.pid, resident_bytes))
+        return found
+
+    def shared_memory(self) -> list[tuple[str, int, int]]:
+        """Name, used bytes and size in bytes of each segment that all workers share."""
+        segment = os.fstat(self._shared_fd)
+        return [("kong", min(segment.st_blocks * _BLOCK_BYTES, segment.st_size), segment.st_size)]
+
+    # === the node ===
 
     async def _root(self, request: Request) -> Response:
         del request
@@ -118,7 +145,7 @@ class Node:
             "pylae_version": __version__,
             "edition": "community",
             "hostname": socket.gethostname(),
-            "node_id": self._node_id,
+            "node_id": self.node_id,
             "timers": {"running": 0, "pending": 0},
             "plugins": {
                 "available_on_server": {
@@ -146,13 +173,29 @@ class Node:
             return set()
 
     async def status(self, request: Request) -> Response:
-        """How the node does, and which configuration each worker serves."""
-        del request
-        counts = self._statistics.statistics()
+        """How the node does, and which configuration each worker serves.
+
+        Raises:
+            Refusal: 400, there is no such unit or scale.
+        """
+        unit, scale = _unit_and_scale(request.query_params)
+        counts = self.statistics()
         feed = self._control.feed
         body = {
-            "database": {"reachable": await self._is_reachable()},
-            "memory": {"lua_shared_dicts": {}, "workers_lua_vms": []},
+            **await self._kept_in(),
+            "memory": {
+                "lua_shared_dicts": {
+                    name: {
+                        "allocated_slabs": _in_unit(used_bytes, unit, scale),
+                        "capacity": _in_unit(total_bytes, unit, scale),
+                    }
+                    for name, used_bytes, total_bytes in self.shared_memory()
+                },
+                "workers_lua_vms": [
+                    {"http_allocated_gc": _in_unit(resident_bytes, unit, scale), "pid": pid}
+                    for pid, resident_bytes in self.workers_memory()
+                ],
+            },
             "server": {name: counts.get(name, 0) for name in SERVER_COUNTS},
             "pylae": {
                 "version": None if feed is None else feed.version,
@@ -172,8 +215,14 @@ class Node:
     async def ready(self, request: Request) -> Response:
         """Whether every worker serves a configuration."""
         del request
+        if self._is_draining:
+            return message(503, "draining")
+        off = self._control.off
         if self._control.feed is None:
-            return message(503, "failed to connect to database")
+            no_config = "no configuration available (configuration hash is not initialized)"
+            return message(503, "failed to connect to database" if off is None else no_config)
+        if off is not None and off.holding.hash == EMPTY_HASH:
+            return message(503, "no configuration available (empty configuration present)")
         serving = {worker.index for worker in self._control.line.workers() if worker.version is not None}
         if len(serving) < self._worker_count:
             return message(
@@ -182,7 +231,38 @@ class Node:
             )
         return message(200, "ready")
 
-    async def _is_reachable(self) -> bool:
+    async def drain(self, request: Request) -> Response:
+        """From now on the node is not ready, so that load balancers send their requests elsewhere; it serves on."""
+        values, _ = await read_values(request, self.max_body_bytes)
+        if values.get("status") != "draining":
+            return message(400, "status must be draining")
+        self._is_draining = True
+        return empty()
+
+    async def dns(self, request: Request) -> Response:
+        """What Kong's new DNS client counts."""
+        del request
+        if not self._configuration.get("new_dns_client"):
+            return message(501, "not implemented with the legacy DNS client")
+        return answer(200, self._stats_of_worker())
+
+    async def _timers(self, request: Request) -> Response:
+        del request
+        return answer(200, self._stats_of_worker())
+
+    def _stats_of_worker(self) -> dict[str, Any]:
+        # Whoever answers is no worker; Kong's clients look for the shape.
+        return {"worker": {"id": 0, "count": self._worker_count}, "stats": {}}
+
+    async def _kept_in(self) -> dict[str, Any]:
+        """How the database does; without one, which configuration there is."""
+        off = self._control.off
+        if off is None:
+            return {"database": {"reachable": await self.is_reachable()}}
+        return {"configuration_hash": off.holding.hash}
+
+    async def is_reachable(self) -> bool:
+        """Whether the database answers."""
         try:
             await self._control.database.read(ReadDao.sequence)
         except StrategyUnavailable:
@@ -194,30 +274,38 @@ class Node:
         return answer(200, {"enabled_plugins": sorted(self._plugins)})
 
     async def _schema(self, request: Request) -> Response:
-        name = request.path_params["name"]
+        name = parameter(request, "name")
         if name not in self._control.catalogue.entities:
             return message(404, f"No entity named '{name}'")
         return answer(200, self._control.catalogue.schema(name).kong_json())
 
     async def _plugin_schema(self, request: Request) -> Response:
-        name = request.path_params["name"]
-        schema = self._control.catalogue.schema("plugins").variant(name)
-        if schema is None:
-            return message(404, f"No plugin named '{name}'")
+        schema = self._variant("plugins", parameter(request, "name"), "plugin")
         return answer(200, _of_plugin(schema.kong_json()))
 
+    async def _vault_schema(self, request: Request) -> Response:
+        return answer(200, self._variant("vaults", parameter(request, "name"), "vault").kong_json())
+
     async def _config_schema(self, request: Request) -> Response:
-        name = request.path_params["name"]
-        schema = self._control.catalogue.schema("plugins").variant(name)
-        if schema is None:
-            return message(404, f"No plugin named '{name}'")
+        schema = self._variant("plugins", parameter(request, "name"), "plugin")
         for declared in schema.kong_json()["fields"]:
             if "config" in declared:
                 return answer(200, {"fields": declared["config"].get("fields", [])})
         return not_found()
 
+    def _variant(self, table: str, name: str, kind: str) -> Schema:
+        """The rules for the rows of a type.
+
+        Raises:
+            Refusal: 404, there is no such type.
+        """
+        schema = self._control.catalogue.schema(table).variant(name) if table in self._control.catalogue.entities else None
+        if schema is None:
+            raise Refusal(message(404, f"No {kind} named '{name}'"))
+        return schema
+
     async def _validate(self, request: Request) -> Response:
-        name = request.path_params["name"]
+        name = parameter(request, "db_entity_name")
         if name not in self._control.catalogue.entities:
             return message(404, f"No entity named '{name}'")
         await self._validated(request, name)
@@ -228,20 +316,14 @@ class Node:
         self._plugins[row["name"]].check_config(row["config"])
         return message(200, "schema validation successful")
 
+    async def _validate_vault(self, request: Request) -> Response:
+        await self._validated(request, "vaults")
+        return message(200, "schema validation successful")
+
     async def _validated(self, request: Request, table: str) -> dict[str, Any]:
-        values, is_form = await read_values(request, self._max_body_bytes)
+        values, is_form = await read_values(request, self.max_body_bytes)
         schema = self._control.catalogue.schema(table)
         return schema.insert(schema.process_form(values) if is_form else values)
-
-    async def _all_targets(self, request: Request) -> Response:
-        key = request.path_params["upstreams"]
-
-        def work(dao: ReadDao) -> list[dict[str, Any]] | None:
-            upstream = dao.select("upstreams", key)
-            return None if upstream is None else dao.page("targets", 1000, where={"upstream": upstream["id"]}).rows
-
-        rows = await self._control.database.read(work)
-        return not_found() if rows is None else answer(200, {"data": rows, "next": None})
 
 
 def _of_plugin(schema: dict[str, Any]) -> dict[str, Any]:
@@ -249,3 +331,32 @@ def _of_plugin(schema: dict[str, Any]) -> dict[str, Any]:
     own = ("consumer", "route", "service", "protocols", "config")
     fields = [declared for declared in schema["fields"] if next(iter(declared)) in own]
     return {**schema, "fields": fields}
+
+
+def _resident_bytes(pid: int) -> int | None:
+    """What a process holds of memory; None when it is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _unit_and_scale(query: Mapping[str, str]) -> tuple[str, int]:
+    """In which unit memory is shown, and with how many decimals.
+
+    Raises:
+        Refusal: 400.
+    """
+    unit = query.get("unit", "m")
+    if unit.lower() not in MEMORY_UNITS:
+        raise Refusal(message(400, f"invalid unit '{unit}' (expected 'b/B', 'k/K', 'm/M', or 'g/G')"))
+    scale = query.get("scale", "2")
+    if not (scale.isascii() and scale.isdigit() and int(scale) <= MAX_SCALE):
+        raise Refusal(message(400, f"invalid scale '{scale}' (expected a whole number from 0 to {MAX_SCALE})"))
+    return unit.lower(), int(scale)
+
+
+def _in_unit(size_bytes: int, unit: str, scale: int) -> str | int:
+    """A size as Kong shows it: `4.25 MiB`; bytes are a number."""
+    power = MEMORY_UNITS[unit]
+    return f"{size_bytes / 1024**power:.{scale}f} {unit.upper()}iB" if power else size_bytes

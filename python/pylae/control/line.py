@@ -2,7 +2,8 @@
 """What do workers and control say to each other?
 
 Three kinds of message share one Unix socket per worker: *config* goes down (snapshots and deltas, acknowledged by
-version), *calls* come up and are answered, *streams* come up and are not.
+version), *calls* come up and are answered, *streams* come up and are not. Beside them go down what an operator says
+of the running gateway and no database keeps: `health`, `log_level`.
 """
 
 from __future__ import annotations
@@ -146,6 +147,8 @@ class Line(asyncio.Protocol):
             self._write(message("unavailable", {"database_id": None, "reason": self._server.unavailable_reason}))
         else:
             self._send_config(self._server.feed)
+        for greet in self._server.greetings:
+            self._write(greet())
 
     def _acknowledged(self, version: Version) -> None:
         if self.worker is None:
@@ -213,6 +216,17 @@ class Line(asyncio.Protocol):
         self._awaits_ack = True
         self._sent_at_s = asyncio.get_running_loop().time()
 
+    def send(self, data: bytes) -> None:
+        """Sends a message that is no configuration, to a worker that has said hello."""
+        if self.worker is not None:
+            self._write(data)
+
+    def send_all(self) -> None:
+        """Sends the whole configuration anew: the worker forgets every row that it looked up."""
+        if self._server.feed is not None and self.worker is not None:
+            self._sent = None
+            self._send_config(self._server.feed)
+
     def _write(self, data: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
@@ -240,6 +254,8 @@ class LineServer:
         self.feed: Feed | None = None
         self.unavailable_reason = "the database is not open yet"
         self.lines: set[Line] = set()
+        self.greetings: list[Callable[[], bytes]] = []
+        """Make what a worker is told after its first configuration; see `greet_with`."""
         self._path = path
         self._server: asyncio.Server | None = None
 
@@ -274,6 +290,21 @@ class LineServer:
         """Sends what is new to every worker that is ready for it."""
         for line in tuple(self.lines):
             line.refresh()
+
+    def greet_with(self, make: Callable[[], bytes]) -> None:
+        """From now on every worker is told this after its first configuration; those that are here are told now."""
+        self.greetings.append(make)
+        self.tell(make())
+
+    def tell(self, data: bytes) -> None:
+        """Sends one message that is no configuration to every worker."""
+        for line in tuple(self.lines):
+            line.send(data)
+
+    def forget_lookups(self) -> None:
+        """Makes every worker forget the rows that it looked up."""
+        for line in tuple(self.lines):
+            line.send_all()
 
     def workers(self) -> list[WorkerState]:
         """Connected workers in order of generation and index."""

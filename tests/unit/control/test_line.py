@@ -60,6 +60,7 @@ class Worker:
         self._reader, self._writer = reader, writer
         self._frames = FrameReader()
         self._received: list[list[Any]] = []
+        self.told: list[tuple[str, Any]] = []
 
     def send(self, *parts: Any) -> None:
         self._writer.write(message(*parts))
@@ -75,7 +76,12 @@ class Worker:
             while not self._received:
                 data = await self._reader.read(65536)
                 assert data, "the line was closed"
-                self._received += self._frames.feed(data)
+                for parts in self._frames.feed(data):
+                    # What an operator said of the running gateway goes beside the configuration.
+                    if parts[0] in ("health", "log_level"):
+                        self.told.append((parts[0], parts[1]))
+                    else:
+                        self._received.append(parts)
         return self._received.pop(0)
 
     async def config(self) -> tuple[str, dict[str, Any]]:

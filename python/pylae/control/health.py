@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which Targets did an operator take out of rotation?
+
+A mark is kept here, in memory: it belongs to the running gateway and not to its configuration. Workers are told the
+whole list, on every change and whenever one of them connects.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+
+from pylae.control.frames import message
+from pylae.control.line import LineServer
+from pylae.database.changes import Commit, Replacement, Row
+from pylae.entities.targets import DEFAULT_PORT
+from pylae.schema.rules import parse_host
+
+RESOLVE_WITHIN_S: Final = 5.0
+"""For all names of one answer together."""
+
+_decode = msgspec.msgpack.Decoder(dict[str, Any]).decode
+
+
+def is_checked(upstream: Mapping[str, Any]) -> bool:
+    """Whether the health of an Upstream's Targets is watched at all."""
+    active, passive = upstream["healthchecks"]["active"], upstream["healthchecks"]["passive"]
+    limits = (
+        active["healthy"]["interval"],
+        active["unhealthy"]["interval"],
+        passive["unhealthy"]["tcp_failures"],
+        passive["unhealthy"]["timeouts"],
+        passive["unhealthy"]["http_failures"],
+    )
+    return any(limit > 0 for limit in limits)
+
+
+@dataclass
+class Mark:
+    """What was taken out of one Target.
+
+    Attributes:
+        place: host and port of the Target; one that moved is another.
+        is_whole: the Target with whatever addresses its name may come to have.
+        addresses: single ones, when it is not the whole.
+    """
+
+    upstream_id: str
+    place: str
+    is_whole: bool = False
+    addresses: set[str] = field(default_factory=set)
+
+    def holds(self, target: Row, upstream: Row) -> bool:
+        """Whether it still says something of these rows."""
+        return bool(target["target"] == self.place) and is_checked(upstream)
+
+
+class Health:
+    """The marks on Targets.
+
+    Args:
+        line: to the workers.
+    """
+
+    def __init__(self, line: LineServer) -> None:
+        self._line = line
+        self._marks: dict[str, Mark] = {}
+        line.greet_with(self._message)
+
+    def __repr__(self) -> str:
+        return f"<health marks={len(self._marks)}>"
+
+    def is_out(self, target: Row, address: str) -> bool:
+        """Whether requests keep away from this address of a Target."""
+        mark = self._marks.get(target["id"])
+        return mark is not None and mark.place == target["target"] and (mark.is_whole or address in mark.addresses)
+
+    def take_out(self, target: Row, address: str | None = None) -> None:
+        """Keeps requests away from a Target, or from one of its addresses."""
+        mark = self._marks.get(target["id"])
+        if mark is None or mark.place != target["target"]:
+            mark = self._marks[target["id"]] = Mark(target["upstream"]["id"], target["target"])
+        if address is None:
+            mark.is_whole = True
+            mark.addresses.clear()
+        elif not mark.is_whole:
+            mark.addresses.add(address)
+        self._tell()
+
+    def take_back(self, target: Row, address: str | None = None, siblings: Iterable[str] = ()) -> None:
+        """Lets requests go to a Target again, or to one of its addresses.
+
+        Args:
+            target: its row.
+            address: None for all of it.
+            siblings: every address it has; the others stay out if the whole Target was.
+        """
+        mark = self._marks.get(target["id"])
+        if mark is None:
+            return
+        if address is None:
+            del self._marks[target["id"]]
+        else:
+            if mark.is_whole:
+                mark.is_whole = False
+                mark.addresses.update(siblings)
+            mark.addresses.discard(address)
+            if not mark.addresses:
+                del self._marks[target["id"]]
+        self._tell()
+
+    def committed(self, commit: Commit | Replacement) -> None:
+        """Forgets marks on what is gone, has moved, or is not watched any more."""
+        gone: set[str] = set()
+        if isinstance(commit, Replacement):
+            for id_, mark in self._marks.items():
+                target, upstream = (
+                    commit.rows.get(table, {}).get(key) for table, key in (("targets", id_), ("upstreams", mark.upstream_id))
+                )
+                if target is None or upstream is None or not mark.holds(_decode(target), _decode(upstream)):
+                    gone.add(id_)
+        else:
+            for change in commit.changes:
+                if change.table == "targets":
+                    mark_of_target = self._marks.get(change.id)
+                    if mark_of_target is not None and (change.row is None or change.row["target"] != mark_of_target.place):
+                        gone.add(change.id)
+                elif change.table == "upstreams" and (change.row is None or not is_checked(change.row)):
+                    gone.update(id_ for id_, mark in self._marks.items() if mark.upstream_id == change.id)
+        for id_ in gone:
+            del self._marks[id_]
+        if gone:
+            self._tell()
+
+    def _tell(self) -> None:
+        self._line.tell(self._message())
+
+    def _message(self) -> bytes:
+        rows: list[tuple[str, str, str | None, bool]] = []
+        for target_id, mark in self._marks.items():
+            addresses = [None] if mark.is_whole else sorted(mark.addresses)
+            rows += [(mark.upstream_id, target_id, address, False) for address in addresses]
+        return message("health", rows)
+
+
+def place_of(target: str) -> tuple[str, int]:
+    """Host and port of a stored Target; an IPv6 address without its brackets."""
+    parsed = parse_host(target)
+    return parsed.host.strip("[]"), DEFAULT_PORT if parsed.port is None else parsed.port
+
+
+async def addresses_of(hosts: Iterable[str]) -> dict[str, list[str]]:
+    """The addresses of each host, in order; none for a name that has none or was not answered for in time."""
+    found: dict[str, list[str]] = {}
+    asked: dict[str, asyncio.Task[list[str]]] = {}
+    loop = asyncio.get_running_loop()
+    for host in hosts:
+        try:
+            found[host] = [str(ipaddress.ip_address(host))]
+        except ValueError:
+            if host not in asked:
+                asked[host] = loop.create_task(_resolve(host))
+    if asked:
+        await asyncio.wait(asked.values(), timeout=RESOLVE_WITHIN_S)
+    for host, task in asked.items():
+        found[host] = task.result() if task.done() else []
+        task.cancel()
+    return found
+
+
+async def _resolve(host: str) -> list[str]:
+    try:
+        answers = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return []
+    return sorted({str(answer[4][0]) for answer in answers})
