@@ -7,7 +7,7 @@ status of each is looked up by the Admin API, in one table of its own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from pylae.lua_text import lua_table, lua_value
@@ -215,10 +215,22 @@ class ForeignKeysUnresolved(DatabaseError):
 
 
 class InvalidDeclarativeConfig(DatabaseError):
-    """A declarative configuration breaks the schema."""
+    """A declarative configuration breaks the schema; `fields` mirrors the document."""
 
     code = 14
     name = "invalid declarative configuration"
+
+    def __init__(
+        self, message: str, fields: Mapping[str, Any] | None = None, flattened: Sequence[Mapping[str, Any]] | None = None
+    ) -> None:
+        super().__init__(message, fields)
+        self.flattened = flattened
+        """The errors of entities one by one, when they were asked for so."""
+
+    def body(self) -> dict[str, Any]:
+        """The error as the Admin API sends it."""
+        body = super().body()
+        return body if self.flattened is None else {**body, "flattened_errors": list(self.flattened)}
 
 
 class TransformationError(DatabaseError):

@@ -67,6 +67,31 @@ def lua_table(value: Any, indent: str = "") -> str:
     return "{\n" + ",\n".join(entries) + "\n" + indent + "}"
 
 
+def lua_line(value: Any) -> str:
+    """A table literal on one line, keys sorted, as Penlight writes it.
+
+    >>> lua_line({"services": [None, {"host": "required field missing"}], "a-b": {}})
+    '{["a-b"]={},services={[2]={host="required field missing"}}}'
+    """
+    if not isinstance(value, (Mapping, list, tuple)):
+        return lua_value(value)
+    entries: list[str] = []
+    rest: list[tuple[Any, Any]] = []
+    if isinstance(value, Mapping):
+        rest = sorted(value.items(), key=lambda item: str(item[0]))
+    else:
+        is_leading = True
+        for position, item in enumerate(value, 1):
+            if item is None:
+                is_leading = False
+            elif is_leading:
+                entries.append(lua_line(item))
+            else:
+                rest.append((position, item))
+    entries += [f"{_key(key)}={lua_line(item)}" for key, item in rest]
+    return "{" + ",".join(entries) + "}"
+
+
 def quoted_list(names: Sequence[str]) -> str:
     """Field names for a text: `'a', 'b'`."""
     return ", ".join(f"'{name}'" for name in names)

@@ -72,6 +72,8 @@ IN_EFFECT: Final = frozenset(
         "anonymous_reports",
         "client_body_buffer_size",
         "database",
+        "declarative_config",
+        "declarative_config_string",
         "dns_hostsfile",
         "dns_resolver",
         "error_default_type",

@@ -16,17 +16,21 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pylae.control.control import Control, catalogue_of
 from pylae.control.log import ErrorLog, LogFile
+from pylae.control.node_id import database_id_of, node_id_of
+from pylae.database.dao import Catalogue
 from pylae.database.strategies import Strategy
-from pylae.database.table import Tables
 from pylae.entities import enable_plugins, registry
+from pylae.entities.vaults import Vault
 from pylae.errors import PylaeError, SettingsError
 from pylae.sdk.loader import load_plugins
 from pylae.settings import Settings
+from pylae.vaults import Vaults, enabled_kinds
 
 if TYPE_CHECKING:
     from pylae.admin.listening import Servers
@@ -39,6 +43,7 @@ def main() -> int:
     parser.add_argument("--listeners", required=True, help="JSON of what the supervisor listens on")
     parser.add_argument("--shared-fd", type=int, required=True)
     parser.add_argument("--parent-fd", type=int, required=True, help="closes when the supervisor is gone")
+    parser.add_argument("--generation", type=int, default=1, help="grows with every reload")
     flags = parser.parse_args()
     try:
         settings = Settings.from_prefix(flags.prefix)
@@ -54,17 +59,25 @@ def main() -> int:
     return 0
 
 
-def strategy_of(settings: Settings, tables: Tables) -> Strategy:
-    """The database that the settings ask for.
+def strategy_of(settings: Settings, catalogue: Catalogue, generation: int) -> Strategy:
+    """The database that the settings ask for, or what takes its place.
 
     Raises:
         SettingsError: there is no such one yet.
     """
+    prefix = Path(settings.prefix)
+    if settings.database == "off":
+        from pylae.control.declared import is_declared, read_declared, source_of
+        from pylae.database.strategies.off import FILE_NAME, OffStrategy
+
+        node_id = settings.node_id or node_id_of(prefix)
+        read_text = partial(read_declared, settings, catalogue) if is_declared(settings) else None
+        return OffStrategy(prefix / FILE_NAME, catalogue.tables, database_id_of(node_id), source_of(generation), read_text)
     if settings.database != "sqlite":
         raise SettingsError(f"`database = {settings.database}` is not there yet; hint: `database = sqlite`")
     from pylae.database.strategies.sqlite import SqliteStrategy
 
-    return SqliteStrategy(Path(settings.prefix) / "pylae.db", tables)
+    return SqliteStrategy(prefix / "pylae.db", catalogue.tables)
 
 
 async def control(settings: Settings, flags: argparse.Namespace, log: ErrorLog) -> None:
@@ -79,9 +92,10 @@ async def control(settings: Settings, flags: argparse.Namespace, log: ErrorLog) 
 
     plugins = load_plugins(settings)
     enable_plugins(plugins)
+    Vault.enable(enabled_kinds(settings.vaults))
     catalogue = catalogue_of(registry(), plugins)
-    strategy = strategy_of(settings, catalogue.tables)
-    running = Control(strategy, catalogue, plugins, flags.prefix / "sockets" / "control.sock", log)
+    strategy = strategy_of(settings, catalogue, flags.generation)
+    running = Control(strategy, catalogue, plugins, flags.prefix / "sockets" / "control.sock", log, Vaults.of(settings))
     await running.start()
 
     # In a thread of its own: workers that say hello meanwhile are answered.

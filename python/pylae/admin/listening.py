@@ -6,31 +6,76 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http import h11_impl
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from pylae import _core
+from pylae.admin import openapi
 from pylae.admin.app import Face, router_of
-from pylae.admin.crud import Crud, Handlers
+from pylae.admin.crud import Crud
+from pylae.admin.endpoints import admin_endpoints, status_endpoints
+from pylae.admin.gate import Gate
 from pylae.admin.guard import Guard
-from pylae.admin.node import Node, node_id_of
+from pylae.admin.node import Node
+from pylae.admin.refusals import Refusals
+from pylae.admin.tls import Door, context_of
 from pylae.control.control import Control
 from pylae.control.log import ErrorLog, LogFile
+from pylae.control.log_level import LogLevel
+from pylae.control.node_id import node_id_of
+from pylae.control.redaction import Secrets
 from pylae.sdk.plugin import Plugin
 from pylae.settings import Settings
 
 KEEP_ALIVE_S: Final = 75
 """nginx's."""
+NGINX_PHRASES: Final = {405: b"Not Allowed", 413: b"Request Entity Too Large"}
+"""What nginx calls a status where Python has another phrase."""
 GRACE_S: Final = 1
 """What requests under way get when the process is told to leave."""
 
 
+# The table from which uvicorn writes every status line.
+h11_impl.STATUS_PHRASES.update(NGINX_PHRASES)
+
+
 class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: this process has its own."""
+    """uvicorn without its signal handlers: this process has its own.
+
+    Args:
+        config: what to serve, and how.
+        context: how to speak TLS; None for plain HTTP.
+        refusals: told of TLS clients that are not let in.
+    """
+
+    def __init__(self, config: uvicorn.Config, context: ssl.SSLContext | None, refusals: Refusals) -> None:
+        super().__init__(config)
+        self._context = context
+        self._refusals = refusals
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listens; TLS begins with a door of our own, since uvicorn tells nobody who failed at it."""
+        if self._context is None:
+            await super().startup(sockets)
+            return
+        await self.lifespan.startup()
+
+        def make() -> asyncio.Protocol:
+            made: asyncio.Protocol = H11Protocol(self.config, self.server_state, self.lifespan.state)
+            return made
+
+        loop = asyncio.get_running_loop()
+        door = partial(Door, make, self._context, self._refusals)
+        self.servers = [await loop.create_server(door, sock=one, backlog=self.config.backlog) for one in sockets or ()]
+        self.started = True
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -41,11 +86,12 @@ class _Server(uvicorn.Server):
 class Servers:
     """The HTTP servers of this process."""
 
-    def __init__(self) -> None:
+    def __init__(self, refusals: Refusals) -> None:
+        self._refusals = refusals
         self._servers: list[tuple[uvicorn.Server, asyncio.Task[None]]] = []
 
-    def add(self, app: ASGIApp, descriptors: Sequence[int], certificate: tuple[Path, Path] | None) -> None:
-        """Serves an app on inherited sockets, over TLS when there is a certificate with its key."""
+    def add(self, app: ASGIApp, descriptors: Sequence[int], context: ssl.SSLContext | None) -> None:
+        """Serves an app on inherited sockets, over TLS when it is said how."""
         config = uvicorn.Config(
             app,
             loop="asyncio",
@@ -60,10 +106,8 @@ class Servers:
             date_header=False,
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=GRACE_S,
-            ssl_certfile=None if certificate is None else certificate[0],
-            ssl_keyfile=None if certificate is None else certificate[1],
         )
-        server = _Server(config)
+        server = _Server(config, context, self._refusals)
         sockets = [socket.socket(fileno=descriptor) for descriptor in descriptors]
         task = asyncio.get_running_loop().create_task(server.serve(sockets))
         self._servers.append((server, task))
@@ -97,22 +141,28 @@ def serve(
         settings.as_dict(),
         settings.node_id or node_id_of(prefix),
         _core.Shared(shared_fd),
+        shared_fd,
         settings.worker_count,
         max_body_bytes,
     )
-    endpoints: dict[str, Handlers] = Crud(control.database, max_body_bytes).endpoints()
-    endpoints.update(node.endpoints(lambda: list(endpoints)))
+    has_database = settings.database != "off"
+    crud, log_level = Crud(control.database, max_body_bytes), LogLevel(log, control.line)
+    endpoints = admin_endpoints(control, crud, node, log_level, has_database=has_database)
+    endpoints.update(openapi.endpoints(control.catalogue.entities, lambda: endpoints))
     admin_listeners = [listener for listener in listeners if listener["purpose"] == "admin"]
     guard = Guard(settings.admin_gui_url, [one["address"] for one in admin_listeners], settings.admin_hosts)
-    faces: dict[str, tuple[ASGIApp, Guard | None]] = {
-        "admin": (router_of(endpoints, log), guard),
-        "status": (router_of({"/status": {"GET": node.status}, "/status/ready": {"GET": node.ready}}, log), None),
+    refusals = Refusals(log)
+    gate = Gate(settings.admin_auth_token, refusals) if settings.admin_auth_token else None
+    secrets = Secrets([*control.catalogue.entities.values(), *(plugin.Config for plugin in plugins.values())])
+    faces: dict[str, tuple[ASGIApp, Guard | None, Gate | None]] = {
+        "admin": (router_of(endpoints, log), guard, gate),
+        "status": (router_of(status_endpoints(endpoints, node, has_database=has_database), log), None, None),
     }
-    servers = Servers()
-    for purpose, (router, judge) in faces.items():
+    servers = Servers(refusals)
+    for purpose, (router, judge, asks) in faces.items():
         access_log = LogFile(settings.log_path(f"{purpose}_access_log"))
         log_files.append(access_log)
-        face = Face(router, judge, access_log, log, settings.enabled_headers)
+        face = Face(router, judge, access_log, log, settings.enabled_headers, asks, secrets)
         for is_tls in (False, True):
             descriptors = [
                 descriptor
@@ -121,14 +171,5 @@ def serve(
                 for descriptor in listener["fds"]
             ]
             if descriptors:
-                servers.add(face, descriptors, _certificate(settings, purpose) if is_tls else None)
+                servers.add(face, descriptors, context_of(settings, purpose) if is_tls else None)
     return servers
-
-
-def _certificate(settings: Settings, purpose: str) -> tuple[Path, Path]:
-    """Certificate and key: those of the settings, else the ones the supervisor made."""
-    certificates, keys = getattr(settings, f"{purpose}_ssl_cert"), getattr(settings, f"{purpose}_ssl_cert_key")
-    if certificates and keys:
-        return Path(certificates[0]), Path(keys[0])
-    folder = Path(settings.prefix) / "ssl"
-    return folder / f"{purpose}-kong-default.crt", folder / f"{purpose}-kong-default.key"

@@ -10,17 +10,22 @@ from pathlib import Path
 from typing import Final
 
 from pylae.control.calls import Calls
+from pylae.control.expansion import VAULTS, Expansion
 from pylae.control.feed import MAX_REMEMBERED_CHANGES, Feed
+from pylae.control.health import Health
 from pylae.control.line import LineServer, Log
 from pylae.control.streams import Streams
-from pylae.database.changes import SNAPSHOT_TABLES, Commit
+from pylae.database.changes import SNAPSHOT_TABLES, Commit, Replacement
 from pylae.database.dao import Catalogue, ReadDao
 from pylae.database.database import Database
 from pylae.database.protocols import check_plugin_protocols
 from pylae.database.strategies import Reader, Strategy
+from pylae.database.strategies.off import OffStrategy
 from pylae.errors import StrategyUnavailable
 from pylae.schema import Entity
 from pylae.sdk.plugin import Plugin
+from pylae.sdk.undone import Undone
+from pylae.vaults import Vaults
 
 OPEN_AGAIN_AFTER_S: Final = 1.0
 SWEEP_EVERY_S: Final = 30.0
@@ -47,6 +52,7 @@ class Control:
         plugins: those this gateway has, by name.
         socket_path: where workers connect.
         log: takes lines for the error log.
+        vaults: where the secrets are that configurations name.
     """
 
     def __init__(
@@ -56,14 +62,17 @@ class Control:
         plugins: Mapping[str, type[Plugin]],
         socket_path: Path,
         log: Log,
+        vaults: Vaults | None = None,
     ) -> None:
         self.catalogue = catalogue
         self.database = Database(strategy, catalogue, self._committed)
-        self.streams = Streams(plugins, self.database, log)
+        self.streams = Streams(plugins, self.database, log, vaults or Vaults())
         self.line = LineServer(socket_path, Calls(self.database), self.streams, log)
+        self.health = Health(self.line)
+        self._plugins = plugins
         self._log = log
         # Commits made before the feed was there.
-        self._early: list[Commit] = []
+        self._early: list[Commit | Replacement] = []
         self._tasks: list[asyncio.Task[None]] = []
 
     def __repr__(self) -> str:
@@ -105,11 +114,25 @@ class Control:
         self.line.serve(feed)
         return True
 
+    @property
+    def off(self) -> OffStrategy | None:
+        """Where the configuration is kept when there is no database; None with one."""
+        strategy = self.database.strategy
+        return strategy if isinstance(strategy, OffStrategy) else None
+
     def _load(self, dao: ReadDao) -> Feed:
+        feed = self._feed_of(dao)
+        feed.expansion = Expansion(self._plugins, dao.each(VAULTS) if VAULTS in self.catalogue.tables else ())
+        return feed
+
+    def _feed_of(self, dao: ReadDao) -> Feed:
         sequence = dao.sequence()
-        rows = {table: dao.each(table) for table in SNAPSHOT_TABLES}
+        if self.off is not None:
+            rows = {table: held.encoded for table, held in self.off.holding.items()}
+            return Feed.of_encoded(self.off.database_id, sequence, rows)
         changes = dao.changes_after(sequence - MAX_REMEMBERED_CHANGES)
-        return Feed(self.database.strategy.database_id, sequence, rows, changes)
+        each = {table: dao.each(table) for table in SNAPSHOT_TABLES}
+        return Feed(self.database.strategy.database_id, sequence, each, changes)
 
     async def _open_later(self) -> None:
         while self.feed is None:
@@ -117,12 +140,26 @@ class Control:
             if await self._open():
                 self._log("notice", "the database can be reached now")
 
-    def _committed(self, commit: Commit) -> None:
+    def _committed(self, commit: Commit | Replacement) -> None:
+        self.health.committed(commit)
+        self._warn_of_undone(commit)
         if self.feed is None:
             self._early.append(commit)
             return
         self.feed.apply(commit)
         self.line.push()
+
+    def _warn_of_undone(self, commit: Commit | Replacement) -> None:
+        """Says of a plugin that was configured what its configuration cannot bring about."""
+        if isinstance(commit, Replacement):
+            names = dict.fromkeys(commit.plugins, "")
+        else:
+            rows = [change.row for change in commit.changes if change.table == "plugins" and change.row is not None]
+            names = {row["name"]: f" (plugin {row['id']})" for row in rows}
+        for name, which in names.items():
+            plugin = self._plugins.get(name)
+            if plugin is not None and issubclass(plugin, Undone):
+                self._log("warn", f"{plugin.warning()}{which}")
 
     async def _sweep(self) -> None:
         while True:

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
 
+from pylae.control.expansion import VAULTS, Expansion
 from pylae.control.frames import encode_value, frame, message
-from pylae.database.changes import SNAPSHOT_TABLES, Change, Commit
+from pylae.database.changes import SNAPSHOT_TABLES, Change, Commit, Replacement
+from pylae.sdk.references import MARK
 
+PLUGINS: Final = "plugins"
 MAX_REMEMBERED_CHANGES: Final = 10_000
 """A worker that is further behind gets a snapshot, which is then smaller than the delta would be."""
 
@@ -30,6 +34,9 @@ class Feed:
         sequence: of the last change that `rows` hold.
         rows: of every snapshot table.
         changes: the tail of the change log up to `sequence`, oldest first, without a gap.
+
+    Attributes:
+        expansion: works rows of `vaults` into the references of plugins.
     """
 
     def __init__(
@@ -49,6 +56,14 @@ class Feed:
         self._remembers_after = self._changes[0].sequence - 1 if self._changes else sequence
         self._snapshot_frame: bytes | None = None
         self._delta_frame: tuple[int, bytes] | None = None
+        self.expansion: Expansion | None = None
+
+    @classmethod
+    def of_encoded(cls, database_id: str, sequence: int, rows: Mapping[str, dict[str, bytes]]) -> Feed:
+        """A feed of rows that are encoded already, by table and id."""
+        feed = cls(database_id, sequence, {})
+        feed._rows = {table: rows.get(table, {}) for table in SNAPSHOT_TABLES}
+        return feed
 
     def __repr__(self) -> str:
         counts = " ".join(f"{table}={len(rows)}" for table, rows in self._rows.items())
@@ -59,27 +74,42 @@ class Feed:
         """Database and sequence."""
         return self.database_id, self.sequence
 
-    def apply(self, commit: Commit) -> None:
+    def apply(self, commit: Commit | Replacement) -> None:
         """Takes in what a transaction changed; commits come in order."""
+        if self.expansion is not None:
+            self.expansion.apply(commit)
+        if isinstance(commit, Replacement):
+            # The tables are those of the strategy: what is never written to may be held by two.
+            self._rows = {table: commit.rows.get(table, {}) for table in SNAPSHOT_TABLES}
         for change in commit.changes:
             rows = self._rows.get(change.table)
-            if rows is not None:
+            if rows is not None and isinstance(commit, Commit):
                 if change.row is None:
                     rows.pop(change.id, None)
                 else:
                     rows[change.id] = encode_value(change.row)
             if len(self._changes) == MAX_REMEMBERED_CHANGES:
                 self._remembers_after = self._changes[0].sequence
-            self._changes.append(change)
+            # Without its row, of which there is the encoded one.
+            self._changes.append(change if change.row is None else replace(change, row=None))
         self.sequence = commit.sequence
+        if isinstance(commit, Replacement) and commit.is_whole:
+            self._changes.clear()
+            self._remembers_after = self.sequence
         self._snapshot_frame = self._delta_frame = None
 
     def snapshot(self) -> bytes:
         """The whole configuration, as a frame."""
         if self._snapshot_frame is None:
-            entities = {table: [msgspec.Raw(row) for row in rows.values()] for table, rows in self._rows.items()}
+            entities = {table: [self._sent(table, row) for row in rows.values()] for table, rows in self._rows.items()}
             self._snapshot_frame = message("snapshot", {"version": self.version, "entities": entities})
         return self._snapshot_frame
+
+    def _sent(self, table: str, row: bytes) -> msgspec.Raw:
+        """A row as workers get it."""
+        if self.expansion is not None and table == PLUGINS and MARK in row:
+            row = self.expansion.of_row(row)
+        return msgspec.Raw(row)
 
     def since(self, version: Version | None) -> bytes:
         """What brings a worker from its version to the newest: a delta if the changes are known, else a snapshot."""
@@ -95,18 +125,24 @@ class Feed:
     def _delta(self, after: int) -> bytes:
         newest: dict[tuple[str, str], None] = {}
         invalidations: dict[tuple[str, str, Any], None] = {}
+        has_vaults = False
         # Newest first: what a worker asks for is nearly always the last change or two.
         for change in reversed(self._changes):
             if change.sequence <= after:
                 break
+            has_vaults = has_vaults or change.table == VAULTS
             if change.table in self._rows:
                 newest.setdefault((change.table, change.id))
             invalidations.update(dict.fromkeys(change.invalidations))
+        if has_vaults:
+            referring = (id_ for id_, row in self._rows[PLUGINS].items() if MARK in row)
+            # First here is last in the delta: each of them has its Route and Service by then.
+            newest = dict.fromkeys([*((PLUGINS, id_) for id_ in referring), *newest])
         changes = []
         for table, id_ in reversed(newest):
             # The row as it is now: a change in between that was undone since is not worth sending.
             row = self._rows[table].get(id_)
-            changes.append([table, "delete", id_, None] if row is None else [table, "upsert", id_, msgspec.Raw(row)])
+            changes.append([table, "delete", id_, None] if row is None else [table, "upsert", id_, self._sent(table, row)])
         body = {
             "from": after,
             "to": self.sequence,

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -43,3 +43,22 @@ class Commit:
     def sequence(self) -> int:
         """Of the last change; the database's version after the transaction."""
         return self.changes[-1].sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """A whole configuration that took the place of another.
+
+    Attributes:
+        changes: how the two differ; none when `is_whole`.
+        sequence: of the last change.
+        rows: all rows, encoded, by table and id.
+        is_whole: whether the changes are too many to be told one by one.
+        plugins: names of those that are configured now.
+    """
+
+    changes: Sequence[Change]
+    sequence: int
+    rows: Mapping[str, dict[str, bytes]]
+    is_whole: bool
+    plugins: frozenset[str] = frozenset()

@@ -216,6 +216,9 @@ class Dao(ReadDao):
         """
         if table == "ca_certificates":
             check_ca_certificate_is_unused(self.reader, row["id"])
+        if self._transaction.is_read_only:
+            # It says so of this row, before others are looked at.
+            self._transaction.delete(table, row["id"])
         companion = self._catalogue.companions.get(table)
         if companion is not None:
             companion.remove(self, row["id"])

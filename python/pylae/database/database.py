@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
-from pylae.database.changes import Commit
+from pylae.database.changes import Commit, Replacement
 from pylae.database.dao import Catalogue, Dao, ReadDao
 from pylae.database.strategies import Strategy
 
@@ -26,7 +26,7 @@ class Database:
         on_commit: told of every commit, in order, on the event loop, before the write returns.
     """
 
-    def __init__(self, strategy: Strategy, catalogue: Catalogue, on_commit: Callable[[Commit], None]) -> None:
+    def __init__(self, strategy: Strategy, catalogue: Catalogue, on_commit: Callable[[Commit | Replacement], None]) -> None:
         self.strategy = strategy
         self.catalogue = catalogue
         self._on_commit = on_commit
@@ -79,6 +79,17 @@ class Database:
             return result
 
         # Shielded: a client that leaves must not make us forget to tell of its commit.
+        return await asyncio.shield(loop.run_in_executor(self._writer, run))
+
+    async def replace(self, work: Callable[[], Replacement]) -> Replacement:
+        """Runs `work`, which puts a whole configuration in the place of the present one, or raises and leaves it."""
+        loop = asyncio.get_running_loop()
+
+        def run() -> Replacement:
+            replacement = work()
+            loop.call_soon_threadsafe(self._on_commit, replacement)
+            return replacement
+
         return await asyncio.shield(loop.run_in_executor(self._writer, run))
 
     async def sweep(self) -> int:

@@ -30,6 +30,7 @@ class ClusteringDataPlane(Entity):
     workspaceable = False
     admin_path_name = "clustering/data-planes"
     admin_generated = False
+    in_declarative_export = False
 
     id: str = field(common.uuid, required=True, doc="Identifies the node.")
     last_seen: int = field(common.timestamp_s, unit="seconds since the epoch", doc="When it was last heard of.")

@@ -26,6 +26,7 @@ class Workspace(Entity):
     cache_key = ("name",)
     workspaceable = False
     admin_generated = False
+    in_declarative_export = False
 
     id: str = field(common.uuid, doc="Identifies the workspace.")
     name: str = field(common.utf8_name.but(not_one_of=_TABLES), required=True, unique=True, doc="Names the workspace.")

@@ -255,7 +255,9 @@ class Supervisor:
 
     def _start_control(self) -> None:
         listeners = self._listeners.of("admin", "status")
-        command = [*self._control_command, *self._flags(listeners)]
+        # The same for a control process that comes after one that died: what was declared is not read again for it.
+        generation = str(self._coming or self._generation or 1)
+        command = [*self._control_command, *self._flags(listeners), "--generation", generation]
         process = self._spawn(command, descriptors(listeners))
         self._control = Child(process, "control process")
         self._log.log("debug", f"control process {process.pid} started")

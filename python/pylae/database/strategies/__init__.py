@@ -70,6 +70,9 @@ class Reader(Protocol):
 class Transaction(Reader, Protocol):
     """A look at the database that may also change it; all of it is committed, or nothing."""
 
+    is_read_only: bool
+    """Whether it refuses every change: there is nothing to be written to."""
+
     def insert(self, table: str, row: Row, ttl_s: float | None = None) -> None:
         """Adds a row.
 

@@ -120,6 +120,8 @@ def _wanted(values: dict[str, Any]) -> Values:
 class SqliteTransaction(SqliteReader):
     """A look that may also change the file."""
 
+    is_read_only = False
+
     def insert(self, table: str, row: Row, ttl_s: float | None = None) -> None:
         """See `Transaction`."""
         statements = self._statements[table]
