@@ -1,0 +1,488 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which endpoints of the Admin API are not those of an entity, and what do they take and answer?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """One operation, in the terms of `pylae.admin.openapi`."""
+
+    method: str
+    path: str
+    operation_id: str
+    tag: str
+    summary: str
+    answers: Mapping[int, tuple[str, Json | None]]
+    """Text and schema by status; without a schema there is no body."""
+    answers_named: Sequence[str] = ()
+    """More answers, by the name of their component."""
+    query: Sequence[str | Json] = ()
+    """Parameters, or the names of their components."""
+    body: Json | None = None
+    body_types: Sequence[str] = ("application/json", "application/x-www-form-urlencoded", "multipart/form-data")
+    media_type: str | None = None
+    """Of what is answered, where it is not JSON."""
+    deprecated: bool = False
+
+
+TAGS: Final[Mapping[str, str]] = {
+    "node": "The node itself, its plugins and its endpoints.",
+    "schemas": "What may be stored, and whether it would be.",
+    "health": "How the node, its Upstreams and their Targets do.",
+    "declarative configuration": "The whole configuration at once, where there is no database.",
+    "cluster": "The data planes of a control plane.",
+    "debug": "What is logged, and what is kept in memory.",
+    "tags": "Words on rows.",
+    "plugins' own": "Endpoints that a plugin brings.",
+    "description": "This description.",
+}
+
+
+def _ref(name: str) -> Json:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _object(properties: Json, required: Sequence[str] = (), *, open_: bool = False) -> Json:
+    made: Json = {"type": "object", "properties": properties}
+    if required:
+        made["required"] = list(required)
+    return made if open_ else {**made, "additionalProperties": False}
+
+
+def _page(row: Json, more: Json | None = None) -> Json:
+    properties: Json = {
+        "data": {"type": "array", "items": row},
+        "next": {"type": ["string", "null"]},
+        "offset": _TEXT,
+        **(more or {}),
+    }
+    return _object(properties, ("data", "next"))
+
+
+def _says(text: str) -> Json:
+    """A sentence that is always the same."""
+    return _object({"message": {"const": text}}, ("message",))
+
+
+_TEXT: Final[Json] = {"type": "string"}
+_WHOLE: Final[Json] = {"type": "integer"}
+_FLAG: Final[Json] = {"type": "boolean"}
+_UUID: Final[Json] = {"type": "string", "format": "uuid"}
+_NAMES: Final[Json] = {"type": "array", "items": _TEXT}
+_MESSAGE: Final = _ref("message")
+_ANY: Final[Json] = {}
+_OBJECT: Final[Json] = {"type": "object"}
+_OBJECTS: Final[Json] = {"type": "array", "items": _OBJECT}
+_NO_WASM: Final = "this endpoint is only available when wasm is enabled"
+
+_WEIGHT: Final = _object({name: {"type": "number"} for name in ("total", "available", "unavailable")})
+_SCHEMA: Final = _object(
+    {
+        "fields": {"type": "array", "items": {"type": "object", "minProperties": 1, "maxProperties": 1}},
+        "entity_checks": _OBJECTS,
+        "shorthand_fields": _OBJECTS,
+    },
+    ("fields",),
+    open_=True,
+)
+_HEALTH_OF_TARGET: Final = _object(
+    {
+        "health": {"enum": ["HEALTHCHECKS_OFF", "HEALTHY", "UNHEALTHY", "DNS_ERROR"]},
+        "data": {"type": ["object", "null"]},
+    },
+    ("health",),
+    open_=True,
+)
+_VALIDATED: Final = ("It would be stored.", _says("schema validation successful"))
+_TIMEOUT: Final[Json] = {
+    "name": "timeout",
+    "description": "Seconds until the level is as before; 0 for never.",
+    "schema": {"type": "number", "minimum": 0, "default": 60},
+}
+
+
+def _validation(path: str, operation_id: str, summary: str, body: Json, *more: str) -> Declared:
+    return Declared("post", path, operation_id, "schemas", summary, {200: _VALIDATED}, ("BadBody", *more), body=body)
+
+
+def _log_level(path: str, operation_id: str, whose: str) -> Declared:
+    return Declared(
+        "put",
+        path,
+        operation_id,
+        "debug",
+        f"Changes the log level of {whose}.",
+        {
+            200: ("It is changed, or was so already.", _MESSAGE),
+            400: ("There is no such level, or the timeout is none.", _MESSAGE),
+            405: ("Not possible without a database.", _MESSAGE),
+        },
+        query=(_TIMEOUT,),
+    )
+
+
+def _filters(which: str) -> Declared:
+    filters = _object({"filters": _OBJECTS}, ("filters",))
+    return Declared(
+        "get",
+        f"/routes/{{routes}}/filters/{which}",
+        f"routes.filters.{which}",
+        "filter_chains",
+        "Lists filters that a Route's requests pass.",
+        {200: ("The filters in their order.", filters), 400: ("There are no filters here.", _says(_NO_WASM))},
+        ("NotFound",),
+    )
+
+
+def _cached(path: str, operation_id: str, what: str) -> tuple[Declared, ...]:
+    return (
+        Declared("get", path, f"{operation_id}.get", "plugins' own", f"Shows {what}.", {200: (what, _ANY), 404: ("Gone.", None)}),
+        Declared(
+            "delete",
+            path,
+            f"{operation_id}.delete",
+            "plugins' own",
+            f"Forgets {what}.",
+            {204: ("Gone.", None), 404: ("Gone.", None)},
+        ),
+    )
+
+
+def _target_health(path: str, operation_id: str, state: str) -> Declared:
+    answers = {
+        204: (f"It counts as {state} until a check says otherwise.", None),
+        400: ("The Upstream has no health checks, or no balancer.", _MESSAGE),
+    }
+    return Declared("put", path, operation_id, "health", f"Sets a Target {state}.", answers, ("NotFound",))
+
+
+DECLARED: Final[tuple[Declared, ...]] = (
+    Declared(
+        "get",
+        "/",
+        "node.get",
+        "node",
+        "Tells what the node is, which plugins it has and how it is configured.",
+        {
+            200: (
+                "The node.",
+                _object(
+                    {
+                        "tagline": _TEXT,
+                        "version": {"type": "string", "description": "Of the interface."},
+                        "pylae_version": _TEXT,
+                        "edition": _TEXT,
+                        "hostname": _TEXT,
+                        "node_id": _UUID,
+                        "timers": _object({"running": _WHOLE, "pending": _WHOLE}),
+                        "plugins": _object(
+                            {
+                                "available_on_server": {
+                                    "type": "object",
+                                    "additionalProperties": _object(
+                                        {"version": _TEXT, "priority": _WHOLE}, ("version", "priority"), open_=True
+                                    ),
+                                },
+                                "enabled_in_cluster": _NAMES,
+                                "disabled_on_server": _OBJECT,
+                            },
+                            ("available_on_server", "enabled_in_cluster"),
+                        ),
+                        "lua_version": _TEXT,
+                        "configuration": {"type": "object", "description": "The settings; secrets as asterisks."},
+                        "pids": _object({"master": _WHOLE, "workers": {"type": "array", "items": _WHOLE}}),
+                    },
+                    ("version", "edition", "hostname", "node_id", "plugins", "configuration"),
+                ),
+            )
+        },
+    ),
+    Declared(
+        "get",
+        "/endpoints",
+        "endpoints.list",
+        "node",
+        "Lists every path of this API.",
+        {200: ("The paths.", _object({"data": _NAMES}, ("data",)))},
+    ),
+    Declared(
+        "get",
+        "/plugins/enabled",
+        "plugins.enabled",
+        "node",
+        "Lists the plugins that may be configured.",
+        {200: ("Their names.", _object({"enabled_plugins": _NAMES}, ("enabled_plugins",)))},
+    ),
+    Declared(
+        "get",
+        "/plugins/schema/{name}",
+        "plugins.schema",
+        "schemas",
+        "Shows what a plugin can be told.",
+        {200: ("The fields of its configuration.", _SCHEMA), 404: ("There is no such plugin.", _MESSAGE)},
+        deprecated=True,
+    ),
+    Declared(
+        "get",
+        "/schemas/{name}",
+        "schemas.get",
+        "schemas",
+        "Shows the fields of an entity and the rules between them.",
+        {200: ("The declaration.", _SCHEMA), 404: ("There is no such entity.", _MESSAGE)},
+    ),
+    Declared(
+        "get",
+        "/schemas/plugins/{name}",
+        "schemas.plugins.get",
+        "schemas",
+        "Shows what of a plugin's row is the plugin's own.",
+        {200: ("The declaration.", _SCHEMA), 404: ("There is no such plugin.", _MESSAGE)},
+    ),
+    Declared(
+        "get",
+        "/schemas/vaults/{name}",
+        "schemas.vaults.get",
+        "schemas",
+        "Shows what of a vault's row is the vault's own.",
+        {200: ("The declaration.", _SCHEMA), 404: ("There is no such kind of vault.", _MESSAGE)},
+    ),
+    Declared(
+        "get",
+        "/schemas/filters/{name}",
+        "schemas.filters.get",
+        "schemas",
+        "Shows what a filter can be told.",
+        {200: ("The declaration.", _SCHEMA), 404: ("There is no such filter.", _MESSAGE), 400: ("No filters here.", _MESSAGE)},
+    ),
+    _validation("/schemas/plugins/validate", "schemas.plugins.validate", "Validates a plugin's row.", _ref("plugins.input")),
+    _validation("/schemas/vaults/validate", "schemas.vaults.validate", "Validates a vault's row.", _ref("vaults.input")),
+    _validation(
+        "/schemas/{db_entity_name}/validate",
+        "schemas.validate",
+        "Validates a row of any entity; rows of other tables are not looked at.",
+        _OBJECT,
+        "NotFound",
+    ),
+    Declared(
+        "get",
+        "/status",
+        "status.get",
+        "health",
+        "Tells how the node does, and which configuration each worker serves.",
+        {
+            200: (
+                "Counts over all workers, and memory.",
+                _object(
+                    {
+                        "database": _object({"reachable": _FLAG}, ("reachable",)),
+                        "memory": _object({"lua_shared_dicts": _OBJECT, "workers_lua_vms": _OBJECTS}),
+                        "server": {"type": "object", "additionalProperties": _WHOLE},
+                        "configuration_hash": _TEXT,
+                        "pylae": _OBJECT,
+                    },
+                    ("memory", "server"),
+                ),
+            ),
+            400: ("The unit or the scale is none.", _MESSAGE),
+        },
+        query=(
+            {"name": "unit", "description": "Of memory.", "schema": {"enum": [*"bBkKmMgG"], "default": "m"}},
+            {"name": "scale", "description": "Decimals of memory.", "schema": {"type": "integer", "minimum": 0, "default": 2}},
+        ),
+    ),
+    Declared(
+        "get",
+        "/status/dns",
+        "status.dns",
+        "health",
+        "Counts answers of name servers.",
+        {200: ("By name.", _object({"worker": _OBJECT, "stats": _OBJECT})), 501: ("Not counted.", _MESSAGE)},
+    ),
+    Declared(
+        "get",
+        "/timers",
+        "timers.get",
+        "debug",
+        "Counts timers.",
+        {200: ("Counts.", _object({"worker": _OBJECT, "stats": _OBJECT}))},
+    ),
+    Declared(
+        "get",
+        "/upstreams/{upstreams}/health",
+        "upstreams.health",
+        "health",
+        "Tells which Targets of an Upstream can be used.",
+        {
+            200: (
+                "By Target, or of the Upstream as a whole.",
+                _object(
+                    {
+                        "data": {
+                            "anyOf": [
+                                {"type": "array", "items": _HEALTH_OF_TARGET},
+                                _object({"health": _TEXT, "balancer_health": _TEXT, "id": _UUID}, open_=True),
+                            ]
+                        },
+                        "next": {"type": ["string", "null"]},
+                        "offset": _TEXT,
+                        "node_id": _UUID,
+                    },
+                    ("data", "node_id"),
+                ),
+            )
+        },
+        ("NotFound", "BadQuery"),
+        query=(
+            "size",
+            "offset",
+            {"name": "balancer_health", "description": "1 for the Upstream as a whole.", "schema": {"enum": ["0", "1"]}},
+        ),
+    ),
+    Declared(
+        "get",
+        "/upstreams/{upstreams}/targets/all",
+        "upstreams.targets.all",
+        "targets",
+        "Lists every stored Target of an Upstream.",
+        {200: ("A page.", _page(_ref("targets")))},
+        ("NotFound", "BadQuery"),
+        query=("size", "offset"),
+    ),
+    *(
+        _target_health(
+            f"/upstreams/{{upstreams}}/targets/{{targets}}{between}/{state}", f"upstreams.targets.{name}{state}", state
+        )
+        for between, name in (("", ""), ("/{address}", "address."))
+        for state in ("healthy", "unhealthy")
+    ),
+    Declared(
+        "get",
+        "/tags",
+        "tags.list",
+        "tags",
+        "Lists every tag of every row.",
+        {200: ("A page.", _page(_ref("tags")))},
+        ("BadQuery",),
+        query=("size", "offset", "tags"),
+    ),
+    Declared(
+        "get",
+        "/tags/{tags}",
+        "tags.get",
+        "tags",
+        "Lists the rows that have a tag.",
+        {200: ("A page.", _page(_ref("tags")))},
+        ("BadQuery",),
+        query=("size", "offset"),
+    ),
+    Declared(
+        "get",
+        "/config",
+        "config.get",
+        "declarative configuration",
+        "Shows the whole configuration.",
+        {
+            200: ("As YAML.", _object({"config": _TEXT}, ("config",))),
+            400: ("There is a database.", _MESSAGE),
+        },
+    ),
+    Declared(
+        "post",
+        "/config",
+        "config.create",
+        "declarative configuration",
+        "Puts another configuration in the place of the whole.",
+        {
+            201: ("Every row by table and id.", {"type": "object", "additionalProperties": _OBJECT}),
+            304: ("It is the same as before.", None),
+            400: ("It is refused.", {"anyOf": [_MESSAGE, _ref("error.14")]}),
+            413: ("It is too large.", _MESSAGE),
+            429: ("Another one is being loaded.", _MESSAGE),
+            503: ("The node is leaving.", _MESSAGE),
+            504: ("It took too long.", _MESSAGE),
+        },
+        query=(
+            {"name": "check_hash", "description": "1 answers 304 to what is the same as before.", "schema": _TEXT},
+            {"name": "flatten_errors", "description": "1 lists errors by row too.", "schema": _TEXT},
+        ),
+        body={},
+        body_types=(
+            "application/json",
+            "application/yaml",
+            "text/yaml",
+            "application/x-www-form-urlencoded",
+            "multipart/form-data",
+        ),
+    ),
+    *(
+        Declared(
+            "get",
+            f"/clustering/{name}",
+            f"clustering.{name}",
+            "cluster",
+            "Lists the data planes.",
+            {200: ("The data planes.", schema), 400: ("This is no control plane.", _MESSAGE)},
+            query=query,
+            deprecated=name == "status",
+        )
+        for name, schema, query in (
+            ("data-planes", _page(_ref("clustering_data_planes")), ("size", "offset")),
+            ("status", _OBJECT, ()),
+        )
+    ),
+    Declared(
+        "get",
+        "/debug/node/log-level",
+        "debug.node.log-level.get",
+        "debug",
+        "Tells the log level of this node.",
+        {200: ("The level.", _MESSAGE)},
+    ),
+    _log_level("/debug/node/log-level/{log_level}", "debug.node.log-level.put", "this node"),
+    _log_level("/debug/cluster/log-level/{log_level}", "debug.cluster.log-level.put", "every node"),
+    Declared("delete", "/cache", "cache.purge", "debug", "Empties the cache.", {204: ("It is empty.", None)}),
+    Declared(
+        "get",
+        "/cache/{key}",
+        "cache.get",
+        "debug",
+        "Shows what is cached under a key.",
+        {200: ("The value.", _OBJECT)},
+        ("NotFound",),
+    ),
+    Declared("delete", "/cache/{key}", "cache.delete", "debug", "Drops a key from the cache.", {204: ("It is gone.", None)}),
+    *map(_filters, ("all", "enabled", "disabled")),
+    Declared(
+        "get",
+        "/metrics",
+        "metrics.get",
+        "plugins' own",
+        "Shows counts as Prometheus reads them.",
+        {200: ("The exposition.", _TEXT)},
+        media_type="text/plain; charset=UTF-8",
+    ),
+    Declared(
+        "get",
+        "/openapi.json",
+        "openapi.get",
+        "description",
+        "Shows this document.",
+        {200: ("The document.", _object({"openapi": _TEXT, "paths": _OBJECT}, ("openapi", "paths"), open_=True))},
+    ),
+    Declared(
+        "get",
+        "/docs",
+        "docs.get",
+        "description",
+        "Shows this document as a page for people.",
+        {200: ("The page.", _TEXT)},
+        media_type="text/html; charset=utf-8",
+    ),
+)
