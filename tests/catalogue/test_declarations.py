@@ -17,7 +17,24 @@ from pylae.settings_table import DYNAMIC_PREFIXES, SETTINGS, Setting
 
 PLUGINS = loader.load(["bundled"])
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
-DIMENSIONLESS = {"port", "regex_priority", "retry_count", "database", "error_code", "http_statuses", "https_redirect_status_code"}
+DIMENSIONLESS = {
+    *(
+        "database",
+        "error_code",
+        "http_statuses",
+        "https_redirect_status_code",
+        "regex_priority",
+        "retry_count",
+        "sample_rate",
+        "sampling_rate",
+        "status",
+        "status_code",
+        "temperature",
+        "top_p",
+        "unhandled_status",
+    ),
+    *("http_proxy_port", "https_proxy_port", "ldap_port", "port"),
+}
 """Numbers that count nothing: names, codes and ranks."""
 
 

@@ -77,8 +77,12 @@ class Options(Record):
     """Settings of the model."""
 
     max_tokens: int | None = field(kinds.integer(), unit="tokens", doc="Tokens an answer may have at most.")
-    input_cost: float | None = field(kinds.number(gt=0), doc="Price of a million prompt tokens, for statistics.")
-    output_cost: float | None = field(kinds.number(gt=0), doc="Price of a million answer tokens, for statistics.")
+    input_cost: float | None = field(
+        kinds.number(gt=0), unit="money per million tokens", doc="Price of a million prompt tokens, for statistics."
+    )
+    output_cost: float | None = field(
+        kinds.number(gt=0), unit="money per million tokens", doc="Price of a million answer tokens, for statistics."
+    )
     temperature: float | None = field(
         kinds.number(between=(0, 5)), doc="How freely the model chooses words; low values make answers alike."
     )
@@ -86,7 +90,9 @@ class Options(Record):
         kinds.number(between=(0, 1)), doc="Share of probability among which the model chooses the next token."
     )
     top_k: int | None = field(
-        kinds.integer(between=(0, 500)), doc="Number of likeliest tokens among which the model chooses the next one."
+        kinds.integer(between=(0, 500)),
+        unit="tokens",
+        doc="Number of likeliest tokens among which the model chooses the next one.",
     )
     anthropic_version: str | None = field(kinds.string(), doc="Version of the API that Anthropic is told.")
     azure_instance: str | None = field(kinds.string(), doc="Name of the Azure OpenAI instance.")

@@ -22,7 +22,7 @@ PLUGINS = loader.load(["bundled"])
 ENTITIES = json.loads((FACTS / "entities.json").read_text())["entities"]
 RENAMED = {"references": "reference", "must_equal": "eq", "must_not_equal": "ne", "message": "err"}
 PLAIN = (
-    *("type", "required", "auto", "unique", "unique_across_ws", "default", "transient", "referenceable", "encrypted"),
+    *("type", "required", "auto", "unique", "unique_across_ws", "default", "transient", "referenceable"),
     *("abstract", "json_schema"),
     *("eq", "ne", "gt", "one_of", "not_one_of", "between", "len_min", "len_max", "len_eq", "starts_with"),
     *("uuid", "timestamp", "is_regex", "mutually_exclusive_subsets", "reference", "on_delete", "err"),
@@ -30,7 +30,27 @@ PLAIN = (
 TABLES = [entity.table for entity in entities.CORE] + [entity.table for plugin in PLUGINS.values() for entity in plugin.entities]
 RULES_OF_RECORDS = {"Pem": "pem_pair"}
 """By the name of the class: rules that look at a record as a whole."""
-FALSE_WHEN_ABSENT = {"required", "auto", "unique", "transient", "referenceable", "encrypted", "uuid", "timestamp"} | {
+OUR_SECRETS = {
+    "acme": {"storage_config.consul.token", "storage_config.vault.token"},
+    "ai-proxy": {"auth.gcp_service_account_json"},
+    "ai-request-transformer": {"llm.auth.gcp_service_account_json"},
+    "ai-response-transformer": {"llm.auth.gcp_service_account_json"},
+    "aws-lambda": {"proxy_url"},
+    "opentelemetry": {"traces_endpoint", "logs_endpoint", "headers"},
+    "zipkin": {"http_endpoint"},
+    "acme_storage": {"value"},
+    "hmacauth_credentials": {"secret"},
+    "jwt_secrets": {"secret"},
+    "keyauth_credentials": {"key"},
+    "oauth2_authorization_codes": {"code"},
+    "oauth2_tokens": {"access_token", "refresh_token"},
+    "sessions": {"session_id", "data"},
+    "session_metadatas": {"sid"},
+}
+"""What our logs never show, beyond what Kong (in its Enterprise edition) encrypts."""
+OF_NGINX = {"acme_storage_mode", "proxy_cache_shm"}
+"""Rules about what else a node of Kong was told; nothing here corresponds."""
+FALSE_WHEN_ABSENT = {"required", "auto", "unique", "transient", "referenceable", "uuid", "timestamp"} | {
     "unique_across_ws",
     "abstract",
 }
@@ -58,6 +78,8 @@ def _kong(declared: dict[str, Any]) -> dict[str, Any]:
     for name in ("match_none", "match_all"):
         if name in renamed:
             shown[name] = [{"pattern": item["lua"], "err": item["message"]} for item in renamed[name]]
+    if str(shown.get("default")).startswith("<random"):
+        shown["default"] = "<random>"
     if "match_any" in renamed:
         shown["match_any"] = {"patterns": renamed["match_any"]["lua"], "err": renamed["match_any"]["message"]}
     for part in ("elements", "keys", "values"):
@@ -75,14 +97,21 @@ def _kong(declared: dict[str, Any]) -> dict[str, Any]:
 def _kong_check(check: dict[str, Any]) -> Any:
     if check["check"] in ("at_least_one_of", "only_one_of", "distinct", "mutually_required", "mutually_exclusive"):
         return {check["check"]: check["fields"]}
+    if check["check"] == "custom_entity_check":
+        return {check["check"]: {"field_sources": check["fields"]}}
     rest = {name: _match(value) for name, value in check.items() if name != "check"}
     return {check["check"]: rest}
 
 
 def _match(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: inner["lua"] if name == "match" else _match(inner) for name, inner in value.items()}
-    return value
+    if not isinstance(value, dict):
+        return value
+    shown = {name: _match(inner) for name, inner in value.items() if name != "rule"}
+    if "match" in value:
+        shown["match"] = value["match"]["lua"]
+    if "match_any" in value:
+        shown["match_any"] = {"patterns": value["match_any"]["lua"]}
+    return shown
 
 
 def _ours(shown: Any) -> Any:
@@ -93,8 +122,28 @@ def _ours(shown: Any) -> Any:
         return shown
     if not isinstance(shown.get("type"), str):
         return {name: _ours(value) for name, value in shown.items()}
-    left_out = {"description", "deprecation", "shorthand_fields"} | ({"default"} if shown["type"] == "record" else set())
+    left_out = {"description", "deprecation", "shorthand_fields", "encrypted"} | (
+        {"default"} if shown["type"] == "record" else set()
+    )
+    if shown.get("encrypted") and isinstance(shown.get("default"), str):
+        shown = {**shown, "default": "<random>"}
     return {name: _ours(value) for name, value in shown.items() if name not in left_out}
+
+
+def _secrets(fields: list[dict[str, Any]], above: str = "") -> set[str]:
+    """The encrypted fields of what `/schemas/...` shows."""
+    found: set[str] = set()
+    for item in fields:
+        for name, declared in item.items():
+            found |= {above + name} if declared.get("encrypted") else set()
+            found |= _secrets(declared.get("fields", []), f"{above}{name}.")
+    return found
+
+
+def _facts_secrets(fields: list[dict[str, Any]], above: str = "") -> set[str]:
+    """The encrypted fields of the facts."""
+    found = {above + declared["name"] for declared in fields if declared.get("encrypted")}
+    return found.union(*(_facts_secrets(inner.get("fields", []), f"{above}{inner['name']}.") for inner in fields))
 
 
 def _facts_rules(declared: dict[str, Any], path: str = "") -> dict[str, str]:
@@ -128,10 +177,9 @@ def _our_rules(declared: Field, path: str = "") -> dict[str, str]:
 def test_the_fields_of_an_entity_are_kongs(table: str) -> None:
     shown = entities.schema(table).kong_json()
     expected = [{declared["name"]: _kong(declared)} for declared in ENTITIES[table]["fields"]]
-    if table == "keyauth_credentials":
-        # an API key is a secret in our logs; Kong encrypts it in its Enterprise edition only
-        expected = [{**item, "key": {**item["key"], "encrypted": True}} if "key" in item else item for item in expected]
     assert _ours(shown["fields"]) == expected
+    if table != "plugins":
+        assert _secrets(shown["fields"]) == _facts_secrets(ENTITIES[table]["fields"]) | OUR_SECRETS.get(table, set())
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -228,11 +276,28 @@ def test_the_configuration_of_a_plugin_is_kongs(name: str) -> None:
     assert _ours(config) == _kong(facts["config"])
     given = [next(iter(short)) for short in config.get("shorthand_fields", [])]
     assert given == [short["name"] for short in facts["config"].get("shorthand_fields", [])]
-    assert checks_json(shown.checks) == [_kong_check(check) for check in facts["entity_checks"]]
+    expected_checks = [_kong_check(check) for check in facts["entity_checks"] if check.get("rule") not in OF_NGINX]
+    assert checks_json(shown.checks) == expected_checks
+    assert _secrets(config["fields"]) == _facts_secrets(facts["config"]["fields"]) | OUR_SECRETS.get(name, set())
     assert shown.fields["protocols"].default == facts["protocols"]["default"]
     assert list(shown.fields["protocols"].elements.limits.one_of or ()) == facts["protocols"]["allowed"]  # type: ignore[union-attr]  # a set has elements
     for scope, possible in facts["can_be_scoped_to"].items():
         assert (shown.fields[scope].limits.eq is not None) == possible
+
+
+@pytest.mark.parametrize("name", sorted(PLUGINS))
+def test_a_plugin_is_kongs(name: str) -> None:
+    facts = json.loads((FACTS / "plugins" / f"{name}.json").read_text())
+    plugin = PLUGINS[name]
+    assert (plugin.priority, plugin.version) == (facts["priority"], facts["version"])
+    assert {scope for scope in plugin.scopes if scope != "global"} == {
+        scope for scope, possible in facts["can_be_scoped_to"].items() if possible
+    }
+    assert [entity.table for entity in plugin.entities] == facts["entities"]
+
+
+def test_every_plugin_of_kong_is_here() -> None:
+    assert set(PLUGINS) == {path.stem for path in (FACTS / "plugins").glob("*.json")}
 
 
 def test_a_schema_can_be_sent_as_json() -> None:

@@ -27,7 +27,7 @@ def hashed(secret: str) -> str:
     return f"$pbkdf2-sha512$i={ROUNDS},l={HASH_BYTES}${salt_text}${key_text}"
 
 
-def _judge_uri(uri: str) -> str | None:
+def redirect_uri(uri: str) -> str | None:
     """Users are sent back to a whole address; the fragment is where answers go."""
     parsed = parse_url(uri)
     if parsed.host is None or parsed.scheme is None:
@@ -55,7 +55,7 @@ class Oauth2Credential(Entity):
     )
     hash_secret: bool = field(kinds.boolean(), required=True, default=False, doc="Keeps only a hash of the secret.")
     redirect_uris: list[str] | None = field(
-        kinds.array(kinds.string(rule=_judge_uri)), doc="Addresses users may be sent back to."
+        kinds.array(kinds.string(rule=redirect_uri)), doc="Addresses users may be sent back to."
     )
     tags: list[str] | None = field(kinds.set_of(kinds.string(rule="tag", required=True)), doc="Words to find it by.")
     client_type: str = field(

@@ -19,7 +19,9 @@ class RatelimitingMetric(Entity):
 
     identifier: str = field(kinds.string(len_min=0), required=True, doc="Whose requests were counted.")
     period: str = field(kinds.string(), required=True, doc="Length of the window.")
-    period_date: int = field(kinds.integer(timestamp=True), required=True, doc="When the window began.")
+    period_date: int = field(
+        kinds.integer(timestamp=True), required=True, unit="seconds since the epoch", doc="When the window began."
+    )
     service_id: str = field(kinds.string(uuid=True), required=True, doc="Service whose requests were counted.")
     route_id: str = field(kinds.string(uuid=True), required=True, doc="Route whose requests were counted.")
-    value: int = field(kinds.integer(), required=True, doc="How many requests were counted.")
+    value: int = field(kinds.integer(), required=True, unit="requests", doc="How many requests were counted.")

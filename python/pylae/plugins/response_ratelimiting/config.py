@@ -32,12 +32,16 @@ class Limits(Record):
     rule = _judge_periods
     checks = (at_least_one_of(*PERIODS),)
 
-    second: float | None = field(kinds.number(gt=0), doc="Amount that may be counted a second.")
-    minute: float | None = field(kinds.number(gt=0), doc="Amount that may be counted a minute.")
-    hour: float | None = field(kinds.number(gt=0), doc="Amount that may be counted a hour.")
-    day: float | None = field(kinds.number(gt=0), doc="Amount that may be counted a day.")
-    month: float | None = field(kinds.number(gt=0), doc="Amount that may be counted a calendar month.")
-    year: float | None = field(kinds.number(gt=0), doc="Amount that may be counted a calendar year.")
+    second: float | None = field(kinds.number(gt=0), unit="what the upstream counts", doc="How much may be counted a second.")
+    minute: float | None = field(kinds.number(gt=0), unit="what the upstream counts", doc="How much may be counted a minute.")
+    hour: float | None = field(kinds.number(gt=0), unit="what the upstream counts", doc="How much may be counted an hour.")
+    day: float | None = field(kinds.number(gt=0), unit="what the upstream counts", doc="How much may be counted a day.")
+    month: float | None = field(
+        kinds.number(gt=0), unit="what the upstream counts", doc="How much may be counted a calendar month."
+    )
+    year: float | None = field(
+        kinds.number(gt=0), unit="what the upstream counts", doc="How much may be counted a calendar year."
+    )
 
 
 class Config(Record):

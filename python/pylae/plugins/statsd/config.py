@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from pylae.schema import Pattern, conditional
+from pylae.schema import conditional
 from pylae.sdk import Record, field, kinds
 from pylae.sdk.queue_config import Queue
 
@@ -78,7 +78,7 @@ class Config(Record):
         doc="Metrics that are sent.",
     )
     allow_status_codes: list[str] | None = field(
-        kinds.array(kinds.string(match=Pattern("^[0-9]+-[0-9]+$", "^[0-9]+*?[0-9]+$"))),
+        kinds.array(kinds.string(match="^[0-9]+-[0-9]+$")),
         doc="Ranges of statuses that are reported, such as `200-299`; none for all.",
     )
     udp_packet_size: float = field(
