@@ -17,6 +17,7 @@ need wrk wrk
 need curl curl
 need openssl openssl
 need taskset util-linux
+need chromium chromium
 
 [ "${#packages[@]}" -gt 0 ] || exit 0
 if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then

@@ -45,6 +45,10 @@ TAGS: Final[Mapping[str, str]] = {
 }
 
 
+NOT_FOUND: Final = frozenset({"/snis/{snis}/certificate"})
+"""What would follow from a declaration and answers 404, because Kong has no such endpoint."""
+
+
 def _ref(name: str) -> Json:
     return {"$ref": f"#/components/schemas/{name}"}
 
@@ -112,6 +116,15 @@ def _validation(path: str, operation_id: str, summary: str, body: Json, *more: s
     return Declared("post", path, operation_id, "schemas", summary, {200: _VALIDATED}, ("BadBody", *more), body=body)
 
 
+def _nothing(method: str, path: str, operation_id: str, plugin: str) -> Declared:
+    answers = {404: (f"Always: the work of the plugin `{plugin}` is not part of this version.", _MESSAGE)}
+    return Declared(method, path, operation_id, "plugins' own", f"Belongs to the plugin `{plugin}`.", answers)
+
+
+def _unwritable(method: str, path: str, operation_id: str) -> Declared:
+    return Declared(method, path, operation_id, "tags", "Is refused: tags are written on rows.", {}, ("NotAllowed",))
+
+
 def _log_level(path: str, operation_id: str, whose: str) -> Declared:
     return Declared(
         "put",
@@ -138,20 +151,6 @@ def _filters(which: str) -> Declared:
         "Lists filters that a Route's requests pass.",
         {200: ("The filters in their order.", filters), 400: ("There are no filters here.", _says(_NO_WASM))},
         ("NotFound",),
-    )
-
-
-def _cached(path: str, operation_id: str, what: str) -> tuple[Declared, ...]:
-    return (
-        Declared("get", path, f"{operation_id}.get", "plugins' own", f"Shows {what}.", {200: (what, _ANY), 404: ("Gone.", None)}),
-        Declared(
-            "delete",
-            path,
-            f"{operation_id}.delete",
-            "plugins' own",
-            f"Forgets {what}.",
-            {204: ("Gone.", None), 404: ("Gone.", None)},
-        ),
     )
 
 
@@ -382,6 +381,10 @@ DECLARED: Final[tuple[Declared, ...]] = (
         ("BadQuery",),
         query=("size", "offset"),
     ),
+    _unwritable("post", "/tags", "tags.create"),
+    _unwritable("put", "/tags/{tags}", "tags.put"),
+    _unwritable("patch", "/tags/{tags}", "tags.patch"),
+    _unwritable("delete", "/tags/{tags}", "tags.delete"),
     Declared(
         "get",
         "/config",
@@ -468,6 +471,15 @@ DECLARED: Final[tuple[Declared, ...]] = (
         {200: ("The exposition.", _TEXT)},
         media_type="text/plain; charset=UTF-8",
     ),
+    _nothing("post", "/acme", "acme.create", "acme"),
+    _nothing("patch", "/acme", "acme.patch", "acme"),
+    _nothing("get", "/acme/certificates", "acme.certificates.list", "acme"),
+    _nothing("get", "/acme/certificates/{host}", "acme.certificates.get", "acme"),
+    _nothing("delete", "/proxy-cache", "proxy-cache.purge", "proxy-cache"),
+    _nothing("get", "/proxy-cache/{cache_key}", "proxy-cache.get", "proxy-cache"),
+    _nothing("delete", "/proxy-cache/{cache_key}", "proxy-cache.delete", "proxy-cache"),
+    _nothing("get", "/proxy-cache/{plugin_id}/caches/{cache_key}", "proxy-cache.caches.get", "proxy-cache"),
+    _nothing("delete", "/proxy-cache/{plugin_id}/caches/{cache_key}", "proxy-cache.caches.delete", "proxy-cache"),
     Declared(
         "get",
         "/openapi.json",

@@ -28,7 +28,7 @@ from starlette.responses import Response
 from pylae import KONG_VERSION
 from pylae.admin.answers import JSON, STATUS_OF_CODE
 from pylae.admin.crud import Handlers
-from pylae.admin.endpoints_table import DECLARED, TAGS, Declared
+from pylae.admin.endpoints_table import DECLARED, NOT_FOUND, TAGS, Declared
 from pylae.database.paging import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
 from pylae.errors import DATABASE_ERRORS
 from pylae.schema import Entity, Schema, schema_of
@@ -56,18 +56,21 @@ _SUMMARIES: Final = {
     "patch": "Changes {one}",
     "delete": "Deletes {one}",
 }
+_NEEDS_WASM: Final = "filter-chains"
+"""Endpoints with this in their path say that there is no WebAssembly, whatever they are asked."""
 _QUERY_CODES: Final = (7, 9, 11)
 _WRITE_CODES: Final = (1, 2, 3, 4, 10, 13, 17, 19)
 _DELETE_CODES: Final = (4, 19)
 _PARAMETER: Final = re.compile(r"\{(\w+)\}")
-_ABOUT: Final = """\
-The same calls, bodies and answers as Kong Gateway's Admin API.
-
-Every path also answers `OPTIONS` (204 with `Allow`), and `HEAD` where it answers `GET`; any other method gets 405. A
-form's names are paths into the body: `config.minute=5`, `paths[]=/a`, `headers[x-a]=1`. A row is named by its id, or
-by the one of its fields that the parameter's description gives. Whatever is wrong inside the gateway is told to its
-log; clients get a 500 that says so.
-"""
+_ABOUT: Final = "\n\n".join(
+    (
+        "The same calls, bodies and answers as Kong Gateway's Admin API.",
+        "Every path also answers `OPTIONS` (204 with `Allow`), and `HEAD` where it answers `GET`; any other method gets 405.",
+        "A row is named by its id, or by the field that the parameter's description names.",
+        "A form's names are paths into the body: `config.minute=5`, `paths[]=/a`, `headers[x-a]=1`.",
+        "What goes wrong inside the gateway is told to its log; clients get a 500 without details.",
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +98,11 @@ def generated(entities: Mapping[str, type[Entity]]) -> Iterator[Generated]:
             yield Generated(f"{top}/{{{table}}}", "entity", entity)
         for name, declared in entity.fields.items():
             parent = entities.get(declared.references or "")
-            if parent is None:
+            if parent is None or not parent.admin_generated:
                 continue
-            if not entity.admin_disabled:
-                yield Generated(f"{top}/{{{table}}}/{name}", "foreign entity", parent, name, entity)
+            own = f"{top}/{{{table}}}/{name}"
+            if not entity.admin_disabled and own not in NOT_FOUND:
+                yield Generated(own, "foreign entity", parent, name, entity)
             nested = f"/{parent.path_name()}/{{{parent.table}}}/{entity.nested_name()}"
             yield Generated(nested, "nested collection", entity, name, parent)
             yield Generated(f"{nested}/{{{table}}}", "nested entity", entity, name, parent)
@@ -191,6 +195,8 @@ def _answers(endpoint: Generated, verb: str) -> Json:
     row = {"$ref": f"#/components/schemas/{endpoint.entity.table}"}
     names: dict[str, str] = {"403": "Forbidden", "401": "Unauthorized", "500": "Fault"}
     answers: Json = {}
+    if _NEEDS_WASM in endpoint.path.split("/"):
+        return _references({**names, "400": "NoWasm"})
     match verb:
         case "list":
             answers["200"] = _json_answer("A page, in the order of the ids.", page_of(row))
@@ -208,15 +214,17 @@ def _answers(endpoint: Generated, verb: str) -> Json:
         names["404"] = "NotFound"
     if verb not in ("get", "list"):
         names["405"] = "NotAllowed"
-    if endpoint.entity.table == "filter_chains" or (endpoint.other is not None and endpoint.other.table == "filter_chains"):
-        names.setdefault("400", "BadQuery")
-    answers |= {status: {"$ref": f"#/components/responses/{name}"} for status, name in names.items()}
-    return dict(sorted(answers.items()))
+    return {**answers, **_references(names)}
+
+
+def _references(names: Mapping[str, str]) -> Json:
+    return {status: {"$ref": f"#/components/responses/{name}"} for status, name in sorted(names.items())}
 
 
 def _body(endpoint: Generated, verb: str) -> Json:
     entity = endpoint.entity
-    if verb == "patch":
+    if verb == "patch" or (verb == "put" and entity.admin_disabled):
+        # What is found below its parent only is changed there and never made by PUT.
         return {"$ref": f"#/components/schemas/{entity.table}.patch"}
     known = {endpoint.field} if endpoint.kind.startswith("nested") else set()
     if verb == "put" and endpoint.kind != "foreign entity" and entity.endpoint_key is not None:
@@ -317,8 +325,9 @@ def _link(paths: Mapping[str, Json], endpoints: Collection[Generated]) -> None:
                     operation_id = paths[led.path][method.lower()]["operationId"]
                     links[operation_id] = {"operationId": operation_id, "parameters": values}
         for method, status in (("post", "201"), ("put", "200")):
-            if method in paths[made.path] and links and made.kind != "foreign entity":
-                paths[made.path][method]["responses"][status]["links"] = links
+            operation = paths[made.path].get(method)
+            if operation and links and status in operation["responses"] and made.kind != "foreign entity":
+                operation["responses"][status]["links"] = links
 
 
 def _row_key(entity: type[Entity]) -> str:
@@ -405,6 +414,7 @@ def _response_components() -> dict[str, Json]:
     return {
         "BadQuery": _json_answer("An argument of the query is refused.", _errors(400, _QUERY_CODES)),
         "BadBody": bad_body,
+        "NoWasm": _json_answer("This gateway runs no WebAssembly.", message),
         "Referenced": _json_answer("Another row needs this one.", _errors(400, _DELETE_CODES)),
         "Unauthorized": {"headers": challenge, **_json_answer("A token is needed and none, or a wrong one, was shown.", message)},
         "Forbidden": _json_answer("A web page that may not use this API is behind the request.", message),
@@ -467,11 +477,11 @@ def _words(path: str) -> list[str]:
 
 
 def _noun(entity: type[Entity]) -> str:
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", entity.__name__)
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", entity.__name__).replace("Ca ", "CA ").replace("Sni", "SNI")
 
 
 def _article(noun: str) -> str:
-    return f"{'an' if noun[0] in 'AEIOU' or noun == 'Sni' else 'a'} {noun}"
+    return f"{'an' if noun[0] in 'AEIOU' or noun == 'SNI' else 'a'} {noun}"
 
 
 # === where it is served ===

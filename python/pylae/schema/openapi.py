@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Literal
 
@@ -24,7 +25,7 @@ from pylae.schema.validate import Schema, schema_of
 View = Literal["input", "patch", "output"]
 Json = dict[str, Any]
 
-VAULT_REFERENCE: Final = r"^\{vault:\/\/[^\0]*[^\/]\}$"
+VAULT_REFERENCE: Final = r"^\{vault:\/\/[^\x00]*[^\/]\}$"
 _TYPES: Final = {"set": "array", "map": "object", "record": "object", "foreign": "object"}
 _LENGTHS: Final = {"string": "Length", "array": "Items", "set": "Items", "map": "Properties", "record": "Properties"}
 _HOST_CHARACTERS: Final = r"0-9A-Za-z._\-"
@@ -95,7 +96,8 @@ def field_schema(declared: Field, view: View, *, supplied: Iterable[str] = ()) -
         made["x-unit"] = declared.unit
     if declared.deprecated is not None:
         made["deprecated"] = True
-    if view == "input" and declared.default is not UNSET and declared.default is not None:
+    # A secret by default is another one in every gateway.
+    if view == "input" and declared.default is not UNSET and declared.default is not None and not declared.secret:
         made["default"] = declared.default
     return made
 
@@ -174,7 +176,9 @@ def ecma_pattern(regex: str) -> str | None:
     True
     """
     try:
-        re.compile(regex)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of sets within sets, which are escaped below
+            re.compile(regex)
     except re.error:
         return None
     written: list[str] = []
