@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What happens to requests of a Route whose plugin can be configured, but has no work in this version?"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.support.blueprints import Blueprints
+from tests.support.gateway import Gateway
+from tests.support.origin import Origin
+from tests.support.wait import until
+
+CONFIGURED = "is configured, but its work is not part of this version"
+GUARDS: dict[str, dict[str, Any]] = {
+    "acl": {"allow": ["friends"]},
+    "ip-restriction": {"allow": ["10.0.0.0/8"]},
+    "request-size-limiting": {},
+    "correlation-id": {},
+}
+OBSERVERS: dict[str, dict[str, Any]] = {
+    "file-log": {"path": "/dev/null"},
+    "udp-log": {"host": "127.0.0.1", "port": 9},
+    "prometheus": {},
+    "zipkin": {},
+}
+
+
+@pytest.mark.parametrize("name", GUARDS)
+def test_a_request_that_nobody_guards_is_refused(gateway: Gateway, blueprints: Blueprints, echo: Origin, name: str) -> None:
+    path = blueprints.plugged(echo, name, **GUARDS[name])
+    reply = gateway.get(path, "Accept: application/json")
+    assert reply.status == 500
+    assert json.loads(reply.body) == {"message": "An unexpected error occurred", "request_id": reply.request_id}
+    assert not echo.requests
+    line = until(
+        lambda: [line for line in gateway.error_log.lines() if "the request is refused" in line], "the line of the error log"
+    )[0]
+    assert f"the plugin `{name}` {CONFIGURED}" in line
+    assert "[error]" in line
+    assert reply.request_id in line
+
+
+@pytest.mark.parametrize("name", OBSERVERS)
+def test_a_request_that_was_only_to_be_watched_passes(gateway: Gateway, blueprints: Blueprints, echo: Origin, name: str) -> None:
+    path = blueprints.plugged(echo, name, **OBSERVERS[name])
+    gateway.error_log.mark()
+    assert [gateway.get(path).status for _ in range(3)] == [200, 200, 200]
+    assert len(echo.requests) == 3
+    warned = until(lambda: [line for line in gateway.error_log.lines() if f"`{name}`" in line], "the warning")
+    assert len(warned) == 1
+    assert f"the plugin `{name}` {CONFIGURED}: nothing is sent" in warned[0]
+    assert "[warn]" in warned[0]
+
+
+def test_a_plugin_that_runs_earlier_still_does_its_work(gateway: Gateway, blueprints: Blueprints, echo: Origin) -> None:
+    route = blueprints.route(blueprints.service(echo))
+    blueprints.plugin("key-auth", route, "route")
+    blueprints.plugin("acl", route, "route", allow=["friends"])
+    gateway.settle()
+    assert gateway.get(route["paths"][0]).status == 401
+
+
+def test_whoever_configures_it_is_told(gateway: Gateway, blueprints: Blueprints, echo: Origin) -> None:
+    route = blueprints.route(blueprints.service(echo))
+    plugin = blueprints.plugin("acl", route, "route", allow=["friends"])
+    told = until(lambda: [line for line in gateway.error_log.lines() if "`acl`" in line], "the warning")
+    assert f"the plugin `acl` {CONFIGURED}" in told[0]
+    assert "[warn]" in told[0]
+    gateway.error_log.mark()
+    gateway.admin.call("PATCH", f"/plugins/{plugin['id']}", {"config": {"allow": ["others"]}})
+    until(lambda: [line for line in gateway.error_log.lines() if "`acl`" in line], "the warning after a change")
+
+
+def test_a_route_without_it_is_served(gateway: Gateway, echo_path: str) -> None:
+    assert gateway.get(echo_path).status == 200
+
+
+def test_a_client_sees_all_plugins(gateway: Gateway) -> None:
+    available = gateway.admin.get("/")["plugins"]["available_on_server"]
+    assert len(available) == 45
+    assert available["acl"] == {"version": "3.10.0", "priority": 950}
+    assert set(gateway.admin.get("/plugins/enabled")["enabled_plugins"]) == set(available)
