@@ -17,6 +17,8 @@ from pylae.errors import PylaeError
 
 COMMANDS: Final = {
     "check": "check a settings file",
+    "config": "make, check, compare, import and export declarative configurations",
+    "drain": "tell load balancers that this node is going; it serves on",
     "health": "say whether the gateway runs",
     "prepare": "make the working directory, without starting",
     "quit": "end the gateway once what is in flight was served",
@@ -24,6 +26,7 @@ COMMANDS: Final = {
     "restart": "stop and start",
     "start": "start the gateway",
     "stop": "end the gateway at once",
+    "vault": "print a secret that a reference names",
     "version": "print the version",
 }
 """Name and what it does; `pylae.cli.<name>` has `declare(parser)` and `run(arguments)`."""

@@ -13,6 +13,7 @@ from pylae.database.changes import Row
 from pylae.database.dao import Dao, ReadDao
 from pylae.database.database import Database
 from pylae.database.table import Table
+from pylae.declarative.importing import import_text
 
 
 class SelectBy(msgspec.Struct):
@@ -47,6 +48,12 @@ class Consume(msgspec.Struct):
     value: Any
 
 
+class Import(msgspec.Struct):
+    """Stores what a declarative configuration declares; asked by a command, not by workers."""
+
+    text: bytes
+
+
 class Calls:
     """Answers workers' calls from the database."""
 
@@ -69,6 +76,8 @@ class Calls:
                     return await self._delete(msgspec.convert(arguments, Delete))
                 case "consume":
                     return await self._consume(msgspec.convert(arguments, Consume))
+                case "import":
+                    return await self._import(msgspec.convert(arguments, Import))
         except msgspec.ValidationError as error:
             raise CallRefused(f"`{operation}`: {error}") from error
         raise CallRefused(f"there is no operation `{operation}`")
@@ -110,6 +119,10 @@ class Calls:
             return row
 
         return await self._database.write(work)
+
+    async def _import(self, call: Import) -> int:
+        catalogue = self._database.catalogue
+        return await self._database.write(lambda dao: import_text(dao, catalogue, call.text))
 
     def _table(self, name: str) -> Table:
         table = self._database.catalogue.tables.get(name)

@@ -23,6 +23,8 @@ from pylae.schema.validate import is_uuid
 
 MAX_INTEGER: Final = 2**53
 """Beyond it Lua, JavaScript and JSON's readers lose digits."""
+TIMES: Final = ("created_at", "updated_at")
+"""What differs between two rows that say the same."""
 _ALL_CHILDREN: Final = 10_000_000
 
 Check = Callable[[Reader, Row], None]
@@ -206,6 +208,25 @@ class Dao(ReadDao):
         self._check(table, fresh)
         self._transaction.update(table, fresh, ttl_s, keeps_ttl=False)
         return self._changed(table, old, fresh, companion)
+
+    def put(self, table: str, row: Row, ttl_s: float | None = None) -> bool:
+        """Stores a whole row as it is, in the place of the one of its id when there is one.
+
+        Returns:
+            Whether that changed more than times.
+
+        Raises:
+            UniqueViolation, ForeignKeyViolation: it cannot be.
+        """
+        old = self.reader.get(table, row["id"])
+        if old is None:
+            self._transaction.insert(table, row, ttl_s)
+        else:
+            if all(row[field] == old.get(field) for field in row if field not in TIMES) and ttl_s is None:
+                return False
+            self._transaction.update(table, row, ttl_s, keeps_ttl=False)
+        self._changed(table, old, row)
+        return True
 
     def delete(self, table: str, row: Row) -> None:
         """Removes a row with everything that lives only with it.

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from pylae.database.changes import Row
-from pylae.database.dao import Catalogue
+from pylae.database.dao import TIMES, Catalogue
 from pylae.database.strategies import Reader
 from pylae.database.strategies.off.holding import Holding, decode_row
 from pylae.declarative.document import Progress, kinds_of
 from pylae.schema import Field
 
 HIDDEN: Final = "******"
-_TIMES: Final = ("created_at", "updated_at")
 _PROGRESS_EVERY: Final = 500
 
 
@@ -88,7 +87,7 @@ def _name(row: Row, endpoint_key: str | None, fields: Mapping[str, Field]) -> st
 
 def _changed(old: Row, new: Row, fields: Mapping[str, Field]) -> Iterator[tuple[str, tuple[Any, Any]]]:
     for field in new:
-        if field in _TIMES or field == "ttl":
+        if field in TIMES or field == "ttl":
             continue
         before, after = old.get(field), new[field]
         if before != after:
@@ -111,7 +110,7 @@ def _inside(path: str, before: Any, after: Any, declared: Field | None) -> Itera
 def _given(row: Row, fields: Mapping[str, Field]) -> Iterator[tuple[str, tuple[Any, Any]]]:
     """What of a new row is worth saying: what is not null."""
     for field, value in row.items():
-        if value is not None and field not in _TIMES and field != "id":
+        if value is not None and field not in TIMES and field != "id":
             yield field, (None, hidden(value, fields.get(field)))
 
 

@@ -86,6 +86,7 @@ class Document:
         catalogue: Catalogue,
         *,
         keep: Holding | None = None,
+        present: Reader | None = None,
         now_s: float | None = None,
         flatten_errors: bool = False,
         progress: Progress | None = None,
@@ -95,6 +96,7 @@ class Document:
         Args:
             catalogue: what there is.
             keep: the present rows: those that say the same keep their times and bytes.
+            present: the database, for a document that goes there: entities without an id have that of their row.
             now_s: the time of rows that are new.
             flatten_errors: tells errors entity by entity.
             progress: told now and then how far it is.
@@ -104,7 +106,7 @@ class Document:
         """
         kinds = kinds_of(catalogue)
         now_s = time.time() if now_s is None else now_s
-        flattening = _Flattening(self, catalogue, kinds, keep, now_s, progress)
+        flattening = _Flattening(self, catalogue, kinds, keep, present, now_s, progress)
         holding = flattening.run()
         fields = flattening.schema_errors or flattening.reference_errors
         if not fields:
@@ -139,6 +141,7 @@ class Kind:
         self.schema = schema
         self.ids = Ids(entity)
         self.endpoint_key = entity.endpoint_key
+        self.cache_key = entity.cache_key or ()
         self.key_is_unique = entity.endpoint_key is not None and entity.fields[entity.endpoint_key].unique
         self.foreign = {column.field: column.references or "" for column in table.foreign}
         self.children: dict[str, tuple[Kind, str]] = {}
@@ -213,6 +216,7 @@ class _Flattening:
         catalogue: Catalogue,
         kinds: Mapping[str, Kind],
         keep: Holding | None,
+        present: Reader | None,
         now_s: float,
         progress: Progress | None,
     ) -> None:
@@ -222,6 +226,7 @@ class _Flattening:
         self._values = document.values
         self._kinds = kinds
         self._keep = keep
+        self._present = present
         self._now_s = now_s
         self._progress = progress
         self._holding = Holding(catalogue.tables, hash_of(document.text))
@@ -306,7 +311,9 @@ class _Flattening:
         parents, broken = self._resolve(kind, entry, values, errors)
         given_id = values.get("id")
         if given_id is None:
-            values["id"] = kind.ids.id_of(values, parents, entry.parent.id if entry.parent else None)
+            values["id"] = self._id_of_row(kind, values) or kind.ids.id_of(
+                values, parents, entry.parent.id if entry.parent else None
+            )
         elif isinstance(given_id, str):
             values["id"] = given_id.lower()
         entry.id = values["id"]
@@ -319,6 +326,19 @@ class _Flattening:
             faults.place(self.reference_errors, entry.path(), broken)
             return
         self._hold(kind, entry, row, is_creation_given=values.get("created_at") is not None)
+
+    def _id_of_row(self, kind: Kind, values: Mapping[str, Any]) -> str | None:
+        """The id of the row that the database has for an entity."""
+        if self._present is None:
+            return None
+        named = kind.cache_key if kind.cache_key else (kind.endpoint_key,) if kind.key_is_unique and kind.endpoint_key else ()
+        wanted = {field: value["id"] if isinstance(value := values.get(field), dict) else value for field in named}
+        if not any(isinstance(value, str) for value in wanted.values()):
+            return None
+        if not all(value is None or isinstance(value, str) for value in wanted.values()):
+            return None
+        row = self._present.find(kind.name, wanted)
+        return None if row is None else str(row["id"])
 
     def _note_key(self, kind: Kind, values: Mapping[str, Any], id_: Any) -> None:
         if isinstance(id_, str):

@@ -107,7 +107,8 @@ def scalar(value: Any) -> str:
 
 
 def _text(text: str) -> str:
-    if _PLAIN.match(text) and plain_scalar(text) is text and text[-1] != ":":
+    is_read_as_text = plain_scalar(text) is text
+    if _PLAIN.match(text) and is_read_as_text and text[-1] != ":":
         return text
     if text.isascii() and text.isprintable():
         return "'" + text.replace("'", "''") + "'"
