@@ -55,12 +55,14 @@ class SqliteReader:
     def __init__(self, strategy: SqliteStrategy, connection: sqlite3.Connection) -> None:
         self._statements = strategy.statements
         self._connection = connection
+        self._clock = strategy.clock
         self._now_s = strategy.clock()
 
     def _select(self, table: str, statement: str, values: Values) -> Iterator[Row]:
         statements = self._statements[table]
         for found in self._connection.execute(statement, {**values, "now_s": self._now_s}):
-            yield statements.row(found, self._now_s)
+            # What is alive is judged at one moment; the seconds left are told as of now: 9 of 10 just after the insert.
+            yield statements.row(found, self._clock() if statements.table.has_ttl else self._now_s)
 
     def get(self, table: str, id_: str) -> Row | None:
         """See `Reader`."""
