@@ -21,7 +21,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from pylae.errors import SettingsError
 from pylae.pem import is_file, pem_of
@@ -36,6 +36,7 @@ DRAIN_TIMEOUT_S: Final = 3600.0
 SHORTEST_TOKEN: Final = 8
 
 Purpose = Literal["proxy", "stream", "admin", "admin_gui", "status", "cluster"]
+PURPOSES: Final[tuple[Purpose, ...]] = get_args(Purpose)
 
 HTTP_FLAGS: Final = ("ssl", "http2", "proxy_protocol", "deferred", "bind", "reuseport", "backlog=%d+", "ipv6only=on")
 STREAM_FLAGS: Final = ("udp", "ssl", "proxy_protocol", "bind", "reuseport", "backlog=%d+", "ipv6only=on")
@@ -185,6 +186,13 @@ class Listener:
             return ipaddress.ip_address(self.address).is_loopback
         except ValueError:
             return False
+
+    def as_dict(self, purpose: Purpose) -> dict[str, Any]:
+        """The listener as clients of `GET /` read it: every flag there could be, and whether it is set."""
+        ip = f"[{self.address}]" if ":" in self.address else self.address
+        given = {"backlog=%d+" if flag.startswith("backlog=") else flag for flag in self.flags}
+        shown = {flag: flag in given for flag in (STREAM_FLAGS if purpose == "stream" else HTTP_FLAGS)}
+        return {"ip": ip, "port": self.port, "listener": " ".join([f"{ip}:{self.port}", *self.flags]), **shown}
 
     def flag(self, name: str) -> str | None:
         """The value of a flag such as `backlog=16384`; empty for one without value, `None` when it is not there."""
@@ -496,6 +504,8 @@ class Settings:
             for name, value in shown.items():
                 if value and _is_secret(name):
                     shown[name] = HIDDEN
+        for purpose in PURPOSES:
+            shown[f"{purpose}_listeners"] = [listener.as_dict(purpose) for listener in self.listeners(purpose)]
         return shown
 
     def write_env(self, path: str | os.PathLike[str]) -> None:
@@ -521,7 +531,7 @@ class Settings:
     def _contradictions(self) -> list[str]:
         """What is wrong with the settings taken together."""
         errors: list[str] = []
-        for purpose in ("proxy", "stream", "admin", "admin_gui", "status", "cluster"):
+        for purpose in PURPOSES:
             try:
                 self.listeners(purpose)
             except SettingsError as error:

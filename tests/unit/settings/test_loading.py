@@ -315,3 +315,23 @@ def test_the_default_prefix_is_the_systems_or_in_the_users_home(tmp_path: Path, 
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr("os.access", lambda path, mode: False)
     assert module.default_prefix() == str(tmp_path / ".local" / "share" / "pylae")
+
+
+def test_listeners_are_shown_flag_by_flag() -> None:
+    shown = _load(kong_proxy_listen="0.0.0.0:8000 reuseport backlog=16384, [::1]:8443 ssl http2").as_dict()
+    plain, tls = shown["proxy_listeners"]
+    assert plain == {
+        "ip": "0.0.0.0",
+        "port": 8000,
+        "listener": "0.0.0.0:8000 reuseport backlog=16384",
+        "ssl": False,
+        "http2": False,
+        "proxy_protocol": False,
+        "deferred": False,
+        "bind": False,
+        "reuseport": True,
+        "backlog=%d+": True,
+        "ipv6only=on": False,
+    }
+    assert (tls["ip"], tls["port"], tls["ssl"], tls["http2"]) == ("[::1]", 8443, True, True)
+    assert shown["stream_listeners"] == []
