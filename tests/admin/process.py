@@ -52,7 +52,8 @@ class ControlProcess:
             "status_listen": f"127.0.0.1:{self.status_port}",
             **(settings or {}),
         }
-        Settings.load(prefix=folder, environ={}, overrides=overrides).write_env(folder / ".kong_env")
+        # Secrets are in the environment of the process alone.
+        Settings.load(prefix=folder, environ={}, overrides=overrides, resolves=False).write_env(folder / ".kong_env")
         self.admin, self.status = Admin(self.admin_port), Admin(self.status_port)
         self._file_size_bytes = file_size_bytes
         self._flags = {"admin": list(admin_flags), "status": []}

@@ -38,13 +38,20 @@ class Gateway:
         folder: ours, gone after the test; short on purpose: the path of a Unix socket may have 107 bytes.
         prefix: the gateway's; the same folder unless the settings say another.
         settings: Kong's names, lower case, without the `KONG_`.
+        variables: more of the environment of its processes, such as secrets.
     """
 
     # What stands before the command, such as taskset; it must become the command by exec.
     wrapper: Sequence[str] = ()
     keeps_prefix = False
 
-    def __init__(self, settings: Mapping[str, str | int] | None = None, *, workers: int = 1) -> None:
+    def __init__(
+        self,
+        settings: Mapping[str, str | int] | None = None,
+        *,
+        workers: int = 1,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="pylae-t-"))
         self.prefix = Path(str((settings or {}).get("prefix", self.folder)))
         self.proxy_port, self.proxy_tls_port = free_port(), free_port()
@@ -60,6 +67,7 @@ class Gateway:
             "nginx_daemon": "off",
             **(settings or {}),
         }
+        self.variables = dict(variables or {})
         self.admin = Admin(self.admin_port)
         self.access_log = Log(self.prefix / "logs" / "access.log")
         self.error_log = Log(self.prefix / "logs" / "error.log")
@@ -73,7 +81,7 @@ class Gateway:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("KONG_", "PYLAE_"))}
         ours = {f"KONG_{name.upper()}": str(value) for name, value in self.settings.items()}
         plugin_path = ours.pop("KONG_PLUGIN_PATH", str(PLUGIN_FOLDER))
-        return {**kept, "PYLAE_PLUGIN_PATH": plugin_path, **ours}
+        return {**kept, "PYLAE_PLUGIN_PATH": plugin_path, **ours, **self.variables}
 
     def start(self) -> Self:
         """Start, and wait until the Admin API answers and every worker serves."""

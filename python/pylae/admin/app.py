@@ -16,9 +16,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pylae import __version__
 from pylae.admin.answers import Refusal, empty, message, not_allowed, not_found, of_error
 from pylae.admin.crud import Handlers
+from pylae.admin.gate import CHALLENGE, Gate, shown_tokens
 from pylae.admin.guard import Guard
+from pylae.control import redaction
 from pylae.control.line import Log
 from pylae.control.log import LogFile
+from pylae.control.redaction import Secrets
 from pylae.errors import DatabaseError
 
 SERVER: Final = f"pylae/{__version__}".encode()
@@ -74,17 +77,30 @@ async def _nothing_here(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 class Face:
-    """What stands before the endpoints: the guard, Kong's header fields, the access log.
+    """What stands before the endpoints: the guard, the gate, Kong's header fields, the access log.
 
     Args:
         inner: the endpoints.
         guard: says which requests a web page is behind; None serves all, for an API that changes nothing.
         shown: names of the gateway's own fields that clients are shown, lower case.
+        gate: asks for a token; None asks nobody.
+        secrets: what no log shows.
     """
 
-    def __init__(self, inner: ASGIApp, guard: Guard | None, access_log: LogFile, log: Log, shown: frozenset[str]) -> None:
+    def __init__(
+        self,
+        inner: ASGIApp,
+        guard: Guard | None,
+        access_log: LogFile,
+        log: Log,
+        shown: frozenset[str],
+        gate: Gate | None = None,
+        secrets: Secrets | None = None,
+    ) -> None:
         self._inner = inner
         self._guard = guard
+        self._gate = gate
+        self._secrets = secrets or Secrets(())
         self._access_log = access_log
         self._log = log
         self._shows_server = "server" in shown
@@ -95,6 +111,10 @@ class Face:
         begun_s = time.perf_counter()
         fields = {name: value.decode("latin-1") for name, value in scope["headers"]}
         origin = fields.get(b"origin")
+        shown_origin = None
+        if self._guard is not None:
+            shown_origin = self._guard.shown_origin(origin, fields.get(b"host"), scope["scheme"])
+        shown_target = self._hide_secrets(scope)
         has_begun = False
         status, length = 500, 0
 
@@ -104,7 +124,7 @@ class Face:
                 has_begun = True
                 status = part["status"]
                 latency_ms = int((time.perf_counter() - begun_s) * _MS)
-                part["headers"] = self._fields(part["headers"], origin, latency_ms)
+                part["headers"] = self._fields(part["headers"], shown_origin, latency_ms)
             else:
                 length += len(part.get("body", b""))
             await send(part)
@@ -112,39 +132,54 @@ class Face:
         try:
             await self._serve(scope, receive, send_on, fields, origin)
         except Exception as error:
-            self._log("error", f"{scope['method']} {scope['path']}: {type(error).__name__}: {error} ({_where(error)})")
+            self._log("error", f"{scope['method']} {shown_target}: {type(error).__name__}: {error} ({_where(error)})")
             if has_begun:
                 raise
             await message(500, "An unexpected error occurred")(scope, receive, send_on)
         finally:
-            self._access_log.write(_access_line(scope, status, length, fields))
+            self._access_log.write(_access_line(scope, shown_target, status, length, fields))
+
+    def _hide_secrets(self, scope: Scope) -> str:
+        """The request's target as logs show it; from now on they show no secret of its."""
+        words = redaction.begin(self._secrets)
+        path, query = scope.get("raw_path", b"").decode("latin-1"), scope.get("query_string", b"").decode("latin-1")
+        target, hidden = self._secrets.target(path or scope["path"], query)
+        words.add(hidden)
+        words.add(token.decode("latin-1") for token in shown_tokens(scope))
+        return target
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, fields: Mapping[bytes, str], origin: str | None) -> None:
         if self._guard is not None:
             host, fetch_site = fields.get(b"host"), fields.get(b"sec-fetch-site")
-            reason = self._guard.refusal(host, origin, fetch_site)
+            reason = self._guard.refusal(host, origin, fetch_site, scope["scheme"])
             if reason is not None:
                 self._log("warn", f"{scope['method']} {scope['path']} refused: {reason}")
                 await message(403, reason)(scope, receive, send)
                 return
+        if self._gate is not None and not self._gate.admits(scope):
+            refused = message(401, "Unauthorized")
+            refused.headers["WWW-Authenticate"] = CHALLENGE
+            await refused(scope, receive, send)
+            return
         # Matched undecoded: a key in a path may hold an encoded slash. A slash at the end says nothing.
         path = scope.get("raw_path", b"").decode("latin-1") or scope["path"]
         await self._inner({**scope, "path": path.rstrip("/") or "/"}, receive, send)
 
-    def _fields(self, given: list[tuple[bytes, bytes]], origin: str | None, latency_ms: int) -> list[tuple[bytes, bytes]]:
+    def _fields(self, given: list[tuple[bytes, bytes]], shown_origin: str | None, latency_ms: int) -> list[tuple[bytes, bytes]]:
         """The header of an answer, in Kong's spelling and order."""
         named = {name.lower(): value for name, value in given}
         fields = [(b"Date", formatdate(usegmt=True).encode())]
         if b"content-type" in named:
             fields.append((b"Content-Type", named.pop(b"content-type")))
         fields.append((b"Connection", b"keep-alive"))
-        if self._guard is not None and origin is not None and self._guard.may_read(origin):
-            fields.append((b"Access-Control-Allow-Origin", origin.encode("latin-1")))
+        if shown_origin is not None:
+            fields.append((b"Access-Control-Allow-Origin", shown_origin.encode("latin-1")))
             fields.append((b"Access-Control-Allow-Credentials", b"true"))
-            fields.append((b"Vary", b"Origin"))
+            if shown_origin != "*":
+                fields.append((b"Vary", b"Origin"))
         if b"content-length" in named:
             fields.append((b"Content-Length", named.pop(b"content-length")))
-        fields += [(name.title(), value) for name, value in named.items()]
+        fields += [(b"WWW-Authenticate" if name == b"www-authenticate" else name.title(), value) for name, value in named.items()]
         if self._shows_latency:
             fields.append((b"X-Kong-Admin-Latency", str(latency_ms).encode()))
         if self._shows_server:
@@ -160,15 +195,13 @@ def _where(error: BaseException) -> str:
     return "nowhere" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
 
 
-def _access_line(scope: Scope, status: int, length: int, fields: Mapping[bytes, str]) -> str:
+def _access_line(scope: Scope, target: str, status: int, length: int, fields: Mapping[bytes, str]) -> str:
     """One line as nginx writes it, without the header's bytes."""
     client = scope.get("client")
-    target = scope.get("raw_path", b"").decode("latin-1")
-    if scope.get("query_string"):
-        target += "?" + scope["query_string"].decode("latin-1")
     stamp = time.strftime("%d/%b/%Y:%H:%M:%S %z")
     address = client[0] if client else "-"
-    referer, agent = fields.get(b"referer", "-"), fields.get(b"user-agent", "-")
+    # The address of a page may hold what was typed into it.
+    referer, agent = fields.get(b"referer", "-").partition("?")[0], fields.get(b"user-agent", "-")
     quoted = [_quoted(text) for text in (f"{scope['method']} {target} HTTP/{scope['http_version']}", referer, agent)]
     return f"{address} - - [{stamp}] {quoted[0]} {status} {length} {quoted[1]} {quoted[2]}"
 

@@ -16,8 +16,9 @@ MAX_LINES: Final = 10
 class Refusals:
     """Logs refusals with the client's address; what goes over the bounds of a window is counted, and told at its end."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, window_s: float = WINDOW_S) -> None:
         self._log = log
+        self._window_s = window_s
         self._told: set[str] = set()
         self._untold_count = 0
 
@@ -27,7 +28,7 @@ class Refusals:
     def note(self, address: str, reason: str) -> None:
         """Takes one refusal, on the event loop."""
         if not self._told:
-            asyncio.get_running_loop().call_later(WINDOW_S, self._end_window)
+            asyncio.get_running_loop().call_later(self._window_s, self._end_window)
         if address in self._told or len(self._told) >= MAX_LINES:
             self._untold_count += 1
             return
@@ -36,6 +37,6 @@ class Refusals:
 
     def _end_window(self) -> None:
         if self._untold_count:
-            self._log("warn", f"{self._untold_count} more refusals of the Admin API in the last {WINDOW_S:g} s")
+            self._log("warn", f"{self._untold_count} more refusals of the Admin API in the last {self._window_s:g} s")
         self._told.clear()
         self._untold_count = 0

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from pylae.cli.talk import explain
-from pylae.settings import Settings
+from pylae.errors import SettingsError
+from pylae.settings import ENVIRONMENT_FILE, Settings
 from pylae.supervisor import prefix as prefix_directory
 
 _CERTIFICATES: Final = {
@@ -22,7 +23,7 @@ def prefix_of(arguments: Namespace) -> Path:
     """The prefix that -p, environment, file or default name."""
     if arguments.prefix is not None:
         return Path(arguments.prefix).expanduser().absolute()
-    return Path(Settings.load(resolves=False).prefix)
+    return Path(Settings.load(getattr(arguments, "conf", None), resolves=False).prefix)
 
 
 def load(arguments: Namespace) -> Settings:
@@ -34,6 +35,23 @@ def load(arguments: Namespace) -> Settings:
     settings = Settings.load(arguments.conf, arguments.prefix)
     explain(f"prefix in use: {settings.prefix}")
     return settings
+
+
+def of_running(arguments: Namespace) -> Settings:
+    """The settings of the gateway that a command speaks of: those of -c, else those it was started with.
+
+    Secrets that the environment of the command does not have are no reason to fail: it may need none of them.
+
+    Raises:
+        SettingsError: all that is wrong with them.
+    """
+    prefix = prefix_of(arguments)
+    started_with = prefix / ENVIRONMENT_FILE
+    conf = arguments.conf or (started_with if started_with.is_file() else None)
+    try:
+        return Settings.load(conf, prefix)
+    except SettingsError:
+        return Settings.load(conf, prefix, resolves=False)
 
 
 def write_prefix(arguments: Namespace, settings: Settings, *, resolves: bool = True) -> None:

@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import Final
 
+from pylae.control.redaction import redacted
+
 _ONE_LINE: Final = {code: f"\\x{code:02X}" for code in (*range(32), 127)}
 """What a client sent must not begin a line of its own."""
 LEVELS: Final = ("debug", "info", "notice", "warn", "error", "crit", "alert", "emerg")
@@ -60,8 +62,17 @@ class ErrorLog:
     def __repr__(self) -> str:
         return f"<error log {self.file!r} from {LEVELS[self._lowest]}>"
 
+    @property
+    def level(self) -> str:
+        """The lowest severity that is written."""
+        return LEVELS[self._lowest]
+
+    @level.setter
+    def level(self, level: str) -> None:
+        self._lowest = LEVELS.index(level)
+
     def __call__(self, level: str, text: str) -> None:
         """Writes one line, unless its level is below ours."""
         if LEVELS.index(level) >= self._lowest:
             stamp = time.strftime("%Y/%m/%d %H:%M:%S")
-            self.file.write(f"{stamp} [{level}] {os.getpid()}#0: {text.translate(_ONE_LINE)}")
+            self.file.write(f"{stamp} [{level}] {os.getpid()}#0: {redacted(text).translate(_ONE_LINE)}")

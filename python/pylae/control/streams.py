@@ -5,12 +5,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
+from pylae.control.expansion import VAULTS
 from pylae.control.line import Log
+from pylae.database.changes import Row
+from pylae.database.dao import ReadDao
 from pylae.database.database import Database
 from pylae.sdk.plugin import Plugin
+from pylae.sdk.references import Resolver, resolved
 from pylae.sdk.shipping import Shipper
+from pylae.vaults import VaultRows, Vaults
 
 LOG_CHANNEL: Final = "log:"
 MAX_WAITING_BATCHES: Final = 1000
@@ -20,25 +26,36 @@ MAX_WAITING_BATCHES: Final = 1000
 class ShipperSide:
     """What a plugin's Shipper may ask of control."""
 
-    def __init__(self, database: Database, log: Log) -> None:
+    def __init__(self, plugins: Mapping[str, type[Plugin]], database: Database, log: Log, vaults: Vaults) -> None:
+        self._plugins = plugins
         self._database = database
         self._log = log
+        self._resolver = Resolver(vaults, log)
 
     def log(self, level: str, message: str) -> None:
         """Writes one line to the error log."""
         self._log(level, message)
 
     async def plugin_config(self, plugin_id: str) -> dict[str, Any] | None:
-        """The configuration of a row of `plugins`."""
-        row = await self._database.read(lambda dao: dao.get("plugins", plugin_id))
-        return None if row is None else row["config"]
+        """The configuration of a row of `plugins`, with secrets in the place of references."""
+
+        def work(dao: ReadDao) -> tuple[Row | None, VaultRows]:
+            has_vaults = VAULTS in self._database.catalogue.tables
+            return dao.get("plugins", plugin_id), {row["prefix"]: row for row in dao.each(VAULTS)} if has_vaults else {}
+
+        row, vaults = await self._database.read(work)
+        if row is None:
+            return None
+        plugin = self._plugins.get(row["name"])
+        config: dict[str, Any] = row["config"]
+        return config if plugin is None else resolved(plugin.Config, config, partial(self._resolver.get, rows=vaults))
 
 
 class Streams:
     """Hands log batches to the Shipper of their plugin; other channels have no taker yet, and are counted."""
 
-    def __init__(self, plugins: Mapping[str, type[Plugin]], database: Database, log: Log) -> None:
-        side = ShipperSide(database, log)
+    def __init__(self, plugins: Mapping[str, type[Plugin]], database: Database, log: Log, vaults: Vaults) -> None:
+        side = ShipperSide(plugins, database, log, vaults)
         self._log = log
         self._shippers: dict[str, Shipper] = {
             LOG_CHANNEL + name: plugin.Shipper(side) for name, plugin in plugins.items() if plugin.Shipper is not None

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Any, ClassVar, Final
 
 from pylae.entities import common
 from pylae.schema import Entity, Pattern, Record, Variant, field, kinds
@@ -54,6 +55,13 @@ class Vault(Entity):
     updated_at: int = field(common.timestamp_s, unit="seconds since the epoch", doc="When it was last written.")
     tags: list[str] | None = field(common.tags, doc="Words to find it by.")
 
+    _enabled: ClassVar[frozenset[str]] = frozenset(_VARIANTS)
+
+    @classmethod
+    def enable(cls, kinds: Iterable[str]) -> None:
+        """Makes these the kinds of vault that may be configured, in place of any others."""
+        cls._enabled = frozenset(kinds)
+
     @classmethod
     def variant_keys(cls) -> tuple[str, ...]:
         """The kinds of vault that there are."""
@@ -62,4 +70,4 @@ class Vault(Entity):
     @classmethod
     def variant(cls, key: str) -> Variant | None:
         """The rules of one kind of vault; `None` when there is no such kind."""
-        return _VARIANTS.get(key)
+        return _VARIANTS.get(key) if key in cls._enabled else None

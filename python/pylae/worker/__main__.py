@@ -19,6 +19,7 @@ from pylae.errors import PylaeError
 from pylae.sdk.host import Host, definition_of
 from pylae.sdk.loader import load_plugins
 from pylae.settings import Settings
+from pylae.vaults import Vaults
 from pylae.worker import event_loop
 from pylae.worker.data_plane_settings import data_plane_settings
 
@@ -45,7 +46,7 @@ def main() -> int:
 def serve(flags: argparse.Namespace) -> None:
     """Loads plugins and runs the data plane until it has drained."""
     settings = Settings.from_prefix(flags.prefix)
-    host = Host()
+    host = Host(vaults=Vaults.of(settings), check_interval_s=settings.vaults_check_interval)
     plugins = [plugin(host) for plugin in load_plugins(settings).values()]
     gateway = _core.Gateway(
         settings=json.dumps(data_plane_settings(settings)),
