@@ -391,3 +391,18 @@ def test_a_number_that_no_column_holds_is_refused(admin: Admin) -> None:
 def test_a_log_endpoint_that_is_no_url_is_refused(admin: Admin, endpoint: str) -> None:
     config = {"http_endpoint": endpoint, "headers": {"Authorization": "x"}}
     assert admin.call("POST", "/plugins", {"name": "http-log", "config": config}).status == 400
+
+
+def test_a_group_is_named_below_its_consumer(admin: Admin, consumer: dict[str, Any]) -> None:
+    other = admin.post("/consumers", {"username": unique("consumer")})
+    path = f"/consumers/{consumer['id']}/acls"
+    made = admin.post(path, {"group": "g"})
+    elsewhere = admin.post(f"/consumers/{other['id']}/acls", {"group": "g"})
+    assert admin.get(f"{path}/g") == made
+    assert admin.call("PUT", f"{path}/g", {"tags": ["t"]}).json["id"] == made["id"]
+    assert admin.call("PUT", f"{path}/new", {}).json["group"] == "new"
+    assert admin.call("PATCH", f"{path}/g", {"tags": ["u"]}).json["tags"] == ["u"]
+    assert admin.call("DELETE", f"{path}/g").status == 204
+    assert admin.call("GET", f"{path}/g").status == 404
+    assert admin.get(f"/consumers/{other['id']}/acls/g") == elsewhere
+    assert admin.call("GET", "/acls/g").status == 404

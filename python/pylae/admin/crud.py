@@ -197,13 +197,16 @@ class Crud:
 
         async def put(request: Request) -> Response:
             key = parameter(request, table)
-            values = self.keyed(table, key, await self.values(request, table))
+            values = self.keyed(table, key, await self.values(request, table), field)
+            is_moved = self.catalogue.tables[table].endpoint_key is not None or is_uuid(key)
 
             def work(dao: Dao) -> Row | None:
-                parent, _ = find(dao, request)
+                parent, own = find(dao, request)
                 if parent is None:
                     return None
-                return dao.upsert(table, dao.select(table, key), {**values, field: {"id": parent["id"]}})
+                # A name that is unique everywhere brings the row here; one that is unique here only does not.
+                row = dao.select(table, key) if is_moved else own
+                return dao.upsert(table, row, {**values, field: {"id": parent["id"]}})
 
             return self.found(table, await self.database.write(work))
 
@@ -322,12 +325,12 @@ class Crud:
             return typed
         return self.catalogue.schema(table).process_form(values)
 
-    def keyed(self, table: str, key: str, values: dict[str, Any]) -> dict[str, Any]:
-        """Values of a row that is to be found by the key of the path."""
-        endpoint_key = self.catalogue.tables[table].endpoint_key
-        if is_uuid(key) or endpoint_key is None:
+    def keyed(self, table: str, key: str, values: dict[str, Any], within: str | None = None) -> dict[str, Any]:
+        """Values of a row that is to be found by the key of the path, perhaps below the parent of a field."""
+        named_by = self.catalogue.tables[table].key_within(within)
+        if is_uuid(key) or named_by is None:
             return {**values, "id": key.lower()}
-        return {**values, endpoint_key: key}
+        return {**values, named_by: key}
 
     def _absent(self, table: str, key: str) -> NotFound:
         endpoint_key = self.catalogue.tables[table].endpoint_key

@@ -79,8 +79,8 @@ class ReadDao:
 
     def select(self, table: str, key: str, within: Mapping[str, str] | None = None) -> Row | None:
         """The row that a path names: by its id, or by its endpoint key; `within` names its parent's id by field."""
-        endpoint_key = self._catalogue.tables[table].endpoint_key
-        field = "id" if is_uuid(key) or endpoint_key is None else endpoint_key
+        named_by = self._catalogue.tables[table].key_within(next(iter(within)) if within else None)
+        field = "id" if is_uuid(key) or named_by is None else named_by
         if field == "id":
             key = key.lower()
         if table == "targets" and field != "id":

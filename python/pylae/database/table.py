@@ -44,6 +44,13 @@ class Table:
             *(column.field for column in self.columns if column.is_unique and column.field != PRIMARY_KEY),
         )
 
+    def key_within(self, parent_field: str | None) -> str | None:
+        """The field by which a path names a row: the endpoint key; below a parent, else, what is unique there."""
+        if self.endpoint_key is not None or parent_field is None:
+            return self.endpoint_key
+        rest = [field for field in self.cache_key if field != parent_field]
+        return rest[0] if len(rest) == 1 and parent_field in self.cache_key else None
+
     def column(self, field: str) -> Column | None:
         """The column of a field."""
         return next((column for column in self.columns if column.field == field), None)
