@@ -12,7 +12,7 @@ from tests.admin.process import ControlProcess
 from tests.admin.worker import ListeningWorker
 from tests.support.admin import Admin
 
-CHECKED = {"healthchecks": {"passive": {"unhealthy": {"http_failures": 1}}}}
+CHECKED: Row = {"healthchecks": {"passive": {"unhealthy": {"http_failures": 1}}}}
 OFF: Row = {"healthchecks": {}}
 
 
