@@ -57,9 +57,13 @@ def _router_takes_it(row: Mapping[str, Any]) -> str | None:
 
 
 def _router_takes_regexes(row: Mapping[str, Any]) -> str | None:
-    headers = row["headers"] or {}
-    expressions = [path[1:] for path in row["paths"] or () if path.startswith("~")]
-    expressions += [value[2:] for values in headers.values() for value in values if value.startswith("~*")]
+    headers, paths = row["headers"] or {}, row["paths"] or ()
+    lists = [*(row[name] or () for name in ("methods", "hosts", "paths", "snis")), *headers.values()]
+    if any(values is None or None in values for values in lists):
+        return f"{_FAILED}: null matches nothing"
+    expressions = [path[1:] for path in paths if path[0] == "~"]
+    if headers:
+        expressions += [value[2:] for values in headers.values() for value in values if value.startswith("~*")]
     for expression in expressions:
         problem = regex_problem(expression) or router_regex_problem(expression)
         if problem is not None:

@@ -20,6 +20,9 @@ class Fields(Protocol):
     def declared(self, path: str) -> Field | None:
         """The field of a dotted path."""
 
+    def holds(self, declared: Field) -> Callable[[Any], bool]:
+        """Tells whether values hold to a declaration."""
+
 
 def get_field(row: Mapping[str, Any], path: str) -> Any:
     """The value at a dotted path; `UNSET` when it is not there."""
@@ -29,6 +32,16 @@ def get_field(row: Mapping[str, Any], path: str) -> Any:
             return UNSET
         value = value[name]
     return value
+
+
+Holds = Callable[[Mapping[str, Any]], bool]
+
+
+def getter(path: str) -> Callable[[Mapping[str, Any]], Any]:
+    """Finds the value at a dotted path as `get_field` does."""
+    if "." not in path:
+        return lambda row: row.get(path, UNSET)
+    return lambda row: get_field(row, path)
 
 
 def set_error(errors: dict[str, Any], path: str, error: Any) -> None:
@@ -68,6 +81,16 @@ class Check:
         """The text of the breach, or `None`; may add errors of single fields."""
         raise NotImplementedError
 
+    def compile(self, fields: Fields) -> Holds:
+        """Tells whether rows without wrong fields keep the rule, and is as strict as `run`, or stricter."""
+
+        def holds(row: Mapping[str, Any]) -> bool:
+            errors: dict[str, Any] = {}
+            self.run(row, fields, errors)
+            return not errors
+
+        return holds
+
     def run(self, row: Mapping[str, Any], fields: Fields, errors: dict[str, Any]) -> None:
         """Judges a row unless its fields are missing or wrong already; adds to `errors`."""
         names = self.names()
@@ -78,7 +101,7 @@ class Check:
             return
         if not self.runs_when_all_missing and all(get_field(row, name) is UNSET for name in names):
             return
-        if any(name in errors for name in names):
+        if any(get_field(errors, name) is not UNSET for name in names):
             return
         text = self.judge(row, fields, errors)
         if text is not None:
@@ -95,6 +118,11 @@ class FieldsCheck(Check):
     def names(self) -> Sequence[str]:
         """The fields it looks at."""
         return self.fields
+
+    def compile(self, fields: Fields) -> Holds:
+        """Tells whether rows without wrong fields keep the rule."""
+        judge = self.judge
+        return lambda row: judge(row, fields, {}) is None
 
     def given(self, row: Mapping[str, Any]) -> list[Any]:
         """The values of the fields that are given."""
@@ -192,6 +220,23 @@ class Conditional(Check):
         set_error(errors, self.then_field, error)
         return self.then_error or f"failed conditional validation given value of field '{self.if_field}'"
 
+    def compile(self, fields: Fields) -> Holds:
+        """Tells whether rows without wrong fields keep the rule."""
+        find_if, find_then = getter(self.if_field), getter(self.then_field)
+        if_holds = fields.holds(_typed(self.if_match, self.if_field, fields))
+        then_holds = fields.holds(_typed(self.then_match, self.then_field, fields))
+
+        def holds(row: Mapping[str, Any]) -> bool:
+            value = find_if(row)
+            if value is UNSET:
+                return False
+            if not if_holds(value):
+                return True
+            then_value = find_then(row)
+            return then_holds(None if then_value is UNSET else then_value)
+
+        return holds
+
 
 @dataclass(frozen=True)
 class ConditionalAtLeastOneOf(Check):
@@ -228,6 +273,27 @@ class ConditionalAtLeastOneOf(Check):
             return text.replace("%s", listed)
         return f"at least one of these fields must be non-empty: {listed}"
 
+    def compile(self, fields: Fields) -> Holds:
+        """Tells whether rows without wrong fields keep the rule."""
+        find_if = getter(self.if_field)
+        if_holds = fields.holds(_typed(self.if_match, self.if_field, fields))
+        else_holds = None if self.else_match is None else fields.holds(_typed(self.else_match, self.if_field, fields))
+        find_then = tuple(map(getter, self.then_at_least_one_of))
+        find_else = tuple(map(getter, self.else_then_at_least_one_of))
+
+        def holds(row: Mapping[str, Any]) -> bool:
+            value = find_if(row)
+            if value is UNSET:
+                return False
+            finders = find_then
+            if not if_holds(value):
+                if else_holds is None or not else_holds(value):
+                    return True
+                finders = find_else
+            return any(is_nonempty(find(row)) for find in finders)
+
+        return holds
+
 
 @dataclass(frozen=True)
 class RuleCheck(Check):
@@ -245,6 +311,25 @@ class RuleCheck(Check):
         """The text of the breach, or `None`."""
         values = {name: get_field(row, name) for name in self.fields}
         return self.rule({name: None if value is UNSET else value for name, value in values.items()})
+
+    def compile(self, fields: Fields) -> Holds:  # noqa: ARG002 - a rule of one's own needs no declarations
+        """Tells whether rows without wrong fields keep the rule."""
+        rule, names = self.rule, self.fields
+        finders = tuple((name, getter(name)) for name in names)
+
+        def holds(row: Mapping[str, Any]) -> bool:
+            values: dict[str, Any] = {}
+            is_any_there = False
+            for name, find in finders:
+                value = find(row)
+                if value is UNSET:
+                    values[name] = None
+                else:
+                    values[name] = value
+                    is_any_there = True
+            return not is_any_there or rule(values) is None
+
+        return holds
 
 
 def at_least_one_of(*fields: str) -> Check:

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
-from copy import deepcopy
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from pylae.schema.copying import copied
 from pylae.schema.field import UNSET, Field
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class Variant:
 def default_of(declared: Field) -> Any:
     """The value of a field of which nothing was said: its default, a record's own defaults, or null."""
     if declared.default is not UNSET:
-        return deepcopy(declared.default)
+        return copied(declared.default)
     if declared.record is not None and declared.required:
         return {name: default_of(inner) for name, inner in declared.record.fields.items()}
     return None

@@ -10,12 +10,23 @@ import ipaddress
 import re
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from pylae.schema.field import Rule
 
 PORT_MAX: Final = 65535
 RESERVED: Final = frozenset(b"!*'();:@&=+$,/?%#[]")
+_DIGITS_AND_DOTS: Final = re.compile(r"[0-9.:]+")
+_OCTET: Final = re.compile(r"[0-9]{1,3}")
+_WITH_PORT: Final = re.compile(r"(.*):([0-9]+)", re.DOTALL)
+_HOST_NAME: Final = re.compile(r"[0-9A-Za-z._-]+")
+_PATH: Final = re.compile(r"/[A-Za-z0-9.\-_~/%:@!$&'()*+,;=]*")
+_NOT_IN_A_TAG: Final = re.compile(r"[\x00-\x1f,/\x7f]")
+_NAME: Final = re.compile(r"[0-9A-Za-z.\-_~]+")
+_UTF8_NAME: Final = re.compile(r"[0-9A-Za-z.\-_~\u0080-\U0010ffff]+")
+_HEADER_NAME: Final = re.compile(r"[0-9A-Za-z_-]+")
+_COOKIE_NAME: Final = re.compile(r"[^\x00-\x1f\x7f\x80-\U0010ffff ()<>@,;:\\\"/?={}\[\]]+")
 _HEX_ESCAPE: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
 
 
@@ -42,7 +53,7 @@ def parse_host(text: str) -> Host:
     """
     if text.count(":") > 1:
         return _parse_ipv6(text)
-    if re.fullmatch(r"[0-9.]+", text.replace(":", "")):
+    if _DIGITS_AND_DOTS.fullmatch(text) and text != ":":
         return _parse_ipv4(text)
     return _parse_name(text)
 
@@ -50,7 +61,7 @@ def parse_host(text: str) -> Host:
 def _parse_ipv4(text: str) -> Host:
     address, colon, port_text = text.partition(":")
     octets = address.split(".")
-    well_formed = len(octets) == 4 and all(re.fullmatch(r"[0-9]{1,3}", octet) for octet in octets)
+    well_formed = len(octets) == 4 and all(_OCTET.fullmatch(octet) for octet in octets)
     if not well_formed or any(int(octet) > 255 for octet in octets) or (colon and not port_text.isdigit()):
         raise NotAHost(f"invalid ipv4 address: {text}")
     port = int(port_text) if colon else None
@@ -78,13 +89,13 @@ def _parse_ipv6(text: str) -> Host:
 
 def _parse_name(text: str) -> Host:
     name, port = text, None
-    with_port = re.fullmatch(r"(.*):([0-9]+)", text, re.DOTALL)
+    with_port = _WITH_PORT.fullmatch(text) if ":" in text else None
     if with_port:
         name, port = with_port[1], int(with_port[2])
         if port > PORT_MAX:
             raise NotAHost("invalid port number")
-    labels = name.split(".")
-    if not re.fullmatch(r"[0-9A-Za-z._-]+", name) or any(label.endswith("-") for label in labels) or "" in labels[:-1]:
+    # No label but the last may be empty, and none may end in a hyphen.
+    if not _HOST_NAME.fullmatch(name) or name[0] == "." or ".." in name or "-." in name or name[-1] == "-":
         raise NotAHost(f"invalid hostname: {text}")
     return Host("name", name, port)
 
@@ -162,13 +173,15 @@ def cidr_v4(value: str) -> str | None:
 
 
 def _bad_escape(value: str) -> str | None:
+    if "%" not in value:
+        return None
     found = re.search(r"%.?.?", re.sub(r"%[0-9A-Fa-f]{2}", "___", value), re.DOTALL)
     return None if found is None else f"invalid url-encoded value: '{found[0]}'"
 
 
 def path(value: str) -> str | None:
     """Characters of RFC 3986 with proper escapes."""
-    if not re.fullmatch(r"/[A-Za-z0-9.\-_~/%:@!$&'()*+,;=]*", value):
+    if not _PATH.fullmatch(value):
         return f"invalid path: '{value}' (characters outside of the reserved list of RFC 3986 found)"
     return _bad_escape(value)
 
@@ -198,6 +211,8 @@ def normalise_path(value: str) -> str:
 def router_path(value: str) -> str | None:
     """A normalised prefix, or `~` and a regular expression."""
     if not value.startswith("~"):
+        if value.startswith("/") and "%" not in value and "/." not in value and "//" not in value:
+            return None
         bad_escape = _bad_escape(value)
         if bad_escape is not None:
             return bad_escape
@@ -226,6 +241,7 @@ _UNKNOWN_TO_THE_ROUTER: Final = (
 _ESCAPED: Final = re.compile(r"\\(?:[pP]\{[^}]*\}|[^1-9k])")
 
 
+@lru_cache(maxsize=1024)
 def regex_problem(expression: str) -> str | None:
     """What is wrong with a regular expression, or `None`."""
     understood = expression
@@ -240,6 +256,7 @@ def regex_problem(expression: str) -> str | None:
     return None
 
 
+@lru_cache(maxsize=1024)
 def router_regex_problem(expression: str) -> str | None:
     """What of a proper regular expression the router, whose expressions always end in linear time, can't do."""
     bare = re.sub(r"\[\^?\]?[^\]]*\]", "x", _ESCAPED.sub("x", expression))
@@ -250,6 +267,8 @@ def router_regex_problem(expression: str) -> str | None:
 
 
 def _bad_utf8_position(value: str) -> int | None:
+    if value.isascii():
+        return None
     try:
         value.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -262,14 +281,14 @@ def tag(value: str) -> str | None:
     position = _bad_utf8_position(value)
     if position is not None:
         return f"invalid utf-8 character sequence detected at position {position}"
-    if any((byte < 32 or byte in (44, 47, 127) or byte > 244) for byte in value.encode()):
+    if _NOT_IN_A_TAG.search(value):
         return f"invalid tag '{value}': expected printable ascii (except `,` and `/`) or valid utf-8 sequences"
     return None
 
 
 def name(value: str) -> str | None:
     """ASCII letters, digits and a few signs."""
-    if re.fullmatch(r"[0-9A-Za-z.\-_~]+", value):
+    if _NAME.fullmatch(value):
         return None
     return f"invalid value '{value}': it must only contain alphanumeric and '., -, _, ~' characters"
 
@@ -279,7 +298,7 @@ def utf8_name(value: str) -> str | None:
     position = _bad_utf8_position(value)
     if position is not None:
         return f"invalid utf-8 character sequence detected at position {position}"
-    if re.fullmatch(r"[0-9A-Za-z.\-_~\u0080-\U0010ffff]+", value):
+    if _UTF8_NAME.fullmatch(value):
         return None
     return f"invalid value '{value}': the only accepted ascii characters are alphanumerics or ., -, _, and ~"
 
@@ -288,7 +307,7 @@ def header_name(value: str) -> str | None:
     """A header name of letters, digits, `-` and `_`."""
     if not value:
         return "no header name provided"
-    if re.fullmatch(r"[0-9A-Za-z_-]+", value):
+    if _HEADER_NAME.fullmatch(value):
         return None
     return f"bad header name '{value}', allowed characters are A-Z, a-z, 0-9, '_', and '-'"
 
@@ -297,7 +316,7 @@ def cookie_name(value: str) -> str | None:
     """A token of RFC 2616."""
     if not value:
         return "no token provided"
-    if re.fullmatch(r"[^\x00-\x1f\x7f\x80-\U0010ffff ()<>@,;:\\\"/?={}\[\]]+", value):
+    if _COOKIE_NAME.fullmatch(value):
         return None
     return (
         "contains one or more invalid characters. ASCII control characters (0-31;127), space, tab and the characters "

@@ -6,36 +6,24 @@ The texts, and the order in which things are looked at, are Kong's: tests/facts/
 
 from __future__ import annotations
 
-import re
-import secrets
-import string
 import time
-import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from copy import deepcopy
-from functools import cache
-from typing import Any, Final, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 from pylae.errors import SchemaViolation
 from pylae.lua_text import lua_tostring
 from pylae.schema import kinds
 from pylae.schema.checks import Check, get_field
-from pylae.schema.field import UNSET, Field, Limits, Pattern, Rule
+from pylae.schema.compiled import Admit, Context, Refused, compile_schema, holds_of, new_key, new_uuid, without_duplicates
+from pylae.schema.copying import copied
+from pylae.schema.field import UNSET, Field
+from pylae.schema.limits import broken_limit
+from pylae.schema.limits import is_uuid as is_uuid
 from pylae.schema.record import Entity, Record, Variant, default_of
-from pylae.schema.rules import RULES, is_reference
+from pylae.schema.rules import is_reference
 from pylae.schema.shorthands import Shorthand
 
-UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 TTL_MAX_S: Final = 100_000_000
-_KEY_CHARACTERS: Final = string.ascii_letters + string.digits
-_KEY_LENGTH: Final = 32
-
-Context = Literal["insert", "update"]
-
-
-def is_uuid(value: object) -> bool:
-    """Whether a value looks like a UUID, and so is an id and never a name."""
-    return isinstance(value, str) and UUID.fullmatch(value) is not None
 
 
 class Schema:
@@ -57,6 +45,10 @@ class Schema:
         self.checks: tuple[Check, ...] = tuple(declaration.checks if checks is None else checks)
         self.shorthands: tuple[Shorthand, ...] = tuple(declaration.shorthands)
         self._variants: dict[int, tuple[Variant, Schema]] = {}
+        self._admits: dict[Context, Admit] = {}
+        self._shorthand_names = frozenset(short.name for short in self.shorthands)
+        self._inner: tuple[tuple[str, Schema], ...] | None = None
+        self._shows_more: bool | None = None
 
     def __repr__(self) -> str:
         return f"<schema {self.name}>"
@@ -86,9 +78,11 @@ class Schema:
         Raises:
             SchemaViolation: 400.
         """
-        row = self._expanded(values)
-        self._fill(row, "insert", time.time() if now_s is None else now_s)
-        return self._validated(row)
+        schema = self._variant_or_self(values)
+        given = self._expanded(values, schema)
+        if given is not values:
+            schema = self._variant_or_self(given)
+        return self._taken(schema, given, "insert", time.time() if now_s is None else now_s)
 
     def upsert(self, values: Mapping[str, Any], *, now_s: float | None = None) -> dict[str, Any]:
         """The whole row to store in place of any other with its key: what is left out goes back to defaults.
@@ -104,10 +98,11 @@ class Schema:
         Raises:
             SchemaViolation: 400.
         """
-        changes = self._expanded(patch, row)
+        schema = self._variant_or_self({**row, **patch})
+        changes = self._expanded(patch, schema)
+        if changes is not patch:
+            schema = self._variant_or_self({**row, **changes})
         primary_key = () if self.entity is None else self.entity.primary_key
-        variant = self.variant_for({**row, **changes})
-        schema = self if variant is None else variant
         errors = {
             name: "immutable field cannot be updated"
             for name, declared in schema.fields.items()
@@ -119,8 +114,7 @@ class Schema:
         for name in primary_key:
             if name in row:
                 merged[name] = row[name]
-        self._fill(merged, "update", time.time() if now_s is None else now_s)
-        return self._validated(merged)
+        return self._taken(schema, merged, "update", time.time() if now_s is None else now_s)
 
     def validate(self, row: Mapping[str, Any]) -> None:
         """Looks at a row as it is, nothing filled in.
@@ -140,14 +134,18 @@ class Schema:
 
     def present(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """A row as the Admin API shows it: with the old names of values too."""
-        schema = self.variant_for(row) or self
-        return schema._shown(row)
+        schema = self._variant_or_self(row)
+        return schema._shown(row) if schema._has_more_to_show() else dict(row)
 
     def kong_json(self) -> dict[str, Any]:
         """The declaration as `GET /schemas/...` shows it."""
         from pylae.schema.kong_json import schema_json
 
         return schema_json(self)
+
+    def holds(self, declared: Field) -> Callable[[Any], bool]:
+        """Tells whether values, nothing filled in, hold to a declaration."""
+        return holds_of(self, declared)
 
     def field_error(self, name: str, value: Any) -> Any:
         """What is wrong with a value of one field, or `None`."""
@@ -223,27 +221,74 @@ class Schema:
             return error
         if declared.referenceable and is_reference(value):
             return None
-        error = _broken_limit(declared, limits, value)
+        error = broken_limit(declared, limits, value)
         if error is not None:
             return limits.error or error
         if declared.record is not None and declared.record.rule is not None:
             return declared.record.rule(value)
         return None
 
-    def _validated(self, row: dict[str, Any]) -> dict[str, Any]:
-        self.validate(row)
+    def _taken(self, schema: Schema, given: dict[str, Any], context: Context, now_s: float) -> dict[str, Any]:
+        """What is stored for values whose shorthands are expanded, which are left as they are.
+
+        Args:
+            schema: the rules for rows of this type.
+            given: the values.
+            context: what is written.
+            now_s: seconds since the epoch.
+        """
+        try:
+            row: dict[str, Any] = self._admit(schema, context)(given, now_s)
+        except Refused:
+            row = self._taken_the_long_way(given, context, now_s)
         if self.entity is not None:
             self.entity.complete(row)
         return row
 
-    def _expanded(self, values: Mapping[str, Any], row: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """A copy of what was given, shorthands replaced by the values they stand for."""
-        expanded: dict[str, Any] = deepcopy(dict(values))
-        schema = self.variant_for({**(row or {}), **expanded}) or self
+    def _admit(self, schema: Schema, context: Context) -> Admit:
+        if schema is self and self.entity is not None and self.entity.subschema_key is not None:
+            raise Refused
+        admit = schema._admits.get(context)
+        if admit is None:
+            admit = schema._admits[context] = compile_schema(schema, context)
+        return admit
+
+    def _taken_the_long_way(self, given: dict[str, Any], context: Context, now_s: float) -> dict[str, Any]:
+        """The same with each step on its own, which finds out what to say of what is refused."""
+        row: dict[str, Any] = copied(given)
+        self._variant_or_self(row)._fill_fields(row, context, now_s)
+        self.validate(row)
+        return row
+
+    def _variant_or_self(self, row: Mapping[str, Any]) -> Schema:
+        return self.variant_for(row) or self
+
+    def _expanded(self, values: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
+        """What was given, shorthands replaced by the values they stand for; a copy when there are any."""
+        if type(values) is dict and not schema._has_shorthands(values):
+            return values
+        expanded: dict[str, Any] = copied(dict(values))
         errors = schema._expand(expanded)
         if errors:
             raise SchemaViolation(errors)
         return expanded
+
+    def _inner_schemas(self) -> tuple[tuple[str, Schema], ...]:
+        """The schemas of the fields that are records."""
+        if self._inner is None:
+            self._inner = tuple(
+                (name, schema_of(declared.record)) for name, declared in self.fields.items() if declared.record is not None
+            )
+        return self._inner
+
+    def _has_shorthands(self, values: Mapping[str, Any]) -> bool:
+        if not self._shorthand_names.isdisjoint(values):
+            return True
+        for name, inner in self._inner_schemas():
+            value = values.get(name)
+            if type(value) is dict and inner._has_shorthands(value):
+                return True
+        return False
 
     def _expand(self, values: dict[str, Any]) -> dict[str, Any]:
         errors: dict[str, Any] = {}
@@ -267,21 +312,25 @@ class Schema:
                     errors[name] = inner
         return errors
 
-    def _fill(self, row: dict[str, Any], context: Context, now_s: float) -> None:
-        (self.variant_for(row) or self)._fill_fields(row, context, now_s)
-
     def _fill_fields(self, row: dict[str, Any], context: Context, now_s: float) -> None:
         unknown = {name: row.pop(name) for name in list(row) if name not in self.fields}
         for name, declared in self.fields.items():
-            row[name] = _filled(declared, row.pop(name, UNSET), context, now_s)
+            row[name] = filled(declared, row.pop(name, UNSET), context, now_s)
         row.update(unknown)
+
+    def _has_more_to_show(self) -> bool:
+        """Whether old names of values are shown, here or in a record inside."""
+        if self._shows_more is None:
+            own = any(short.replaced_with is not None for short in self.shorthands)
+            self._shows_more = own or any(inner._has_more_to_show() for _, inner in self._inner_schemas())
+        return self._shows_more
 
     def _shown(self, row: Mapping[str, Any]) -> dict[str, Any]:
         shown = dict(row)
-        for name, declared in self.fields.items():
+        for name, inner in self._inner_schemas():
             value = row.get(name)
-            if declared.record is not None and isinstance(value, Mapping):
-                shown[name] = schema_of(declared.record)._shown(value)
+            if inner._has_more_to_show() and isinstance(value, Mapping):
+                shown[name] = inner._shown(value)
         for shorthand in self.shorthands:
             if shorthand.replaced_with is not None:
                 value = get_field(row, shorthand.replaced_with)
@@ -340,7 +389,7 @@ def _replace(values: dict[str, Any], shorthand: Shorthand, path: str) -> str | N
 
 
 def _merge(fields: Mapping[str, Field], row: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    merged: dict[str, Any] = deepcopy(dict(row))
+    merged = dict(row)
     for name, value in changes.items():
         declared = fields.get(name)
         present = merged.get(name)
@@ -351,7 +400,7 @@ def _merge(fields: Mapping[str, Field], row: Mapping[str, Any], changes: Mapping
     return merged
 
 
-def _filled(declared: Field, value: Any, context: Context, now_s: float) -> Any:
+def filled(declared: Field, value: Any, context: Context, now_s: float) -> Any:
     """The value with what Kong fills in: generated values, defaults, nested defaults; sets without duplicates."""
     if declared.auto:
         generated = _generated(declared, value, context, now_s)
@@ -370,21 +419,21 @@ def _filled(declared: Field, value: Any, context: Context, now_s: float) -> Any:
         if value == {}:
             value = []
         if isinstance(value, list):
-            value = [_filled_item(declared.elements, item, context, now_s) for item in value]
+            value = [__filled_item(declared.elements, item, context, now_s) for item in value]
             if declared.type == "set":
-                value = _without_duplicates(value)
+                value = without_duplicates(value)
     elif declared.values is not None:
         if value == []:
             value = {}
         if isinstance(value, dict):
-            value = {name: _filled_item(declared.values, item, context, now_s) for name, item in value.items()}
+            value = {name: __filled_item(declared.values, item, context, now_s) for name, item in value.items()}
     elif declared.type in ("integer", "number") and isinstance(value, float) and value.is_integer():
         return int(value)
     return value
 
 
-def _filled_item(declared: Field, item: Any, context: Context, now_s: float) -> Any:
-    return None if item is None else _filled(declared, item, context, now_s)
+def __filled_item(declared: Field, item: Any, context: Context, now_s: float) -> Any:
+    return None if item is None else filled(declared, item, context, now_s)
 
 
 def _generated(declared: Field, value: Any, context: Context, now_s: float) -> Any:
@@ -396,22 +445,10 @@ def _generated(declared: Field, value: Any, context: Context, now_s: float) -> A
     if context == "update" or not (value is UNSET or value is None):
         return UNSET
     if declared.limits.uuid:
-        return str(uuid.uuid4())
+        return new_uuid()
     if declared.type == "string":
-        return "".join(secrets.choice(_KEY_CHARACTERS) for _ in range(_KEY_LENGTH))
+        return new_key()
     return UNSET
-
-
-def _without_duplicates(items: Iterable[Any]) -> list[Any]:
-    kept: list[Any] = []
-    seen: set[tuple[type, Any]] = set()
-    for item in items:
-        if isinstance(item, (dict, list)):
-            kept.append(item)
-        elif (type(item), item) not in seen:
-            seen.add((type(item), item))
-            kept.append(item)
-    return kept
 
 
 def _string(schema: Schema, declared: Field, value: Any) -> Any:  # noqa: ARG001 - one signature for all types
@@ -502,116 +539,3 @@ _TYPES: Final[dict[str, Callable[[Schema, Field, Any], Any]]] = {
     "foreign": _foreign,
     "json": _json,
 }
-
-
-def _broken_limit(declared: Field, limits: Limits, value: Any) -> str | None:
-    """The text of the first limit that a value of the right type breaks."""
-    for judge in _LIMITS:
-        error = judge(declared, limits, value)
-        if error is not None:
-            return error
-    return None
-
-
-def _equality(declared: Field, limits: Limits, value: Any) -> str | None:  # noqa: ARG001 - one signature for all limits
-    if limits.eq is not UNSET and value != limits.eq:
-        return f"value must be {lua_tostring(limits.eq)}"
-    if limits.ne is not UNSET and value == limits.ne:
-        return f"value must not be {lua_tostring(limits.ne)}"
-    if limits.not_one_of is not None and value in limits.not_one_of:
-        return f"must not be one of: {_listed(limits.not_one_of)}"
-    if limits.one_of is not None and value not in limits.one_of:
-        return f"expected one of: {_listed(limits.one_of)}"
-    return None
-
-
-def _form(declared: Field, limits: Limits, value: Any) -> str | None:  # noqa: ARG001 - one signature for all limits
-    if limits.gt is not None and not value > limits.gt:
-        return f"value must be greater than {lua_tostring(limits.gt)}"
-    if limits.timestamp and not value > 0:
-        return "expected a valid timestamp"
-    if limits.uuid and not is_uuid(value):
-        return "expected a valid UUID"
-    if limits.is_regex:
-        try:
-            re.compile(value)
-        except re.error:
-            return f"not a valid regex: {value}"
-    if limits.between is not None and not limits.between[0] <= value <= limits.between[1]:
-        return f"value should be between {int(limits.between[0])} and {int(limits.between[1])}"
-    return None
-
-
-def _length(declared: Field, limits: Limits, value: Any) -> str | None:
-    length_min = limits.len_min
-    if length_min is None and declared.type == "string":
-        length_min = 1
-    if length_min is None and limits.len_eq is None and limits.len_max is None:
-        return None
-    length = len(value.encode()) if isinstance(value, str) else len(value)
-    if limits.len_eq is not None and length != limits.len_eq:
-        return f"length must be {limits.len_eq}"
-    if length_min is not None and length < length_min:
-        return f"length must be at least {length_min}"
-    if limits.len_max is not None and length > limits.len_max:
-        return f"length must be at most {limits.len_max}"
-    return None
-
-
-def _spelling(declared: Field, limits: Limits, value: Any) -> str | None:  # noqa: ARG001 - one signature for all limits
-    if limits.starts_with is not None and not value.startswith(limits.starts_with):
-        return f"should start with: {limits.starts_with}"
-    if limits.not_match is not None and _found(limits.not_match, value):
-        return f"invalid value: {value}"
-    for pattern, message in limits.match_none or ():
-        if _found(pattern, value):
-            return message
-    if limits.match is not None and not _found(limits.match, value):
-        return f"invalid value: {value}"
-    for pattern, message in limits.match_all or ():
-        if not _found(pattern, value):
-            return message
-    if limits.match_any is not None:
-        patterns, message = limits.match_any
-        if not any(_found(pattern, value) for pattern in patterns):
-            return message
-    return None
-
-
-def _contents(declared: Field, limits: Limits, value: Any) -> str | None:  # noqa: ARG001 - one signature for all limits
-    if limits.contains is not UNSET and limits.contains not in value:
-        return f"expected to contain: {lua_tostring(limits.contains)}"
-    if limits.rule is not None:
-        return rule_of(limits.rule)(value)
-    return None
-
-
-def _exclusion(declared: Field, limits: Limits, value: Any) -> str | None:  # noqa: ARG001 - one signature for all limits
-    if limits.mutually_exclusive_subsets is None:
-        return None
-    present = [subset for subset in limits.mutually_exclusive_subsets if any(item in subset for item in value)]
-    if len(present) < 2:
-        return None
-    listed = ", ".join("(" + ", ".join(f"'{item}'" for item in subset) + ")" for subset in present)
-    return f"these sets are mutually exclusive: {listed}"
-
-
-_LIMITS: Final = (_equality, _form, _length, _spelling, _contents, _exclusion)
-
-
-def rule_of(rule: str | Rule) -> Rule:
-    """The function of a rule that may be given by name."""
-    return RULES[rule] if isinstance(rule, str) else rule
-
-
-@cache
-def _compiled(regex: str) -> re.Pattern[str]:
-    return re.compile(regex)
-
-
-def _found(pattern: Pattern, value: str) -> bool:
-    return _compiled(pattern.regex).search(value) is not None
-
-
-def _listed(values: Iterable[Any]) -> str:
-    return ", ".join(lua_tostring(value) for value in values)
