@@ -173,3 +173,11 @@ def test_oauth2_makes_a_provision_key() -> None:
 def test_headers_of_proxy_cache_may_be_told_one_by_one() -> None:
     headers = stored("proxy-cache", {"strategy": "memory", "response_headers": {"X-Cache-Key": False}})["response_headers"]
     assert headers == {"age": True, "X-Cache-Status": True, "X-Cache-Key": False}
+
+
+def test_what_needs_a_database_is_refused_without_one() -> None:
+    entities.enable_plugins(PLUGINS, has_database=False)
+    assert refusal("acme", {**ACME, "storage": "kong"}) == {"@entity": ['"kong" storage can\'t be used with dbless mode']}
+    assert refusal("rate-limiting", {"minute": 1, "policy": "cluster"}) == {"config": {"policy": "expected one of: local, redis"}}
+    assert stored("acme", ACME)["storage"] == "shm"
+    assert list(stored("rate-limiting", {"minute": 1})) == list(PLUGINS["rate-limiting"].Config.fields)

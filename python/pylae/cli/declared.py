@@ -50,7 +50,7 @@ class Place:
         self._prefix = Path(settings.prefix)
         self.has_database = settings.database != "off"
         plugins = load_plugins(settings)
-        enable_plugins(plugins)
+        enable_plugins(plugins, has_database=self.has_database)
         self.catalogue: Catalogue = catalogue_of(registry(), plugins)
 
     def __repr__(self) -> str:

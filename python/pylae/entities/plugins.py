@@ -20,6 +20,7 @@ class PluginClass(Protocol):
     default_protocols: ClassVar[Sequence[str] | None]
     scopes: ClassVar[Sequence[str]]
     Config: ClassVar[type[Record]]
+    ConfigWithoutDatabase: ClassVar[type[Record] | None]
 
 
 class NoConfig(Record):
@@ -78,18 +79,19 @@ class Plugin(Entity):
         return tuple(cls._variants)
 
     @classmethod
-    def enable(cls, plugins: Mapping[str, type[PluginClass]]) -> None:
+    def enable(cls, plugins: Mapping[str, type[PluginClass]], *, has_database: bool = True) -> None:
         """Makes these the plugins that may be configured, in place of any others."""
-        cls._variants = {name: variant_of(plugin) for name, plugin in plugins.items()}
+        cls._variants = {name: variant_of(plugin, has_database=has_database) for name, plugin in plugins.items()}
 
 
-def variant_of(plugin: type[PluginClass]) -> Variant:
+def variant_of(plugin: type[PluginClass], *, has_database: bool = True) -> Variant:
     """What a plugin changes in its rows: its configuration, its protocols, where it may be put."""
+    config = plugin.Config if has_database else plugin.ConfigWithoutDatabase or plugin.Config
     fields: dict[str, Field] = {
-        "config": kinds.record(plugin.Config, doc="What the plugin itself is told."),
+        "config": kinds.record(config, doc="What the plugin itself is told."),
         "protocols": protocols_of(tuple(plugin.protocols), plugin.default_protocols),
     }
     for scope in SCOPES:
         if scope not in plugin.scopes:
             fields[scope] = Plugin.fields[scope].but(eq=None)
-    return Variant(fields, plugin.Config.plugin_checks)
+    return Variant(fields, config.plugin_checks)

@@ -65,13 +65,14 @@ def add(entity: type[Entity]) -> None:
         raise ValueError(f"two entities have the table `{entity.table}`: `{present.__name__}` and `{entity.__name__}`")
 
 
-def enable_plugins(plugins: Mapping[str, Any]) -> None:
+def enable_plugins(plugins: Mapping[str, Any], *, has_database: bool = True) -> None:
     """Makes loaded plugins configurable and adds their entities.
 
     Args:
         plugins: classes by name, as `pylae.sdk.loader.load_plugins` returns them.
+        has_database: whether this node has one; some configurations need it.
     """
-    Plugin.enable(plugins)
+    Plugin.enable(plugins, has_database=has_database)
     for plugin in plugins.values():
         for entity in plugin.entities:
             add(entity)

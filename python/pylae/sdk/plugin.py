@@ -65,6 +65,8 @@ class Plugin:
     scopes: ClassVar[Sequence[str]] = ("global", "service", "route", "consumer")
     """What it may be configured for."""
     Config: ClassVar[type[Record]] = NoConfig
+    ConfigWithoutDatabase: ClassVar[type[Record] | None] = None
+    """A stricter `Config`, with the same fields, for nodes that have no database; the same one when unset."""
     entities: ClassVar[Sequence[type[Entity]]] = ()
     reads_body: ClassVar[int] = 0
     """Largest request body, in bytes, to have at hand before access; 0 leaves bodies streaming. See `body_limit`."""

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Final
 
-from pylae.schema import Pattern, conditional, deprecated_shorthand
+from pylae.schema import Check, Pattern, conditional, custom, deprecated_shorthand
 from pylae.sdk import Record, field, kinds
 from pylae.sdk.redis_config import Redis
 
@@ -18,6 +19,11 @@ def _judge_namespace(namespace: str) -> str | None:
         if namespace.startswith(word):
             return f"namespace can't be prefixed with reserved word: {word}"
     return None
+
+
+def _judge_storage(row: Mapping[str, Any]) -> str | None:
+    """A node without a database keeps nothing there."""
+    return '"kong" storage can\'t be used with dbless mode' if row["config.storage"] == "kong" else None
 
 
 class AccountKey(Record):
@@ -108,7 +114,7 @@ class StorageConfig(Record):
 class Config(Record):
     """What an administrator may set."""
 
-    plugin_checks = (
+    plugin_checks: ClassVar[Sequence[Check]] = (
         conditional(
             "config.api_uri",
             {"one_of": ("https://acme-v02.api.letsencrypt.org", "https://acme-staging-v02.api.letsencrypt.org")},
@@ -187,3 +193,9 @@ class Config(Record):
     enable_ipv4_common_name: bool = field(
         kinds.boolean(), default=True, doc="Makes certificates for names that are IPv4 addresses as well."
     )
+
+
+class ConfigWithoutDatabase(Config):
+    """The same without a storage in the database."""
+
+    plugin_checks = (*Config.plugin_checks, custom("config.storage", rule=_judge_storage))

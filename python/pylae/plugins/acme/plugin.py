@@ -19,4 +19,5 @@ class Acme(Undone):
     priority = 1705
     scopes = ("global",)
     Config = declared.Config
+    ConfigWithoutDatabase = declared.ConfigWithoutDatabase
     entities = (AcmeItem,)

@@ -68,7 +68,8 @@ class Delivery:
         self.concurrency = 1 if queue.concurrency_limit == 1 else MAX_CONCURRENT_BATCHES
 
     def __repr__(self) -> str:
-        return f"<delivery {self.method} {self.endpoint.scheme}://{self.endpoint.authority}{self.endpoint.path}>"
+        # Without the path: collectors put tokens there.
+        return f"<delivery {self.method} {self.endpoint.scheme}://{self.endpoint.authority}>"
 
     def body_of(self, entries: Sequence[bytes]) -> bytes:
         """One object, or an array where batches may hold more than one."""

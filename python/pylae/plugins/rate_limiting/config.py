@@ -87,3 +87,13 @@ class Config(Record):
         unit="seconds",
         doc="How often counters are brought to Redis; -1 for at every request.",
     )
+
+
+class ConfigWithoutDatabase(Config):
+    """The same without counters in a database."""
+
+    policy: str = field(
+        kinds.string(len_min=0, one_of=("local", "redis")),
+        default="local",
+        doc="Where counters live: in this node's memory or Redis.",
+    )

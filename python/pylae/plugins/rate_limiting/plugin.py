@@ -165,6 +165,7 @@ class RateLimiting(Plugin):
     version = "3.10.0"
     priority = 910
     Config = declared.Config
+    ConfigWithoutDatabase = declared.ConfigWithoutDatabase
     entities = (RatelimitingMetric,)
 
     def __init__(self, host: Host) -> None:
