@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -201,3 +205,30 @@ def test_an_upstream_without_weight_is_unhealthy(admin: Admin, maker: Maker) -> 
     for path, _ in (upstream_with(maker, **OFF), upstream_with(maker, "127.0.0.1:80", weight=0, **OFF)):
         data = admin.get(f"{path}/health?balancer_health=1")["data"]
         assert (data["health"], data["balancer_health"]) == ("HEALTHCHECKS_OFF", "UNHEALTHY")
+
+
+def test_a_mark_outlives_control_but_not_what_it_is_on(tmp_path: Path) -> None:
+    with ControlProcess(tmp_path) as process:
+        maker = Maker(process.admin)
+        path, (kept, gone) = upstream_with(maker, "127.0.0.1:80", "127.0.0.2:80", **CHECKED)
+        for target in (kept, gone):
+            process.admin.call("PUT", f"{path}/targets/{target['id']}/unhealthy")
+        process.kill()
+        with closing(sqlite3.connect(tmp_path / "pylae.db")) as connection, connection:
+            connection.execute("DELETE FROM targets WHERE id = ?", (gone["id"],))
+        process.restart()
+        assert health(process.admin, path) == {"127.0.0.1:80": "UNHEALTHY"}
+        with ListeningWorker(tmp_path) as worker:
+            assert worker.told("health") == [[kept["upstream"]["id"], kept["id"], None, False]]
+        process.kill()
+        file = tmp_path / "spool" / "health.json"
+        held = json.loads(file.read_text())
+        # Another run of the gateway, whose supervisor is another process.
+        file.write_text(json.dumps({**held, "run": "1:1"}))
+        process.restart()
+        assert health(process.admin, path) == {"127.0.0.1:80": "HEALTHY"}
+        process.kill()
+        file.write_bytes(b"{")
+        process.restart()
+        assert health(process.admin, path) == {"127.0.0.1:80": "HEALTHY"}
+        assert "the marks of unhealthy Targets could not be read" in process.error_log

@@ -91,11 +91,19 @@ async def control(settings: Settings, flags: argparse.Namespace, log: ErrorLog) 
     loop.add_reader(flags.parent_fd, _watch_parent, flags.parent_fd, leaving)
 
     plugins = load_plugins(settings)
-    enable_plugins(plugins)
+    enable_plugins(plugins, has_database=settings.database != "off")
     Vault.enable(enabled_kinds(settings.vaults))
     catalogue = catalogue_of(registry(), plugins)
     strategy = strategy_of(settings, catalogue, flags.generation)
-    running = Control(strategy, catalogue, plugins, flags.prefix / "sockets" / "control.sock", log, Vaults.of(settings))
+    running = Control(
+        strategy,
+        catalogue,
+        plugins,
+        flags.prefix / "sockets" / "control.sock",
+        log,
+        Vaults.of(settings),
+        flags.prefix / "spool" / "health.json",
+    )
     await running.start()
 
     # In a thread of its own: workers that say hello meanwhile are answered.

@@ -53,6 +53,7 @@ class Control:
         socket_path: where workers connect.
         log: takes lines for the error log.
         vaults: where the secrets are that configurations name.
+        marks_path: of the file that keeps which Targets were marked unhealthy.
     """
 
     def __init__(
@@ -63,12 +64,13 @@ class Control:
         socket_path: Path,
         log: Log,
         vaults: Vaults | None = None,
+        marks_path: Path | None = None,
     ) -> None:
         self.catalogue = catalogue
         self.database = Database(strategy, catalogue, self._committed)
         self.streams = Streams(plugins, self.database, log, vaults or Vaults())
         self.line = LineServer(socket_path, Calls(self.database), self.streams, log)
-        self.health = Health(self.line)
+        self.health = Health(self.line, log, marks_path)
         self._plugins = plugins
         self._log = log
         # Commits made before the feed was there.
@@ -101,6 +103,7 @@ class Control:
         try:
             await self.database.open()
             feed = await self.database.read(self._load)
+            self.health.forget(await self.database.read(self.health.stale))
         except StrategyUnavailable as error:
             if self.line.unavailable_reason != str(error):
                 self._log("crit", f"the database cannot be reached: {error}")

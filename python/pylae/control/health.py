@@ -1,24 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which Targets did an operator take out of rotation?
 
-A mark is kept here, in memory: it belongs to the running gateway and not to its configuration. Workers are told the
-whole list, on every change and whenever one of them connects.
+A mark belongs to the running gateway and not to its configuration: a file keeps it over the death of this process,
+and the next supervisor begins without any. Workers are told the whole list, on every change and whenever one of them
+connects.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
 import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 from pylae.control.frames import message
-from pylae.control.line import LineServer
+from pylae.control.line import LineServer, Log
 from pylae.database.changes import Commit, Replacement, Row
+from pylae.database.dao import ReadDao
 from pylae.entities.targets import DEFAULT_PORT
 from pylae.schema.rules import parse_host
 
@@ -61,16 +65,28 @@ class Mark:
         return bool(target["target"] == self.place) and is_checked(upstream)
 
 
+class Kept(msgspec.Struct):
+    """What the file holds: the marks by the id of their Target, and for which run of the gateway."""
+
+    run: str
+    marks: dict[str, Mark]
+
+
 class Health:
     """The marks on Targets.
 
     Args:
         line: to the workers.
+        log: takes lines for the error log.
+        path: of the file that keeps them; None keeps them in memory only.
     """
 
-    def __init__(self, line: LineServer) -> None:
+    def __init__(self, line: LineServer, log: Log, path: Path | None = None) -> None:
         self._line = line
-        self._marks: dict[str, Mark] = {}
+        self._log = log
+        self._path = path
+        self._run = _run_of(os.getppid())
+        self._marks = self._load()
         line.greet_with(self._message)
 
     def __repr__(self) -> str:
@@ -133,12 +149,47 @@ class Health:
                         gone.add(change.id)
                 elif change.table == "upstreams" and (change.row is None or not is_checked(change.row)):
                     gone.update(id_ for id_, mark in self._marks.items() if mark.upstream_id == change.id)
-        for id_ in gone:
-            del self._marks[id_]
-        if gone:
+        self.forget(gone)
+
+    def stale(self, dao: ReadDao) -> set[str]:
+        """Targets whose marks say nothing of what the database holds: it went on while nobody watched."""
+        found = set()
+        for id_, mark in tuple(self._marks.items()):
+            target, upstream = dao.get("targets", id_), dao.get("upstreams", mark.upstream_id)
+            if target is None or upstream is None or not mark.holds(target, upstream):
+                found.add(id_)
+        return found
+
+    def forget(self, target_ids: Iterable[str]) -> None:
+        """Drops the marks of these Targets."""
+        dropped = [self._marks.pop(id_) for id_ in target_ids if id_ in self._marks]
+        if dropped:
             self._tell()
 
+    def _load(self) -> dict[str, Mark]:
+        if self._path is None:
+            return {}
+        try:
+            kept = msgspec.json.decode(self._path.read_bytes(), type=Kept)
+        except FileNotFoundError:
+            return {}
+        except (OSError, msgspec.DecodeError) as error:
+            self._log("warn", f"the marks of unhealthy Targets could not be read: {error}")
+            return {}
+        return kept.marks if kept.run == self._run else {}
+
+    def _keep(self) -> None:
+        if self._path is None:
+            return
+        temporary = self._path.with_suffix(".new")
+        try:
+            temporary.write_bytes(msgspec.json.encode(Kept(self._run, self._marks)))
+            temporary.replace(self._path)
+        except OSError as error:
+            self._log("error", f"the marks of unhealthy Targets could not be kept: {error}")
+
     def _tell(self) -> None:
+        self._keep()
         self._line.tell(self._message())
 
     def _message(self) -> bytes:
@@ -147,6 +198,16 @@ class Health:
             addresses = [None] if mark.is_whole else sorted(mark.addresses)
             rows += [(mark.upstream_id, target_id, address, False) for address in addresses]
         return message("health", rows)
+
+
+def _run_of(supervisor_pid: int) -> str:
+    """Which run of the gateway this is: its supervisor's process id and when it began (proc_pid_stat(5), field 22)."""
+    try:
+        stat = Path(f"/proc/{supervisor_pid}/stat").read_text()
+    except OSError:
+        return str(supervisor_pid)
+    # The name in parentheses may hold anything.
+    return f"{supervisor_pid}:{stat.rpartition(')')[2].split()[19]}"
 
 
 def place_of(target: str) -> tuple[str, int]:
