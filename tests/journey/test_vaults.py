@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.blueprints import Blueprints, unique
 from tests.support.gateway import Gateway
-from tests.support.origin import Behaviour, Connection, Origin
+from tests.support.origin import Connection, Origin
 from tests.support.wait import until
 
 VARIABLES = {
@@ -25,11 +25,35 @@ VARIABLES = {
     "PG_SECRET": "sesame-of-postgres",
     "ROTATING": "sesame-before-rotation",
 }
-MakeOrigin = Callable[[Behaviour], Origin]
+
+
+class Collector:
+    """An endpoint for log entries that keeps where they were sent, and with which token."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, str | None]] = []
+
+    def __call__(self, connection: Connection) -> None:
+        while True:
+            received = connection.read_head()
+            connection.read_body(received)
+            self.calls.append((received.target, received.header("Authorization")))
+            connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
 
 @pytest.fixture(scope="module")
-def gateway() -> Iterator[Gateway]:
+def collector() -> Collector:
+    return Collector()
+
+
+@pytest.fixture(scope="module")
+def endpoint(collector: Collector) -> Iterator[Origin]:
+    with Origin(collector) as origin:
+        yield origin
+
+
+@pytest.fixture(scope="module")
+def gateway(endpoint: Origin) -> Iterator[Gateway]:
     settings = {
         "plugins": "bundled,vaulted",
         "vaults_check_interval": "0.2",
@@ -37,7 +61,7 @@ def gateway() -> Iterator[Gateway]:
         "pg_password": "{vault://env/pg-secret}",
         "pg_user": "{vault://env/pg-secret}",
     }
-    with Gateway(settings, variables=VARIABLES) as started:
+    with Gateway(settings, variables={**VARIABLES, "COLLECTOR_URL": f"{endpoint.url}sesame-in-a-path"}) as started:
         yield started
 
 
@@ -136,30 +160,29 @@ def test_a_configuration_that_cannot_be_used_is_told_without_its_secret(gateway:
     assert "ValueError: the token ****** cannot be used" in line
 
 
-class Collector:
-    """An endpoint for log entries that keeps the header."""
-
-    def __init__(self) -> None:
-        self.tokens: list[str | None] = []
-
-    def __call__(self, connection: Connection) -> None:
-        while True:
-            received = connection.read_head()
-            connection.read_body(received)
-            self.tokens.append(received.header("Authorization"))
-            connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-
-
-def test_http_log_sends_secrets_in_its_headers_and_endpoint(
-    gateway: Gateway, blueprints: Blueprints, echo: Origin, make_origin: MakeOrigin
+def test_http_log_sends_to_a_secret_place_with_a_secret(
+    gateway: Gateway, blueprints: Blueprints, echo: Origin, collector: Collector
 ) -> None:
-    collector = Collector()
-    endpoint = make_origin(collector)
-    header = blueprints.plugged(
-        echo, "http-log", http_endpoint=endpoint.url, headers={"Authorization": "{vault://env/collector-header}"}
+    path = blueprints.plugged(
+        echo,
+        "http-log",
+        http_endpoint="{vault://env/collector-url}",
+        headers={"Authorization": "{vault://env/collector-header}"},
     )
-    assert gateway.get(header).status == 200
-    until(lambda: "Bearer sesame-of-the-collector" in collector.tokens, "an entry with the secret")
+    assert gateway.get(path).status == 200
+    until(lambda: collector.calls, "an entry")
+    assert collector.calls[0] == ("/sesame-in-a-path", "Bearer sesame-of-the-collector")
+
+
+def test_an_endpoint_that_fails_is_told_without_what_is_secret_in_it(
+    gateway: Gateway, blueprints: Blueprints, echo: Origin
+) -> None:
+    url = "http://sesame-user:sesame-password@127.0.0.1:1/sesame-in-a-path?sesame=1"
+    path = blueprints.plugged(echo, "http-log", http_endpoint=url, queue={"max_retry_time": 0})
+    assert gateway.get(path).status == 200
+    (line, *_) = gateway.error_log.wait_for("failed:")
+    assert "http://127.0.0.1:1" in line
+    assert "sesame" not in line
 
 
 def test_no_secret_lies_in_the_prefix(gateway: Gateway, blueprints: Blueprints) -> None:
@@ -169,4 +192,5 @@ def test_no_secret_lies_in_the_prefix(gateway: Gateway, blueprints: Blueprints) 
     secrets = [value.encode() for name, value in VARIABLES.items() if name != "OBJECT"] + [b"sesame-in-an-object"]
     leaks = [(path.name, secret) for path in files(gateway) for secret in secrets if secret in path.read_bytes()]
     assert not leaks
+    assert not gateway.error_log.containing("sesame-in-a-path")
     assert "pg_password = {vault://env/pg-secret}" in (gateway.prefix / ".kong_env").read_text()

@@ -112,7 +112,7 @@ def conceal(error: BaseException, secrets: Iterable[str]) -> None:
 class Live:
     """What the phases get under one configuration that holds references; `current` changes with the secrets."""
 
-    __slots__ = ("__weakref__", "_build", "_declared", "_found", "_values", "current", "label")
+    __slots__ = ("__weakref__", "_build", "_declared", "_found", "_refused", "_values", "current", "label")
 
     def __init__(self, label: str, declared: type[Record], values: dict[str, Any], build: Callable[[bytes], Any]) -> None:
         self.label = label
@@ -121,6 +121,8 @@ class Live:
         self._values = values
         self._build = build
         self._found: dict[str, Any] | None = None
+        # What the plugin could not use is not tried again and again.
+        self._refused: dict[str, Any] | None = None
 
     def __repr__(self) -> str:
         return f"<live {self.label}>"
@@ -138,14 +140,15 @@ class Live:
             return secrets[-1]
 
         found = resolved(self._declared, self._values, noted)
-        if found == self._found:
+        if found in (self._found, self._refused):
             return False
         try:
             self.current = self._build(_encode(found))
         except Exception as error:
+            self._refused = found
             conceal(error, secrets)
             raise
-        self._found = found
+        self._found, self._refused = found, None
         return True
 
 
