@@ -10,6 +10,7 @@ import pytest
 
 from pylae.database.dao import Catalogue
 from pylae.database.strategies import Strategy
+from pylae.database.strategies.off import FILE_NAME, OffStrategy
 from pylae.database.strategies.sqlite import SqliteStrategy
 from tests.strategies.rows import ENTITIES
 
@@ -46,6 +47,29 @@ def open_strategy(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) 
     yield open_one
     for strategy in opened:
         strategy.close()
+
+
+@pytest.fixture(params=["sqlite", "off"])
+def open_readable(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[Callable[[], Strategy]]:
+    """The same for what also a gateway without a database does: everything but single writes."""
+    opened: list[Strategy] = []
+
+    def open_one() -> Strategy:
+        strategy: Strategy = SqliteStrategy(tmp_path / "pylae.db", CATALOGUE.tables, clock)
+        if request.param == "off":
+            strategy = OffStrategy(tmp_path / FILE_NAME, CATALOGUE.tables, "node", clock=clock)
+        strategy.open()
+        opened.append(strategy)
+        return strategy
+
+    yield open_one
+    for strategy in opened:
+        strategy.close()
+
+
+@pytest.fixture
+def readable(open_readable: Callable[[], Strategy]) -> Strategy:
+    return open_readable()
 
 
 @pytest.fixture

@@ -4,24 +4,43 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
 from pylae.database.changes import Change
 from pylae.database.strategies import Strategy, TagFilter
+from pylae.database.strategies.off import Holding, OffStrategy
+from pylae.database.strategies.off.holding import decode_row, encode_row
 from pylae.errors import PrimaryKeyViolation, UniqueViolation
 from tests.strategies import rows
-from tests.strategies.conftest import Clock
+from tests.strategies.conftest import CATALOGUE, Clock
+from tests.strategies.rows import ENTITIES
 
 Open = Callable[[], Strategy]
 
 
 def insert(strategy: Strategy, table: str, *given: dict[str, Any], ttl_s: float | None = None) -> None:
+    if isinstance(strategy, OffStrategy):
+        replace_with(strategy, table, given, ttl_s)
+        return
     with strategy.write() as transaction:
         for one in given:
             transaction.insert(table, one, ttl_s)
+
+
+def replace_with(strategy: OffStrategy, table: str, given: Sequence[dict[str, Any]], ttl_s: float | None) -> None:
+    """What is there, and more, as a whole."""
+    holding = Holding(CATALOGUE.tables, "1" * 32)
+    for name, rows_ in strategy.holding.items():
+        for id_, encoded in rows_.encoded.items():
+            holding[name].add(decode_row(encoded), encoded, rows_.expires_at_s.get(id_))
+    for one in given:
+        whole = {**dict.fromkeys(ENTITIES[table].fields), **one}
+        holding[table].add(whole, encode_row(whole), None if ttl_s is None else strategy.clock() + ttl_s)
+    holding.finish()
+    strategy.replace(holding)
 
 
 def get(strategy: Strategy, table: str, id_: str) -> dict[str, Any] | None:
@@ -29,10 +48,10 @@ def get(strategy: Strategy, table: str, id_: str) -> dict[str, Any] | None:
         return reader.get(table, id_)
 
 
-def test_a_row_comes_back_as_it_was_stored(strategy: Strategy) -> None:
+def test_a_row_comes_back_as_it_was_stored(readable: Strategy) -> None:
     stored = rows.route("r", headers={"x-a": ["1", "é"]}, methods=["GET"], snis=None, tags=["a"])
-    insert(strategy, "routes", stored)
-    found = get(strategy, "routes", stored["id"])
+    insert(readable, "routes", stored)
+    found = get(readable, "routes", stored["id"])
     assert found == stored
     assert list(found) == list(stored)
 
@@ -48,31 +67,31 @@ def test_numbers_keep_their_fraction_only_when_they_have_one(strategy: Strategy)
     assert (repr(found["created_at"]), repr(found["updated_at"])) == ("1800000000", "1800000000.125")
 
 
-def test_an_absent_row_is_none(strategy: Strategy) -> None:
-    assert get(strategy, "services", rows.service("s")["id"]) is None
+def test_an_absent_row_is_none(readable: Strategy) -> None:
+    assert get(readable, "services", rows.service("s")["id"]) is None
 
 
-def test_rows_are_found_by_values_and_parents(strategy: Strategy) -> None:
+def test_rows_are_found_by_values_and_parents(readable: Strategy) -> None:
     parent, other = rows.service("s"), rows.service("o")
     child = rows.route("r", parent)
-    insert(strategy, "services", parent, other)
-    insert(strategy, "routes", child)
-    with strategy.read() as reader:
+    insert(readable, "services", parent, other)
+    insert(readable, "routes", child)
+    with readable.read() as reader:
         assert reader.find("routes", {"name": "r", "service": parent["id"]}) == child
         assert reader.find("routes", {"name": "r", "service": other["id"]}) is None
         assert reader.find("routes", {"name": None}) is None
 
 
-def test_a_unique_value_belongs_to_one_row(strategy: Strategy) -> None:
-    insert(strategy, "services", rows.service("s"))
+def test_a_unique_value_belongs_to_one_row(readable: Strategy) -> None:
+    insert(readable, "services", rows.service("s"))
     with pytest.raises(UniqueViolation) as caught:
-        insert(strategy, "services", rows.service("s"))
+        insert(readable, "services", rows.service("s"))
     assert caught.value.fields == {"name": "s"}
 
 
-def test_many_rows_may_lack_a_unique_value(strategy: Strategy) -> None:
-    insert(strategy, "consumers", rows.consumer("a"), rows.consumer("b"))
-    with strategy.read() as reader:
+def test_many_rows_may_lack_a_unique_value(readable: Strategy) -> None:
+    insert(readable, "consumers", rows.consumer("a"), rows.consumer("b"))
+    with readable.read() as reader:
         assert len(reader.page("consumers", limit=10)) == 2
 
 
@@ -84,24 +103,24 @@ def test_an_update_may_not_take_anothers_value(strategy: Strategy) -> None:
     assert get(strategy, "services", moved["id"]) == moved
 
 
-def test_fields_are_unique_together_with_nulls_counted(strategy: Strategy) -> None:
+def test_fields_are_unique_together_with_nulls_counted(readable: Strategy) -> None:
     one = {"name": "key-auth", "config": {}, "protocols": ["http"], "enabled": True}
-    insert(strategy, "plugins", {**one, "id": "00000000-0000-4000-8000-000000000001"})
+    insert(readable, "plugins", {**one, "id": "00000000-0000-4000-8000-000000000001"})
     with pytest.raises(UniqueViolation) as caught:
-        insert(strategy, "plugins", {**one, "id": "00000000-0000-4000-8000-000000000002"})
+        insert(readable, "plugins", {**one, "id": "00000000-0000-4000-8000-000000000002"})
     assert caught.value.fields == {"name": "key-auth", "route": None, "service": None, "consumer": None}
 
 
-def test_an_id_belongs_to_one_row(strategy: Strategy) -> None:
+def test_an_id_belongs_to_one_row(readable: Strategy) -> None:
     stored = rows.service("s")
-    insert(strategy, "services", stored)
+    insert(readable, "services", stored)
     with pytest.raises(PrimaryKeyViolation):
-        insert(strategy, "services", {**stored, "name": "t"})
+        insert(readable, "services", {**stored, "name": "t"})
 
 
-def test_pages_are_in_order_of_ids_and_meet(strategy: Strategy) -> None:
-    insert(strategy, "services", *(rows.service(f"s{number}") for number in range(7)))
-    with strategy.read() as reader:
+def test_pages_are_in_order_of_ids_and_meet(readable: Strategy) -> None:
+    insert(readable, "services", *(rows.service(f"s{number}") for number in range(7)))
+    with readable.read() as reader:
         whole = reader.page("services", limit=10)
         first = reader.page("services", limit=4)
         second = reader.page("services", limit=4, after=first[-1]["id"])
@@ -113,10 +132,10 @@ def test_pages_are_in_order_of_ids_and_meet(strategy: Strategy) -> None:
     ("tags", "is_any", "names"),
     [(("a",), False, "abc"), (("a", "b"), False, "bc"), (("b", "d"), True, "bcd"), (("x",), True, "")],
 )
-def test_tags_are_found_by_all_or_any(strategy: Strategy, tags: tuple[str, ...], is_any: bool, names: str) -> None:  # noqa: FBT001 - a parameter of the test
+def test_tags_are_found_by_all_or_any(readable: Strategy, tags: tuple[str, ...], is_any: bool, names: str) -> None:  # noqa: FBT001 - a parameter of the test
     for name, own in {"a": ["a"], "b": ["a", "b"], "c": ["c", "b", "a"], "d": ["d"], "n": None}.items():
-        insert(strategy, "services", rows.service(name, tags=own))
-    with strategy.read() as reader:
+        insert(readable, "services", rows.service(name, tags=own))
+    with readable.read() as reader:
         found = reader.page("services", limit=10, tags=TagFilter(tags, is_any))
     assert sorted(row["name"] for row in found) == list(names)
 
@@ -137,20 +156,20 @@ def test_a_transaction_that_raises_leaves_nothing(strategy: Strategy) -> None:
         assert reader.sequence() == 0
 
 
-def test_a_look_stays_the_same_while_others_write(strategy: Strategy) -> None:
-    with strategy.read() as reader:
+def test_a_look_stays_the_same_while_others_write(readable: Strategy) -> None:
+    with readable.read() as reader:
         assert reader.page("services", limit=10) == []
-        insert(strategy, "services", rows.service("s"))
+        insert(readable, "services", rows.service("s"))
         assert reader.page("services", limit=10) == []
-    with strategy.read() as reader:
+    with readable.read() as reader:
         assert len(reader.page("services", limit=10)) == 1
 
 
-def test_readers_of_several_threads_do_not_meet(strategy: Strategy) -> None:
+def test_readers_of_several_threads_do_not_meet(readable: Strategy) -> None:
     stored = rows.service("s")
-    insert(strategy, "services", stored)
+    insert(readable, "services", stored)
     found: list[Any] = []
-    threads = [threading.Thread(target=lambda: found.append(get(strategy, "services", stored["id"]))) for _ in range(8)]
+    threads = [threading.Thread(target=lambda: found.append(get(readable, "services", stored["id"]))) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -161,16 +180,16 @@ def test_readers_of_several_threads_do_not_meet(strategy: Strategy) -> None:
 # === time to live ===
 
 
-def test_a_row_is_gone_when_its_time_is_over(strategy: Strategy, clock: Clock) -> None:
+def test_a_row_is_gone_when_its_time_is_over(readable: Strategy, clock: Clock) -> None:
     owner = rows.consumer("c")
     stored = rows.key(owner, "k")
-    insert(strategy, "consumers", owner)
-    insert(strategy, "keyauth_credentials", stored, ttl_s=10)
+    insert(readable, "consumers", owner)
+    insert(readable, "keyauth_credentials", stored, ttl_s=10)
     clock.now_s += 3.5
-    assert get(strategy, "keyauth_credentials", stored["id"]) == {**stored, "ttl": 6}
+    assert get(readable, "keyauth_credentials", stored["id"]) == {**stored, "ttl": 6}
     clock.now_s += 7
-    assert get(strategy, "keyauth_credentials", stored["id"]) is None
-    with strategy.read() as reader:
+    assert get(readable, "keyauth_credentials", stored["id"]) is None
+    with readable.read() as reader:
         assert reader.find("keyauth_credentials", {"key": "k"}) is None
         assert reader.page("keyauth_credentials", limit=10) == []
 
@@ -265,20 +284,20 @@ def test_two_databases_have_two_ids(open_strategy: Open, tmp_path: Any) -> None:
 # === tags of all tables ===
 
 
-def test_the_tags_of_all_tables_are_listed_in_order(strategy: Strategy, clock: Clock) -> None:
+def test_the_tags_of_all_tables_are_listed_in_order(readable: Strategy, clock: Clock) -> None:
     ids = [f"00000000-0000-4000-8000-00000000000{number}" for number in range(1, 5)]
     owner = rows.consumer("c", id=ids[1], tags=["blue"])
-    insert(strategy, "services", rows.service("s", id=ids[0], tags=["red", "blue"]))
-    insert(strategy, "consumers", owner)
-    insert(strategy, "services", rows.service("untagged", id=ids[2]))
-    insert(strategy, "keyauth_credentials", {**rows.key(owner, "k"), "id": ids[3], "tags": ["blue"]}, ttl_s=10)
+    insert(readable, "services", rows.service("s", id=ids[0], tags=["red", "blue"]))
+    insert(readable, "consumers", owner)
+    insert(readable, "services", rows.service("untagged", id=ids[2]))
+    insert(readable, "keyauth_credentials", {**rows.key(owner, "k"), "id": ids[3], "tags": ["blue"]}, ttl_s=10)
     every = [
         (ids[0], "services", "blue"),
         (ids[0], "services", "red"),
         (ids[1], "consumers", "blue"),
         (ids[3], "keyauth_credentials", "blue"),
     ]
-    with strategy.read() as reader:
+    with readable.read() as reader:
         assert reader.tagged(None, limit=10) == every
         assert reader.tagged(None, limit=2) == every[:2]
         assert reader.tagged(None, limit=2, after=every[1]) == every[2:]
@@ -286,5 +305,5 @@ def test_the_tags_of_all_tables_are_listed_in_order(strategy: Strategy, clock: C
         assert reader.tagged("blue", limit=10, after=every[2]) == [every[3]]
         assert reader.tagged("green", limit=10) == []
     clock.now_s += 11
-    with strategy.read() as reader:
+    with readable.read() as reader:
         assert reader.tagged("blue", limit=10) == [every[0], every[2]]

@@ -391,6 +391,9 @@ class _Flattening:
                 number = row[field]
                 if number is not None and not -MAX_INTEGER <= number <= MAX_INTEGER:
                     errors[field] = "expected an integer" if type_ == "integer" else "expected a number"
+                elif type(number) is float and number.is_integer():
+                    # Lua has one kind of number: 5.0 is shown as 5.
+                    row[field] = int(number)
             if self._transforms and not errors:
                 kind.entity.transform(row)
             if kind.check is not None and not errors:

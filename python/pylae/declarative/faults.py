@@ -47,11 +47,14 @@ def leaves(fields: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
     """Every text in a tree of errors with its place, in the order of the document."""
     if isinstance(fields, Mapping):
         for name, inner in fields.items():
-            yield from leaves(inner, path if name == "@entity" else (*path, name))
+            if name == "@entity":
+                yield from ((path, str(text)) for text in (inner if isinstance(inner, (list, tuple)) else [inner]))
+            else:
+                yield from leaves(inner, (*path, name))
     elif isinstance(fields, (list, tuple)):
         for position, inner in enumerate(fields):
             if inner is not None:
-                yield from leaves(inner, path if isinstance(inner, str) and not path else (*path, position))
+                yield from leaves(inner, (*path, position))
     else:
         yield path, str(fields)
 
@@ -149,8 +152,11 @@ def shown(fields: Any, item: str = "", indent: str = "", lines: Mapping[Path, in
         if inner is None:
             continue
         where = f"- in entry {key + 1} of '{item}'" if isinstance(key, int) else f"in '{key}'"
-        inner_path = path if key == "@entity" else (*path, key)
-        if isinstance(inner, (Mapping, list, tuple)):
+        inner_path = (*path, key)
+        if key == "@entity" and isinstance(inner, (list, tuple)):
+            line = None if lines is None else lines.get(path)
+            out += [f"{indent}{text}" + ("" if line is None else f" (line {line})") for text in inner]
+        elif isinstance(inner, (Mapping, list, tuple)):
             out.append(f"{indent}{where}:")
             out.append(shown(inner, str(key), indent + "  ", lines, inner_path))
         else:

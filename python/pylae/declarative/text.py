@@ -227,13 +227,13 @@ class _Builder:
         elif top.is_key_next:
             top.is_key_next = False
             top.key = _MERGE if is_plain and value == "<<" else _key(value)
+            if top.key in collection:
+                raise _Refused(f"duplicate key '{top.key}'")
         else:
             top.is_key_next = True
             assert type(collection) is dict
             if top.key is _MERGE:
                 _add_merged(top, value)
-            elif top.key in collection:
-                raise _Refused(f"duplicate key '{top.key}'")
             else:
                 collection[top.key] = value
 

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Does a gateway without a database replace its configuration whole, keep it, and refuse everything else?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pylae.database.dao import Dao
+from pylae.database.strategies.off import FILE_NAME, Holding, OffStrategy
+from pylae.database.strategies.off.holding import encode_row
+from pylae.database.strategies.off.strategy import EMPTY_HASH, MAX_TOLD_CHANGES
+from pylae.errors import OperationUnsupported, SchemaViolation, StrategyUnavailable
+from tests.strategies import rows
+from tests.strategies.conftest import CATALOGUE
+
+Row = dict[str, Any]
+
+
+def held(hash_: str = "1" * 32, **given: list[Row]) -> Holding:
+    holding = Holding(CATALOGUE.tables, hash_)
+    for table, some in given.items():
+        for one in some:
+            holding[table].add(one, encode_row(one))
+    holding.finish()
+    return holding
+
+
+def opened(folder: Path, source: str = "", read_text: Callable[[], Holding] | None = None) -> OffStrategy:
+    strategy = OffStrategy(folder / FILE_NAME, CATALOGUE.tables, "node", source, read_text)
+    strategy.open()
+    return strategy
+
+
+# === replacing ===
+
+
+def test_a_replacement_tells_what_differs(tmp_path: Path) -> None:
+    strategy = opened(tmp_path)
+    same, gone, old = rows.service("same"), rows.service("gone"), rows.service("changed")
+    strategy.replace(held(services=[same, gone, old]))
+    new = {**old, "port": 81}
+    told = strategy.replace(held("2" * 32, services=[same, new], consumers=[rows.consumer("c")]))
+    assert [(one.table, one.operation, one.sequence) for one in told.changes] == [
+        ("services", "delete", 4),
+        ("consumers", "upsert", 5),
+        ("services", "upsert", 6),
+    ]
+    assert (told.sequence, told.is_whole) == (6, False)
+    assert told.changes[2].row == new
+    assert ("services", "name", "gone") in told.changes[0].invalidations
+
+
+def test_rows_that_go_come_before_rows_that_come(tmp_path: Path) -> None:
+    strategy = opened(tmp_path)
+    parent = rows.service("s")
+    strategy.replace(held(services=[parent], routes=[rows.route("r", parent)]))
+    told = strategy.replace(held("2" * 32))
+    assert [one.table for one in told.changes] == ["routes", "services"]
+
+
+def test_the_same_again_is_no_change(tmp_path: Path) -> None:
+    strategy = opened(tmp_path)
+    service = rows.service("s")
+    strategy.replace(held(services=[service]))
+    assert strategy.replace(held(services=[service])).sequence == 1
+
+
+def test_more_changes_than_are_told_are_the_whole(tmp_path: Path) -> None:
+    strategy = opened(tmp_path)
+    ids = [f"{n:08x}-0000-4000-8000-000000000000" for n in range(MAX_TOLD_CHANGES)]
+    many = [{**rows.consumer("x"), "id": id_, "username": id_} for id_ in ids]
+    assert not strategy.replace(held(consumers=many)).is_whole
+    changed = [{**one, "custom_id": one["username"]} for one in many]
+    told = strategy.replace(held("2" * 32, consumers=changed, services=[rows.service("s")]))
+    assert (told.is_whole, told.changes, told.sequence) == (True, (), 2 * MAX_TOLD_CHANGES + 1)
+
+
+def test_a_look_outlives_a_replacement(tmp_path: Path) -> None:
+    strategy = opened(tmp_path)
+    strategy.replace(held(services=[rows.service("old")]))
+    with strategy.read() as reader:
+        strategy.replace(held("2" * 32, services=[rows.service("new")]))
+        assert [row["name"] for row in reader.each("services")] == ["old"]
+
+
+# === the file ===
+
+
+def test_what_was_replaced_is_there_after_a_restart(tmp_path: Path) -> None:
+    service, expiring = rows.service("s"), rows.key(owner := rows.consumer("c"), "k")
+    holding = held("3" * 32, services=[service], consumers=[owner])
+    holding["keyauth_credentials"].add(expiring, encode_row(expiring), 2e9)
+    holding.finish()
+    opened(tmp_path).replace(holding)
+    again = opened(tmp_path)
+    assert (again.holding.hash, again.sequence) == ("3" * 32, 3)
+    with again.read() as reader:
+        assert reader.find("services", {"name": "s"}) == service
+        found = reader.get("keyauth_credentials", expiring["id"])
+    assert found is not None
+    assert found["ttl"] > 0
+
+
+def test_the_file_is_for_its_owner_only(tmp_path: Path) -> None:
+    opened(tmp_path).replace(held())
+    assert (tmp_path / FILE_NAME).stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("cut", [0, 5, 20, 60, -1])
+def test_a_broken_file_is_no_configuration(tmp_path: Path, cut: int) -> None:
+    opened(tmp_path).replace(held(services=[rows.service("s")]))
+    path = tmp_path / FILE_NAME
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(StrategyUnavailable, match="does not hold a configuration"):
+        opened(tmp_path)
+
+
+def test_what_cannot_be_stored_does_not_become_the_configuration(tmp_path: Path) -> None:
+    strategy = opened(tmp_path)
+    strategy.replace(held(services=[rows.service("old")]))
+    (tmp_path / f"{FILE_NAME}.new").mkdir()
+    with pytest.raises(StrategyUnavailable):
+        strategy.replace(held("2" * 32, services=[rows.service("new")]))
+    with strategy.read() as reader:
+        assert [row["name"] for row in reader.each("services")] == ["old"]
+
+
+# === who reads the declared text ===
+
+
+def test_the_text_is_read_once_for_each_start(tmp_path: Path) -> None:
+    read: list[str] = []
+
+    def text(name: str) -> Callable[[], Holding]:
+        def make() -> Holding:
+            read.append(name)
+            return held(services=[rows.service(name)])
+
+        return make
+
+    opened(tmp_path, "start", text("first"))
+    # The process died and is back: a configuration that was posted meanwhile stays.
+    opened(tmp_path, "start", text("second")).replace(held("4" * 32, services=[rows.service("posted")]))
+    again = opened(tmp_path, "start", text("third"))
+    with again.read() as reader:
+        assert [row["name"] for row in reader.each("services")] == ["posted"]
+    opened(tmp_path, "reload", text("fourth"))
+    assert read == ["first", "fourth"]
+
+
+def test_a_wrong_text_leaves_what_was_stored(tmp_path: Path) -> None:
+    opened(tmp_path, "start", lambda: held(services=[rows.service("good")]))
+
+    def fail() -> Holding:
+        raise SchemaViolation({"x": "y"})
+
+    with pytest.raises(SchemaViolation):
+        opened(tmp_path, "reload", fail)
+    with opened(tmp_path, "start", fail).read() as reader:
+        assert [row["name"] for row in reader.each("services")] == ["good"]
+
+
+def test_there_is_an_empty_configuration_before_any(tmp_path: Path) -> None:
+    strategy = opened(tmp_path)
+    assert (strategy.holding.hash, strategy.sequence, strategy.database_id) == (EMPTY_HASH, 0, "node")
+
+
+def test_nothing_is_read_before_it_is_open(tmp_path: Path) -> None:
+    strategy = OffStrategy(tmp_path / FILE_NAME, CATALOGUE.tables, "node")
+    with pytest.raises(StrategyUnavailable), strategy.read():
+        pass
+
+
+# === single writes ===
+
+
+@pytest.mark.parametrize(
+    ("by", "operation", "text"),
+    [
+        ("id", "insert", "cannot create 'services' entities when not using a database"),
+        ("id", "update", "cannot update 'services' entities when not using a database"),
+        ("name", "update", "cannot update 'services' entities by 'name' when not using a database"),
+        ("id", "upsert", "cannot create or update 'services' entities when not using a database"),
+        ("name", "upsert", "cannot create or update 'services' entities by 'name' when not using a database"),
+        ("id", "upsert absent", "cannot create or update 'services' entities when not using a database"),
+        ("name", "upsert absent", "cannot create or update 'services' entities by 'name' when not using a database"),
+        ("id", "delete", "cannot remove 'services' entities when not using a database"),
+        ("name", "delete", "cannot remove 'services' entities by 'name' when not using a database"),
+    ],
+)
+def test_single_writes_are_refused_in_the_words_of_kong(tmp_path: Path, by: str, operation: str, text: str) -> None:
+    strategy = opened(tmp_path)
+    service = rows.service("s")
+    strategy.replace(held(services=[service], routes=[rows.route("r", service)]))
+    absent = {"id": "00000000-0000-4000-8000-000000000009", "name": "absent"}[by]
+
+    def write() -> None:
+        with strategy.write() as transaction:
+            dao = Dao(transaction, CATALOGUE)
+            row = dao.select("services", absent if "absent" in operation else service[by]) if operation != "insert" else None
+            if operation == "insert":
+                dao.insert("services", {"name": "t", "host": "h"})
+            elif "upsert" in operation:
+                dao.upsert("services", row, {"name": "t", "host": "h"})
+            elif operation == "update":
+                dao.update("services", row or {}, {"port": 1})
+            else:
+                dao.delete("services", row or {})
+
+    with pytest.raises(OperationUnsupported) as caught:
+        write()
+    assert caught.value.message == text
+    assert caught.value.body()["code"] == 12
