@@ -98,15 +98,25 @@ def plugins_page(plugins: Mapping[str, Any]) -> str:
         "",
         "# Plugins",
         "",
-        "The bundled plugins in the order in which they run: the highest priority first.",
+        "The bundled plugins in the order in which they run: the highest priority first. Those marked *not yet* can be",
+        "configured, and their work is not part of this version: requests that they should guard or change are refused",
+        "with status 500, and what they would only watch passes.",
         "",
         "| plugin | priority | phases |",
         "|---|---|---|",
     ]
     ordered = sorted(plugins.values(), key=lambda plugin: (-plugin.priority, plugin.name))
-    lines += [_row(f"[{plugin.name}](#{plugin.name})", str(plugin.priority), ", ".join(_phases(plugin))) for plugin in ordered]
+    lines += [
+        _row(
+            f"[{plugin.name}](#{plugin.name})",
+            str(plugin.priority),
+            ", ".join(_phases(plugin)) if plugin.done else "*not yet*",
+        )
+        for plugin in ordered
+    ]
     for plugin in ordered:
         lines += ["", f"## {plugin.name}", "", inspect.cleandoc(plugin.__doc__ or ""), ""]
+        lines += [] if plugin.done else ["- Can be configured, and does *not yet* work"]
         lines += [
             f"- Version: {plugin.version}",
             f"- Protocols: {_codes(plugin.protocols)}",
@@ -184,6 +194,8 @@ def _default(declared: Field) -> str:
         return "generated"
     if declared.default is UNSET or declared.default is None:
         return ""
+    if declared.secret and declared.default:
+        return "generated"  # another one after each start
     return f"`{json.dumps(declared.default)}`"
 
 
