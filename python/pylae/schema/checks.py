@@ -41,6 +41,14 @@ def getter(path: str) -> Callable[[Mapping[str, Any]], Any]:
     """Finds the value at a dotted path as `get_field` does."""
     if "." not in path:
         return lambda row: row.get(path, UNSET)
+    if path.count(".") == 1:
+        outer, name = path.split(".")
+
+        def find(row: Mapping[str, Any]) -> Any:
+            inner = row.get(outer)
+            return inner.get(name, UNSET) if isinstance(inner, Mapping) else UNSET
+
+        return find
     return lambda row: get_field(row, path)
 
 

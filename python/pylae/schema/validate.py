@@ -13,7 +13,7 @@ from typing import Any, Final
 from pylae.errors import SchemaViolation
 from pylae.lua_text import lua_tostring
 from pylae.schema import kinds
-from pylae.schema.checks import Check, get_field
+from pylae.schema.checks import Check, getter
 from pylae.schema.compiled import Admit, Context, Refused, compile_schema, holds_of, new_key, new_uuid, without_duplicates
 from pylae.schema.copying import copied
 from pylae.schema.field import UNSET, Field
@@ -49,6 +49,9 @@ class Schema:
         self._shorthand_names = frozenset(short.name for short in self.shorthands)
         self._inner: tuple[tuple[str, Schema], ...] | None = None
         self._shows_more: bool | None = None
+        self._old_names = tuple(
+            (short.name, getter(short.replaced_with)) for short in self.shorthands if short.replaced_with is not None
+        )
 
     def __repr__(self) -> str:
         return f"<schema {self.name}>"
@@ -321,8 +324,7 @@ class Schema:
     def _has_more_to_show(self) -> bool:
         """Whether old names of values are shown, here or in a record inside."""
         if self._shows_more is None:
-            own = any(short.replaced_with is not None for short in self.shorthands)
-            self._shows_more = own or any(inner._has_more_to_show() for _, inner in self._inner_schemas())
+            self._shows_more = bool(self._old_names) or any(inner._has_more_to_show() for _, inner in self._inner_schemas())
         return self._shows_more
 
     def _shown(self, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -331,10 +333,9 @@ class Schema:
             value = row.get(name)
             if inner._has_more_to_show() and isinstance(value, Mapping):
                 shown[name] = inner._shown(value)
-        for shorthand in self.shorthands:
-            if shorthand.replaced_with is not None:
-                value = get_field(row, shorthand.replaced_with)
-                shown[shorthand.name] = None if value is UNSET else value
+        for name, find in self._old_names:
+            value = find(row)
+            shown[name] = None if value is UNSET else value
         return shown
 
 

@@ -43,6 +43,7 @@ _encode_json = msgspec.json.Encoder().encode
 _decode_json = msgspec.json.Decoder().decode
 
 Converter = Callable[[Any], Any]
+"""Of a value that is not null."""
 Values = dict[str, Any]
 
 
@@ -91,7 +92,8 @@ class TableStatements:
             self.tags = listed.format(table.name.replace("'", "''"), name, alive)
         self._finds: dict[tuple[str, ...], str] = {}
 
-        self._read = [(column.field, _reader(column)) for column in table.columns]
+        self._fields = [column.field for column in table.columns]
+        self._read = [(column.field, _reader(column)) for column in table.columns if _reader(column) is not _same]
         self._write = [(column.field, column.name, _writer(column)) for column in table.columns]
 
     def find(self, fields: Sequence[str]) -> str:
@@ -131,7 +133,11 @@ class TableStatements:
 
     def row(self, values: Sequence[Any], now_s: float) -> Row:
         """A row from the values of its columns, in the order in which they are selected."""
-        row = {field: convert(value) for (field, convert), value in zip(self._read, values, strict=False)}
+        row = dict(zip(self._fields, values, strict=False))
+        for field, convert in self._read:
+            value = row[field]
+            if value is not None:
+                row[field] = convert(value)
         if self.table.has_ttl:
             expires_at = values[-1]
             row["ttl"] = None if expires_at is None else max(int(expires_at - now_s), 0)
@@ -139,7 +145,10 @@ class TableStatements:
 
     def values(self, row: Row) -> Values:
         """The values of a row by column name."""
-        values = {name: convert(row.get(field)) for field, name, convert in self._write}
+        values: Values = {}
+        for field, name, convert in self._write:
+            value = row.get(field)
+            values[name] = None if value is None else convert(value)
         if self.table.cache_key:
             together = [row.get(field) for field in self.table.cache_key]
             values[CACHE_KEY] = _write_json([one["id"] if isinstance(one, dict) else one for one in together])
@@ -202,32 +211,24 @@ def _same(value: Any) -> Any:
     return value
 
 
-def _read_number(value: float | None) -> float | None:
+def _read_number(value: float) -> float:
     # Lua has one kind of number: 5.0 is shown as 5.
-    return int(value) if value is not None and value.is_integer() else value
+    return int(value) if value.is_integer() else value
 
 
-def _read_boolean(value: int | None) -> bool | None:
-    return None if value is None else bool(value)
+def _read_foreign(value: str) -> dict[str, str]:
+    return {"id": value}
 
 
-def _read_json(value: str | None) -> Any:
-    return None if value is None else _decode_json(value)
+def _write_json(value: Any) -> str:
+    return _encode_json(value).decode()
 
 
-def _read_foreign(value: str | None) -> dict[str, str] | None:
-    return None if value is None else {"id": value}
+def _write_foreign(value: dict[str, str]) -> str:
+    return value["id"]
 
 
-def _write_json(value: Any) -> str | None:
-    return None if value is None else _encode_json(value).decode()
-
-
-def _write_foreign(value: dict[str, str] | None) -> str | None:
-    return None if value is None else value["id"]
-
-
-_READ: Final[dict[ColumnType, Converter]] = {"number": _read_number, "boolean": _read_boolean, "json": _read_json}
+_READ: Final[dict[ColumnType, Converter]] = {"number": _read_number, "boolean": bool, "json": _decode_json}
 
 
 def _reader(column: Column) -> Converter:
