@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from pylae.schema.field import UNSET, Field, Unset
 from pylae.schema.record import Entity, Record
+from pylae.schema.shorthands import Shorthand
 from pylae.settings import IN_EFFECT
 from pylae.settings_table import DYNAMIC_PREFIXES, SETTINGS, Setting
 
@@ -69,8 +70,18 @@ def _setting_row(setting: Setting) -> str:
     return _row(f"`{setting.name}`", setting.type.replace("ngx_boolean", "on, off"), default, " ".join(notes))
 
 
-def entities_page(entities: Iterable[type[Entity]]) -> str:
-    """The page of the entities."""
+def entities_page(
+    entities: Iterable[type[Entity]],
+    owners: Mapping[str, str] | None = None,
+    forms: Mapping[str, Mapping[str, type[Entity]]] | None = None,
+) -> str:
+    """The page of the entities.
+
+    Args:
+        entities: all of them.
+        owners: the plugin that brings an entity, by table.
+        forms: by table and setting, declarations that take the place of an entity's own under a setting.
+    """
     lines = [
         _GENERATED,
         "",
@@ -80,15 +91,36 @@ def entities_page(entities: Iterable[type[Entity]]) -> str:
     ]
     for entity in sorted(entities, key=lambda one: one.table):
         lines += ["", f"## {entity.table}", "", inspect.cleandoc(entity.__doc__ or ""), ""]
-        lines += [f"- Path: `/{entity.path_name()}`" + (" below its parent only" if entity.admin_disabled else "")]
-        if entity.endpoint_key is not None:
-            lines.append(f"- Found by: `id`, `{entity.endpoint_key}`")
+        owner = (owners or {}).get(entity.table)
+        if owner is not None:
+            lines.append(f"- Brought by: [{owner}](plugins.md#{owner})")
+        if entity.admin_generated:
+            lines.append(f"- Path: `/{entity.path_name()}`" + (" below its parent only" if entity.admin_disabled else ""))
+            keys = dict.fromkeys((*entity.primary_key, entity.endpoint_key or entity.primary_key[0]))
+            lines.append(f"- Found by: {_codes(keys)}")
         if entity.cache_key is not None and len(entity.cache_key) > 1:
             lines.append(f"- Unique together: {_codes(entity.cache_key)}")
         if entity.ttl:
             lines.append("- `ttl`: seconds to live, given when a row is made")
         lines += _fields_table(entity)
+        for setting, form in (forms or {}).get(entity.table, {}).items():
+            more = {name: declared for name, declared in form.fields.items() if name not in entity.fields}
+            if more:
+                lines += ["", f"Under `{setting}` there are also:", *_table(_field_row(name, more[name]) for name in more)]
+        if entity.table != "plugins":
+            lines += _variants(entity)
     return "\n".join(lines) + "\n"
+
+
+def _variants(entity: type[Entity]) -> list[str]:
+    """What rows of each type have in place of the entity's own fields."""
+    lines: list[str] = []
+    for key in entity.variant_keys():
+        variant = entity.variant(key)
+        assert variant is not None
+        rows = [_field_row(path, declared) for path, declared in _walk_fields(variant.fields, "")]
+        lines += ["", f"Where `{entity.subschema_key}` is `{key}`:", *_table(rows)]
+    return lines
 
 
 def plugins_page(plugins: Mapping[str, Any]) -> str:
@@ -121,8 +153,11 @@ def plugins_page(plugins: Mapping[str, Any]) -> str:
             f"- Version: {plugin.version}",
             f"- Protocols: {_codes(plugin.protocols)}",
             f"- Scopes: {', '.join(plugin.scopes)}",
-            *_fields_table(plugin.Config),
         ]
+        if plugin.entities:
+            names = ", ".join(f"[{entity.table}](entities.md#{entity.table})" for entity in plugin.entities)
+            lines.append(f"- Entities: {names}")
+        lines += _fields_table(plugin.Config)
     return "\n".join(lines) + "\n"
 
 
@@ -131,31 +166,49 @@ def _phases(plugin: Any) -> list[str]:
 
 
 def _fields_table(declaration: type[Record]) -> list[str]:
-    rows = [_field_row(path, declared) for path, declared in _walk(declaration)]
-    rows += [
-        _row(
-            f"`{short.name}`",
-            short.kind.type,
-            "",
-            f"Deprecated: use `{short.replaced_with}`." if short.replaced_with is not None else short.doc,
-        )
-        for short in declaration.shorthands
-        if short.name not in declaration.fields
-    ]
+    if not declaration.fields and not declaration.shorthands:
+        return ["", "Nothing can be set."]
+    rows = [_field_row(path, declared) for path, declared in _walk_fields(declaration.fields, "")]
+    return _table([*rows, *(_shorthand_row(above, short) for above, short in _walk_shorthands(declaration, ""))])
+
+
+def _table(rows: Iterable[str]) -> list[str]:
     return ["", "| field | type | default | meaning |", "|---|---|---|---|", *rows]
 
 
-def _walk(declaration: type[Record], above: str = "") -> Iterable[tuple[str, Field]]:
+def _walk_fields(fields: Mapping[str, Field], above: str) -> Iterable[tuple[str, Field]]:
     """The fields of a record, those of inner records under dotted names."""
-    for name, declared in declaration.fields.items():
+    for name, declared in fields.items():
         yield above + name, declared
-        inner, more = declared, ""
-        while inner.record is None and (inner.elements or inner.values) is not None:
-            part = inner.elements or inner.values
-            assert part is not None
-            inner, more = part, more + "[]"
+        inner, more = _innermost(declared)
         if inner.record is not None:
-            yield from _walk(inner.record, f"{above}{name}{more}.")
+            yield from _walk_fields(inner.record.fields, f"{above}{name}{more}.")
+
+
+def _walk_shorthands(declaration: type[Record], above: str) -> Iterable[tuple[str, Shorthand]]:
+    """The names that are no fields, each with what stands before it."""
+    for short in declaration.shorthands:
+        if short.name not in declaration.fields:
+            yield above, short
+    for name, declared in declaration.fields.items():
+        inner, more = _innermost(declared)
+        if inner.record is not None:
+            yield from _walk_shorthands(inner.record, f"{above}{name}{more}.")
+
+
+def _innermost(declared: Field) -> tuple[Field, str]:
+    """What stands inside lists and maps, and the brackets that say so."""
+    more = ""
+    while declared.record is None and (declared.elements or declared.values) is not None:
+        inner = declared.elements or declared.values
+        assert inner is not None
+        declared, more = inner, more + "[]"
+    return declared, more
+
+
+def _shorthand_row(above: str, short: Shorthand) -> str:
+    meaning = short.doc if short.replaced_with is None else f"Deprecated: use `{above}{short.replaced_with}`."
+    return _row(f"`{above}{short.name}`", short.kind.type, "", meaning)
 
 
 def _field_row(path: str, declared: Field) -> str:
@@ -165,12 +218,20 @@ def _field_row(path: str, declared: Field) -> str:
         notes.append(f"({limits})")
     if declared.unit is not None:
         notes.append(f"In {declared.unit}.")
+    if declared.unique:
+        notes.append("Unique.")
+    if declared.immutable:
+        notes.append("Cannot be changed.")
+    if declared.references is not None and declared.on_delete == "cascade":
+        notes.append("Deleted along with it.")
     if declared.secret:
         notes.append("Secret.")
+    if declared.referenceable:
+        notes.append("May be a reference to a vault.")
     if declared.deprecated is not None:
         notes.append("Deprecated.")
     name = f"`{path}`"
-    if declared.required and isinstance(declared.default, Unset) and declared.record is None:
+    if declared.required and isinstance(declared.default, Unset) and declared.record is None and not declared.auto:
         name = f"**{name}**"
     return _row(name, _type(declared), _default(declared), " ".join(notes))
 
@@ -208,11 +269,17 @@ def _limits(declared: Field) -> str:
     if limits.gt is not None:
         texts.append(f"more than {limits.gt}")
     if limits.one_of is not None:
-        texts.append("one of " + _codes(limits.one_of))
+        texts.append("one of " + _codes(limits.one_of) if limits.one_of else "one of none")
+    if limits.not_one_of is not None:
+        texts.append("none of " + _codes(limits.not_one_of))
     if limits.starts_with is not None:
         texts.append(f"begins with `{limits.starts_with}`")
+    if limits.len_eq is not None:
+        texts.append(f"length {limits.len_eq}")
     if limits.len_min:
         texts.append(f"length at least {limits.len_min}")
+    if limits.len_max is not None:
+        texts.append(f"length at most {limits.len_max}")
     if declared.elements is not None:
         items = _limits(declared.elements)
         if items:
@@ -234,12 +301,16 @@ def pages() -> dict[str, str]:
     registry = importlib.import_module("pylae.entities")
     loader = importlib.import_module("pylae.sdk.loader")
     plugins = loader.load(["bundled"])
+    routes = importlib.import_module("pylae.entities.routes")
     declared = {entity.table: entity for entity in registry.CORE}
+    owners: dict[str, str] = {}
     for plugin in plugins.values():
         declared.update({entity.table: entity for entity in plugin.entities})
+        owners.update({entity.table: plugin.name for entity in plugin.entities})
+    forms = {"routes": {f"router_flavor = {flavor}": route for flavor, route in routes.ROUTE_OF_FLAVOR.items()}}
     return {
         "settings.md": settings_page(),
-        "entities.md": entities_page(declared.values()),
+        "entities.md": entities_page(declared.values(), owners, forms),
         "plugins.md": plugins_page(plugins),
     }
 
