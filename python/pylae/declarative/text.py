@@ -8,6 +8,7 @@ counted, and nothing but plain values can be made. Scalars are what Kong's YAML 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -37,7 +38,8 @@ _HEXADECIMAL: Final = re.compile(r"[-+]?0x[0-9a-fA-F_]+\Z")
 _DECIMAL: Final = re.compile(r"[-+]?(?:0|[1-9][0-9_]*)\Z")
 _SEXAGESIMAL: Final = re.compile(r"[-+]?[1-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?\Z")
 _FLOAT: Final = re.compile(r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*|[0-9][0-9_]*(?=[eE]))(?:[eE][-+]?[0-9]+)?\Z")
-_INFINITE: Final = re.compile(r"([-+]?)\.(?:inf|Inf|INF)\Z")
+_INFINITE: Final = re.compile(r"[-+]?\.(?:inf|Inf|INF)\Z")
+_NAN: Final = float("nan")
 _NOT_A_NUMBER: Final = frozenset({".nan", ".NaN", ".NAN"})
 _TAG: Final = "tag:yaml.org,2002:"
 _MAX_DIGITS: Final = 400
@@ -260,7 +262,7 @@ def plain_scalar(text: str) -> Any:
     """What a scalar without quotes means.
 
     >>> [plain_scalar(text) for text in ("yes", "~", "0x1F", "017", "1_000", "1e3", "12:30", "2001-01-01", "1.2.3")]
-    [True, None, 31, 15, 1000, 1000.0, 750, '2001-01-01', '1.2.3']
+    [True, None, 31, 15, 1000, 1000.0, 750.0, '2001-01-01', '1.2.3']
     """
     if text in _NULLS:
         return None
@@ -277,7 +279,7 @@ def _number(text: str) -> float | None:
     if _DECIMAL.match(text):
         return _sized(int(text.replace("_", "")))
     if _FLOAT.match(text):
-        return float(text.replace("_", ""))
+        return _finite(float(text.replace("_", "")))
     for pattern, base in ((_OCTAL, 8), (_HEXADECIMAL, 16), (_BINARY, 2)):
         if pattern.match(text):
             digits = text.replace("_", "")
@@ -285,12 +287,14 @@ def _number(text: str) -> float | None:
     if _SEXAGESIMAL.match(text):
         total: float = 0
         for part in text.replace("_", "").lstrip("+-").split(":"):
-            total = total * 60 + (float(part) if "." in part else int(part))
-        return -total if text[0] == "-" else total
-    infinite = _INFINITE.match(text)
-    if infinite:
-        return float("-inf" if infinite[1] == "-" else "inf")
-    return float("nan") if text in _NOT_A_NUMBER else None
+            total = total * 60 + float(part)
+        return _finite(-total if text[0] == "-" else total)
+    return _NAN if text in _NOT_A_NUMBER or _INFINITE.match(text) else None
+
+
+def _finite(number: float) -> float:
+    # No field takes what JSON cannot say; NaN is no number to any.
+    return number if math.isfinite(number) else _NAN
 
 
 def _sized(number: int) -> float:
