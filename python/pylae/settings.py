@@ -151,7 +151,7 @@ _SIZES: Final = ("nginx_proxy_client_body_buffer_size", "nginx_proxy_client_max_
 
 PARTLY_IN_EFFECT: Final[dict[str, str]] = dict.fromkeys(
     ("ssl_cipher_suite", "ssl_ciphers", "ssl_prefer_server_ciphers", "ssl_protocols", "ssl_session_tickets"),
-    "holds for the Admin and the Status API only",
+    "holds for the TLS of Admin API and Status API only",
 )
 """Settings that do less than they say, and what they do."""
 

@@ -58,7 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = Parser(prog=f"pylae {name}", description=command.__doc__, allow_abbrev=False)
     command.declare(parser)
     try:
-        command.run(parser.parse_args(rest))
+        # Intermixed: flags may stand between a command's words, too.
+        command.run(parser.parse_intermixed_args(rest))
     except PylaeError as error:
         if talk.verbosity() > 1:
             raise

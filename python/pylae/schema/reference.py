@@ -20,7 +20,7 @@ from typing import Any, Final
 from pylae.schema.field import UNSET, Field, Unset
 from pylae.schema.record import Entity, Record
 from pylae.schema.shorthands import Shorthand
-from pylae.settings import IN_EFFECT
+from pylae.settings import IN_EFFECT, PARTLY_IN_EFFECT
 from pylae.settings_table import DYNAMIC_PREFIXES, SETTINGS, Setting
 
 REFERENCE: Final = Path("docs/reference")
@@ -40,6 +40,9 @@ def settings_page() -> str:
         "is not listed here is an error. Names that begin with "
         + ", ".join(f"`{prefix}`" for prefix in DYNAMIC_PREFIXES)
         + " may be of your own choice.",
+        "",
+        "A value, or an item of a list, may be a reference to a vault: `{vault://env/my-secret}` is the variable `MY_SECRET` of",
+        "the environment of the gateway's processes. It is resolved when they start; what is written and shown is the reference.",
         "",
         "A setting marked *not yet* is read and checked, and has no effect in this version: `pylae start` says so.",
         "",
@@ -62,7 +65,9 @@ def _setting_row(setting: Setting) -> str:
         notes.append("Secret.")
     if setting.ours:
         notes.append("Not in Kong.")
-    if setting.name not in IN_EFFECT:
+    if setting.name in PARTLY_IN_EFFECT:
+        notes.append(f"*It {PARTLY_IN_EFFECT[setting.name]}.*")
+    elif setting.name not in IN_EFFECT:
         notes.append("*Not yet.*")
     default = "" if setting.default is None else f"`{setting.default}`"
     if setting.name == "prefix":

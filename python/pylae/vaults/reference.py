@@ -67,7 +67,9 @@ def parse(text: str) -> Reference:
     if not is_reference(text) or len(text) > MAX_LENGTH:
         raise InvalidReference(f"not a reference: `{text[:100]}`, expected {START}<vault>/<resource>}}")
     matched = _PARTS.fullmatch(text[len(START) : -1])
-    if matched is None or _NAME.fullmatch(matched["vault"]) is None:
+    if matched is None:
+        raise InvalidReference(f"`{text}` names no secret")
+    if _NAME.fullmatch(matched["vault"]) is None:
         raise InvalidReference(f"`{text}` names no vault")
     *before, last = matched["path"].split("/")
     resource, key = (unquote("/".join(before)), unquote(last) or None) if before else (unquote(last), None)
