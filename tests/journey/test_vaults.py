@@ -194,3 +194,46 @@ def test_no_secret_lies_in_the_prefix(gateway: Gateway, blueprints: Blueprints) 
     assert not leaks
     assert not gateway.error_log.containing("sesame-in-a-path")
     assert "pg_password = {vault://env/pg-secret}" in (gateway.prefix / ".kong_env").read_text()
+
+
+# === without a database ===
+
+
+@pytest.fixture(scope="module")
+def without_database() -> Iterator[Gateway]:
+    settings = {"plugins": "bundled,vaulted", "database": "off", "log_level": "debug"}
+    with Gateway(settings, variables=VARIABLES) as started:
+        yield started
+
+
+def document(prefix: str | None, **config: Any) -> dict[str, Any]:
+    """A declarative configuration whose plugin finds its token in the vault `apps`."""
+    plugin = {"name": "vaulted", "config": {"token": "{vault://apps/sesame}", **config}}
+    route = {"name": "only", "paths": ["/only"], "plugins": [plugin]}
+    vaults = [] if prefix is None else [{"prefix": "apps", "name": "env", "config": {"prefix": prefix}}]
+    service = {"name": "s", "url": "http://127.0.0.1:1", "routes": [route]}
+    return {"_format_version": "3.0", "vaults": vaults, "services": [service]}
+
+
+def test_a_declared_vault_leads_to_secrets_and_a_new_one_to_others(without_database: Gateway) -> None:
+    for prefix, token in (
+        ("app-", "sesame-of-the-app"),
+        ("shop-", "sesame-of-the-shop"),
+        (None, ""),
+        ("app-", "sesame-of-the-app"),
+    ):
+        without_database.admin.post("/config", document(prefix))
+        without_database.settle()
+        assert seen(without_database, "/only")["token"] == token, prefix
+
+
+def test_a_document_that_is_refused_is_not_logged(without_database: Gateway) -> None:
+    refused = document("app-", inner={"token": "sesame-in-a-document"}, nonsense=1)
+    refused["keyauth_credentials"] = [{"key": "sesame-in-a-key", "consumer": "nobody"}]
+    assert without_database.admin.call("POST", "/config", refused).status == 400
+    text = json.dumps(refused).replace("{", "{ sesame-", 1)
+    for body in (b"{sesame-in-no-document", text.encode(), json.dumps({"config": text}).encode()):
+        answer = without_database.admin.call("POST", "/config", body, {"Content-Type": "application/json"})
+        assert 400 <= answer.status < 500
+    logs = [path.read_text(errors="replace") for path in (without_database.prefix / "logs").iterdir()]
+    assert not any("sesame-in" in text for text in logs)
