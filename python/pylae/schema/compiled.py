@@ -64,9 +64,15 @@ def compile_schema(schema: Schema, context: Context) -> Admit:
 
 def holds_of(schema: Schema, declared: Field) -> Holds:
     """Whether a value, which may be null, holds to its declaration."""
-    holds = _holds(schema, declared)
     if schema.violation(declared, None) is None:
+        holds = _holds(schema, declared)
         return lambda value: value is None or holds(value)
+    return _not_null_holds(schema, declared)
+
+
+def _not_null_holds(schema: Schema, declared: Field) -> Holds:
+    """Whether a value is not null and holds to its declaration."""
+    holds = _holds(schema, declared)
     return lambda value: value is not None and holds(value)
 
 
@@ -147,7 +153,7 @@ def _needs_length(declared: Field) -> bool:
 
 def _items_hold(schema: Schema, declared: Field) -> Holds:
     limits_hold = _limits_hold(declared)
-    item_holds = None if declared.elements is None else holds_of(schema, declared.elements)
+    item_holds = None if declared.elements is None else _not_null_holds(schema, declared.elements)
 
     def holds(value: Any) -> bool:
         if type(value) is not list:
@@ -346,7 +352,10 @@ def _admit(schema: Schema, declared: Field, context: Context, constant: Any, mak
 def _with_null(schema: Schema, declared: Field, admit: Admit) -> Admit:
     if schema.violation(declared, None) is None:
         return lambda value, now_s: None if value is None else admit(value, now_s)
+    return _without_null(admit)
 
+
+def _without_null(admit: Admit) -> Admit:
     def admit_given(value: Any, now_s: float) -> Any:
         if value is None:
             raise _refused
@@ -405,8 +414,8 @@ def _admit_items(schema: Schema, declared: Field, elements: Field, context: Cont
     limits_hold = _limits_hold(declared)
     is_set = declared.type == "set"
     is_flat = elements.type in ("string", "boolean") and not elements.auto
-    item_holds = holds_of(schema, elements)
-    admit_item = _with_null(schema, elements, _admit_given(schema, elements, context))
+    item_holds = _not_null_holds(schema, elements)
+    admit_item = _without_null(_admit_given(schema, elements, context))
 
     def admit(value: Any, now_s: float) -> Any:
         if type(value) is not list:
@@ -445,7 +454,7 @@ def without_duplicates(items: list[Any]) -> list[Any]:
 def _admit_map(schema: Schema, declared: Field, values: Field, context: Context) -> Admit:
     limits_hold = _limits_hold(declared)
     key_holds = None if declared.keys is None else holds_of(schema, declared.keys)
-    admit_item = _with_null(schema, values, _admit_given(schema, values, context))
+    admit_item = _without_null(_admit_given(schema, values, context))
 
     def admit(value: Any, now_s: float) -> Any:
         if type(value) is not dict:

@@ -24,6 +24,7 @@ from pylae.schema.rules import is_reference
 from pylae.schema.shorthands import Shorthand
 
 TTL_MAX_S: Final = 100_000_000
+REQUIRED: Final = "required field missing"
 
 
 class Schema:
@@ -193,7 +194,7 @@ class Schema:
             key = _subschema_key(self, row)
             given = row.get(entity.subschema_key)
             if given is None:
-                return {entity.subschema_key: "required field missing"}
+                return {entity.subschema_key: REQUIRED}
             found = None if key is None else self.variant(key)
             if found is None:
                 return {entity.subschema_key: entity.subschema_error.replace("%s", "nil" if key is None else key)}
@@ -216,7 +217,7 @@ class Schema:
                 return limits.error or "value must not be null"
             if limits.eq is not UNSET and limits.eq is not None:
                 return limits.error or f"value must be {lua_tostring(limits.eq)}"
-            return "required field missing" if declared.required else None
+            return REQUIRED if declared.required else None
         if limits.eq is None:
             return limits.error or "value must be null"
         error = _TYPES[declared.type](self, declared, value)
@@ -487,7 +488,8 @@ def _array(schema: Schema, declared: Field, value: Any) -> Any:
         return "expected an array" if declared.type == "array" else "expected a set"
     if declared.elements is None:
         return None
-    errors = [schema.violation(declared.elements, item) for item in value]
+    # Kong keeps a null that stands in a list; nobody who reads the list expects it.
+    errors = [REQUIRED if item is None else schema.violation(declared.elements, item) for item in value]
     while errors and errors[-1] is None:
         errors.pop()
     return errors or None
@@ -501,7 +503,7 @@ def _map(schema: Schema, declared: Field, value: Any) -> Any:
     for name, item in value.items():
         error = None if declared.keys is None else schema.violation(declared.keys, name)
         if error is None and declared.values is not None:
-            error = schema.violation(declared.values, item)
+            error = REQUIRED if item is None else schema.violation(declared.values, item)
         if error is not None:
             return error
     return None

@@ -159,6 +159,22 @@ def test_text_that_no_database_keeps_is_refused(value: str) -> None:
         entities.schema("consumers").insert({"username": value})
 
 
+@pytest.mark.parametrize(
+    ("table", "values", "errors"),
+    [
+        ("routes", {"paths": ["/a", None]}, {"paths": [None, "required field missing"]}),
+        ("routes", {"headers": {"x-a": None}}, {"headers": "required field missing"}),
+        ("routes", {"headers": {"x-a": [None]}}, {"headers": ["required field missing"]}),
+        ("services", {"url": "https://a.com", "ca_certificates": [None]}, {"ca_certificates": ["required field missing"]}),
+        ("plugins", {"name": "key-auth", "protocols": ["http", None]}, {"protocols": [None, "required field missing"]}),
+    ],
+)
+def test_null_in_a_list_or_map_is_refused(table: str, values: dict[str, Any], errors: dict[str, Any]) -> None:
+    with pytest.raises(SchemaViolation) as caught:
+        entities.schema(table).insert(values)
+    assert caught.value.fields == errors
+
+
 def test_an_empty_object_counts_as_an_empty_list_and_the_reverse() -> None:
     row = entities.schema("routes").insert({"hosts": ["a.com"], "paths": {}, "headers": []})
     assert (row["paths"], row["headers"]) == ([], {})

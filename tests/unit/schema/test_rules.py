@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import pytest
 
+from pylae import entities
+from pylae.errors import SchemaViolation
 from pylae.schema import rules
 from pylae.schema.rules import Url
 
@@ -117,3 +119,8 @@ def test_what_the_router_can_not_do_is_told(expression: str) -> None:
 def test_what_the_router_can_do_is_taken(expression: str) -> None:
     assert rules.regex_problem(expression) is None
     assert rules.router_regex_problem(expression) is None
+
+
+def test_a_pattern_that_ends_does_not_let_a_line_feed_pass() -> None:
+    with pytest.raises(SchemaViolation, match="invalid value: GET\n"):
+        entities.schema("routes").insert({"paths": ["/a"], "methods": ["GET\n"]})
