@@ -146,7 +146,7 @@ def test_what_was_answered_survives_a_kill(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_refuses_the_write_and_stores_nothing_by_half(tmp_path: Path) -> None:
-    with ControlProcess(tmp_path, file_size_bytes=400_000) as process:
+    with ControlProcess(tmp_path, file_size_bytes=1_000_000) as process:
         names, status = [], 201
         for number in range(3000):
             body = {"name": f"s{number}", "host": "h.test", "tags": ["x" * 500]}
