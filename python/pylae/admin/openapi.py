@@ -312,6 +312,9 @@ def _link(paths: Mapping[str, Json], endpoints: Collection[Generated]) -> None:
         links: Json = {}
         for led in endpoints:
             parameters = _PARAMETER.findall(led.path)
+            if led.kind == "foreign entity" and led.other is not None and not led.other.fields[led.field].required:
+                # Nothing is there as long as the reference is null.
+                continue
             if parameters == [table]:
                 values = {table: own}
             elif made.other is not None and led.kind == "nested entity" and parameters == [made.other.table, table]:

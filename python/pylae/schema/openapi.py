@@ -29,21 +29,26 @@ VAULT_REFERENCE: Final = r"^\{vault:\/\/[^\x00]*[^\/]\}$"
 _TYPES: Final = {"set": "array", "map": "object", "record": "object", "foreign": "object"}
 _LENGTHS: Final = {"string": "Length", "array": "Items", "set": "Items", "map": "Properties", "record": "Properties"}
 _HOST_CHARACTERS: Final = r"0-9A-Za-z._\-"
+_NAME: Final = r"(?![0-9.]+$)(?:[0-9A-Za-z_\-]*[0-9A-Za-z_]\.)*[0-9A-Za-z_\-]*[0-9A-Za-z_]\.?"
+_NAME_BEFORE_PORT: Final = _NAME.replace("+$)", "+(?::|$))")
+_IPV4: Final = r"(?:[0-9]{1,3}\.){3}[0-9]{1,3}"
+_IPV6: Final = r"\[?[0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f.]*\]?"
+_PORT: Final = ":[0-9]+"
 
 RULE_KEYWORDS: Final[Mapping[str, Json]] = {
     "certificate": {"pattern": "-----BEGIN ", "contentMediaType": "application/x-pem-file"},
     "key": {"pattern": "-----BEGIN ", "contentMediaType": "application/x-pem-file", "format": "password"},
     "cookie_name": {"pattern": r"""^[^\x00-\x1f\x7f-\uffff ()<>@,;:\\"\/?={}\[\]]+$"""},
     "header_name": {"pattern": "^[0-9A-Za-z_-]+$"},
-    "host": {"pattern": rf"^[{_HOST_CHARACTERS}:\[\]]+$"},
-    "host_with_optional_port": {"pattern": rf"^[{_HOST_CHARACTERS}:\[\]]+$"},
+    "host": {"pattern": f"^(?:{_NAME}|{_IPV4}|{_IPV6})$"},
+    "host_with_optional_port": {"pattern": f"^(?:{_NAME_BEFORE_PORT}|{_IPV4}|{_IPV6})(?:{_PORT})?$"},
     "name": {"pattern": r"^[0-9A-Za-z.\-_~]+$"},
     "path": {"pattern": r"^\/(?:[A-Za-z0-9.\-_~\/:@!$&'()*+,;=]|%[0-9A-Fa-f]{2})*$"},
     "route_host": {"pattern": rf"^[{_HOST_CHARACTERS}:\[\]*]+$"},
-    "sni": {"pattern": rf"^[{_HOST_CHARACTERS}]+$"},
+    "sni": {"pattern": f"^{_NAME}$"},
     "tag": {"pattern": r"^[^\x00-\x1f,\/\x7f]+$"},
-    "target": {"pattern": rf"^[{_HOST_CHARACTERS}:\[\]]+$"},
-    "upstream_name": {"pattern": rf"^[{_HOST_CHARACTERS}]+$"},
+    "target": {"pattern": f"^(?:{_NAME_BEFORE_PORT}|{_IPV4}|{_IPV6})(?:{_PORT})?$"},
+    "upstream_name": {"pattern": f"^{_NAME}$"},
     "url": {"pattern": r"^[A-Za-z0-9][A-Za-z0-9+.\-]*:\/\/."},
     "utf8_name": {"pattern": r"^[^\x00-,\/:-@\[-^`{-}\x7f]+$"},
     "wildcard_host": {"pattern": rf"^[{_HOST_CHARACTERS}*]+$"},
@@ -123,8 +128,8 @@ def description(declared: Field) -> str:
     return " ".join(sentences)
 
 
-def value_schema(declared: Field, view: View, *, supplied: Iterable[str] = ()) -> Json:
-    """The values of one field, null included where it may be."""
+def value_schema(declared: Field, view: View, *, supplied: Iterable[str] = (), is_item: bool = False) -> Json:
+    """The values of one field, null included where it may be; an item of a list or a map never is null."""
     limits = declared.limits
     if limits.eq is None:
         return {"type": "null"}
@@ -134,14 +139,14 @@ def value_schema(declared: Field, view: View, *, supplied: Iterable[str] = ()) -
     match declared.type:
         case "array" | "set":
             if declared.elements is not None:
-                made["items"] = value_schema(declared.elements, view)
+                made["items"] = value_schema(declared.elements, view, is_item=True)
             if view == "output" and declared.type == "set" and declared.elements and declared.elements.type == "string":
                 made["uniqueItems"] = True
         case "map":
             if declared.keys is not None:
-                made["propertyNames"] = value_schema(declared.keys.but(required=True), view)
+                made["propertyNames"] = value_schema(declared.keys, view, is_item=True)
             if declared.values is not None:
-                made["additionalProperties"] = value_schema(declared.values, view)
+                made["additionalProperties"] = value_schema(declared.values, view, is_item=True)
         case "record" if declared.record is not None:
             made.update(record_schema(schema_of(declared.record), view, supplied=supplied))
         case "foreign":
@@ -153,7 +158,7 @@ def value_schema(declared: Field, view: View, *, supplied: Iterable[str] = ()) -
     if declared.referenceable and keywords.keys() - {"minLength"}:
         keywords = {"anyOf": [keywords, {"pattern": VAULT_REFERENCE}]}
     made.update(keywords)
-    if is_nullable(declared, view):
+    if not is_item and is_nullable(declared, view):
         _allow_null(made)
     return made
 
@@ -342,7 +347,7 @@ def _patterns(patterns: Iterable[Pattern]) -> list[Json]:
 def _exclusions(declared: Field, subsets: Sequence[Sequence[str]]) -> list[Json]:
     known = None if declared.elements is None else declared.elements.limits.one_of
     if known is not None and set(known) <= {item for subset in subsets for item in subset}:
-        return [{"anyOf": [{"items": {"enum": [*subset, None]}} for subset in subsets]}]
+        return [{"anyOf": [{"items": {"enum": list(subset)}} for subset in subsets]}]
     return [
         {"not": {"type": "array", "allOf": [{"contains": {"enum": list(subset)}}, {"contains": {"enum": list(other)}}]}}
         for position, subset in enumerate(subsets)
