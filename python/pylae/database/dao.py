@@ -19,10 +19,9 @@ from pylae.database.table import Table, Tables, table_of
 from pylae.entities.targets import normalise_target
 from pylae.errors import ForeignKeysUnresolved, ForeignKeyViolation, InvalidUnique, SchemaViolation
 from pylae.schema import Entity, Schema, schema_of
+from pylae.schema.limits import MAX_INTEGER as MAX_INTEGER
 from pylae.schema.validate import is_uuid
 
-MAX_INTEGER: Final = 2**53
-"""Beyond it Lua, JavaScript and JSON's readers lose digits."""
 TIMES: Final = ("created_at", "updated_at")
 """What differs between two rows that say the same."""
 _ALL_CHILDREN: Final = 10_000_000

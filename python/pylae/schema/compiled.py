@@ -14,11 +14,12 @@ import os
 import secrets
 import string
 from collections.abc import Callable
+from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pylae.schema.copying import SCALARS, copied, copier
 from pylae.schema.field import UNSET, Field
-from pylae.schema.limits import UUID, contents, equality, exclusion, form, length, rule_of, searcher, spelling
+from pylae.schema.limits import MAX_INTEGER, UUID, contents, equality, exclusion, form, length, rule_of, searcher, spelling
 from pylae.schema.rules import is_reference
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ Make = Callable[[float], Any]
 KEY_CHARACTERS: Final = string.ascii_letters + string.digits
 KEY_LENGTH: Final = 32
 _is_uuid: Final = UUID.fullmatch
+_NUMBERS: Final = (int, float)
 
 
 class Refused(Exception):
@@ -100,11 +102,12 @@ def _is_boolean(value: Any) -> bool:
 
 
 def _is_integer(value: Any) -> bool:
-    return type(value) is int or (type(value) is float and value.is_integer())
+    # A float that is whole and not too large is an int by now, or is compared with as one.
+    return type(value) in _NUMBERS and -MAX_INTEGER <= value <= MAX_INTEGER and (type(value) is int or value.is_integer())
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) is int or (type(value) is float and value == value)
+    return -MAX_INTEGER <= value <= MAX_INTEGER if type(value) is int else type(value) is float and isfinite(value)
 
 
 _PLAIN: Final[dict[str, Holds]] = {"boolean": _is_boolean, "integer": _is_integer, "number": _is_number}
@@ -401,7 +404,7 @@ def _admit_scalar(holds: Holds) -> Admit:
 
 def _admit_number(holds: Holds) -> Admit:
     def admit(value: Any, now_s: float) -> Any:  # noqa: ARG001 - one signature for all
-        if type(value) is float and value.is_integer():
+        if type(value) is float and value.is_integer() and -MAX_INTEGER <= value <= MAX_INTEGER:
             value = int(value)
         if holds(value):
             return value
@@ -501,10 +504,11 @@ def _admit_foreign(schema: Schema, declared: Field) -> Admit:
     limits_hold = _limits_hold(declared)
 
     def admit(value: Any, now_s: float) -> Any:  # noqa: ARG001 - one signature for all
-        if type(value) is dict and len(value) == 1 and limits_hold is None:
-            id_ = value.get("id")
-            if type(id_) is str and _is_uuid(id_) is not None:
-                return {"id": id_}
-        return _admit_as_it_is(schema, declared, value)
+        id_ = value.get("id") if type(value) is dict else None
+        if id_ is None or limits_hold is not None:
+            return _admit_as_it_is(schema, declared, value)
+        if type(id_) is str and _is_uuid(id_) is not None:
+            return {"id": id_}
+        raise _refused
 
     return admit

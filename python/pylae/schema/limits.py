@@ -17,6 +17,9 @@ from pylae.schema.rules import RULES, regex_problem
 
 UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 
+MAX_INTEGER: Final = 2**53
+"""Beyond it Lua, JavaScript and JSON's readers lose digits."""
+
 
 def is_uuid(value: object) -> bool:
     """Whether a value looks like a UUID, and so is an id and never a name."""

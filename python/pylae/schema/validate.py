@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from math import isfinite
 from typing import Any, Final
 
 from pylae.errors import SchemaViolation
@@ -17,7 +18,7 @@ from pylae.schema.checks import Check, getter
 from pylae.schema.compiled import Admit, Context, Refused, compile_schema, holds_of, new_key, new_uuid, without_duplicates
 from pylae.schema.copying import copied
 from pylae.schema.field import UNSET, Field
-from pylae.schema.limits import broken_limit
+from pylae.schema.limits import MAX_INTEGER, broken_limit
 from pylae.schema.limits import is_uuid as is_uuid
 from pylae.schema.record import Entity, Record, Variant, default_of
 from pylae.schema.rules import is_reference
@@ -429,8 +430,10 @@ def filled(declared: Field, value: Any, context: Context, now_s: float) -> Any:
             value = {}
         if isinstance(value, dict):
             value = {name: __filled_item(declared.values, item, context, now_s) for name, item in value.items()}
-    elif declared.type in ("integer", "number") and isinstance(value, float) and value.is_integer():
+    elif declared.type in ("integer", "number") and isinstance(value, float) and value.is_integer() and abs(value) <= MAX_INTEGER:
         return int(value)
+    elif declared.type == "foreign" and isinstance(value, dict) and value.get("id") is not None:
+        return {"id": value["id"]}
     return value
 
 
@@ -467,7 +470,9 @@ def _string(schema: Schema, declared: Field, value: Any) -> Any:  # noqa: ARG001
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
+    if isinstance(value, float):
+        return isfinite(value)
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MAX_INTEGER
 
 
 def _number(schema: Schema, declared: Field, value: Any) -> Any:  # noqa: ARG001 - one signature for all types
@@ -475,7 +480,7 @@ def _number(schema: Schema, declared: Field, value: Any) -> Any:  # noqa: ARG001
 
 
 def _integer(schema: Schema, declared: Field, value: Any) -> Any:  # noqa: ARG001 - one signature for all types
-    is_whole = _is_number(value) and (isinstance(value, int) or value.is_integer())
+    is_whole = _is_number(value) and abs(value) <= MAX_INTEGER and (isinstance(value, int) or value.is_integer())
     return None if is_whole else "expected an integer"
 
 

@@ -15,6 +15,7 @@ from pylae.schema.validate import is_uuid
 from pylae.sdk import loader
 
 PLUGINS = loader.load(["bundled"])
+RATE_LIMITING: dict[str, Any] = {"name": "rate-limiting", "config": {"minute": 5}}
 
 
 @pytest.fixture(autouse=True)
@@ -151,6 +152,31 @@ def test_a_plugin_without_name_or_of_no_name_is_refused() -> None:
 def test_whole_numbers_are_stored_as_such() -> None:
     row = entities.schema("services").insert({"host": "a.com", "port": 80.0})
     assert isinstance(row["port"], int)
+
+
+@pytest.mark.parametrize("number", [2**53 + 1, -(10**30), float("inf"), float("-inf"), float("nan")])
+def test_a_number_that_not_every_reader_has_is_refused(number: float) -> None:
+    errors = {"minute": "expected a number"}
+    assert _refused("plugins", entities.schema("plugins").insert(RATE_LIMITING), {"config": {"minute": number}}) == {
+        "config": errors
+    }
+    assert _refused("services", entities.schema("services").insert({"host": "a"}), {"port": number}) == {
+        "port": "expected an integer"
+    }
+
+
+def test_a_great_number_that_is_no_integer_stays_as_it_is() -> None:
+    row = entities.schema("plugins").insert({**RATE_LIMITING, "config": {"minute": 1e30}})
+    assert isinstance(row["config"]["minute"], float)
+    assert _refused("services", entities.schema("services").insert({"host": "a"}), {"port": 1e30}) == {
+        "port": "expected an integer"
+    }
+
+
+def test_of_a_reference_the_id_alone_is_kept() -> None:
+    parent = "4a2f9d6e-3c1b-4f7e-8a55-0123456789ab"
+    row = entities.schema("routes").insert({"paths": ["/a"], "service": {"id": parent, "name": "x", "junk": [10**30]}})
+    assert row["service"] == {"id": parent}
 
 
 @pytest.mark.parametrize("value", ["a\0b", "\ud800"])
