@@ -134,6 +134,13 @@ def test_browsers_may_ask_before_they_send_the_token(admin: Admin) -> None:
     assert admin.call("POST", "/services", {}, headers=asked).status == 401
 
 
+def test_the_page_that_asks_for_a_token_is_shown_without_one(admin: Admin) -> None:
+    assert admin.call("GET", "/docs").status == 200
+    for method, path in [("POST", "/docs"), ("GET", "/docs/"), ("GET", "//docs"), ("GET", "/docs/../services"), ("GET", "/d%6fcs")]:
+        assert admin.call(method, path).status == 401, path
+    assert admin.call("GET", "/openapi.json").status == 401
+
+
 def test_the_status_api_asks_nobody(guarded: ControlProcess) -> None:
     assert guarded.status.call("GET", "/status").status == 200
 

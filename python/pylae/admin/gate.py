@@ -28,18 +28,20 @@ class Gate:
     Args:
         tokens: at least one.
         refusals: told of every request that is refused.
+        open_paths: that anybody may read: pages which ask for the token themselves.
     """
 
-    def __init__(self, tokens: Iterable[str], refusals: Refusals) -> None:
+    def __init__(self, tokens: Iterable[str], refusals: Refusals, open_paths: Iterable[str] = ()) -> None:
         self._digests = tuple(_digest(token.encode()) for token in tokens)
         self._refusals = refusals
+        self._open_paths = frozenset(path.encode() for path in open_paths)
 
     def __repr__(self) -> str:
         return f"<gate tokens={len(self._digests)}>"
 
     def admits(self, scope: Scope) -> bool:
         """Whether the request may go on."""
-        if _is_preflight(scope):
+        if _is_preflight(scope) or (scope["method"] in ("GET", "HEAD") and scope.get("raw_path") in self._open_paths):
             return True
         shown = list(shown_tokens(scope))
         if any(self._is_known(token) for token in shown[:MAX_TRIES]):

@@ -39,6 +39,8 @@ KEEP_ALIVE_S: Final = 75
 """nginx's."""
 NGINX_PHRASES: Final = {405: b"Not Allowed", 413: b"Request Entity Too Large"}
 """What nginx calls a status where Python has another phrase."""
+OPEN_PATHS: Final = ("/docs",)
+"""Of the Admin API, for those who have not shown a token: the page that describes it, and asks for one."""
 GRACE_S: Final = 1
 """What requests under way get when the process is told to leave."""
 
@@ -152,7 +154,7 @@ def serve(
     admin_listeners = [listener for listener in listeners if listener["purpose"] == "admin"]
     guard = Guard(settings.admin_gui_url, [one["address"] for one in admin_listeners], settings.admin_hosts)
     refusals = Refusals(log)
-    gate = Gate(settings.admin_auth_token, refusals) if settings.admin_auth_token else None
+    gate = Gate(settings.admin_auth_token, refusals, OPEN_PATHS) if settings.admin_auth_token else None
     secrets = Secrets([*control.catalogue.entities.values(), *(plugin.Config for plugin in plugins.values())])
     faces: dict[str, tuple[ASGIApp, Guard | None, Gate | None]] = {
         "admin": (router_of(endpoints, log), guard, gate),
