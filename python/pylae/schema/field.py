@@ -90,6 +90,8 @@ class Field:
     immutable: bool = False
     transient: bool = False
     secret: bool = False
+    encrypted: bool = True
+    """Whether `/schemas/...` marks a secret as encrypted; not where Kong does not."""
     referenceable: bool = False
     unit: str | None = None
     deprecated: str | None = None
@@ -109,6 +111,11 @@ class Field:
     def __set_name__(self, owner: RecordClass, name: str) -> None:
         self.name = name
 
+    @property
+    def is_marked_encrypted(self) -> bool:
+        """Whether `/schemas/...` calls it encrypted."""
+        return self.secret and self.encrypted
+
     def but(self, **changes: Any) -> Field:
         """A copy that differs in attributes of the field or in limits."""
         limits = {name: changes.pop(name) for name in list(changes) if name in _LIMIT_NAMES}
@@ -125,6 +132,7 @@ def field(
     default: Any = UNSET,
     unit: str | None = None,
     secret: bool | None = None,
+    encrypted: bool | None = None,
     referenceable: bool | None = None,
     unique: bool | None = None,
     auto: bool | None = None,
@@ -141,6 +149,7 @@ def field(
         default: taken when nothing is given on insert.
         unit: what a bare number counts, such as `milliseconds`.
         secret: never shown in logs and in the reference of values.
+        encrypted: False for a secret that Kong does not call encrypted in `/schemas/...`.
         referenceable: may be a reference to a vault.
         unique: no two rows share the value.
         auto: filled in on insert.
@@ -153,6 +162,7 @@ def field(
         "required": required,
         "unit": unit,
         "secret": secret,
+        "encrypted": encrypted,
         "referenceable": referenceable,
         "unique": unique,
         "auto": auto,

@@ -59,7 +59,7 @@ def field_json(declared: Field) -> dict[str, Any]:
         ("abstract", "abstract"),
         ("immutable", "immutable"),
         ("transient", "transient"),
-        ("secret", "encrypted"),
+        ("is_marked_encrypted", "encrypted"),
         ("referenceable", "referenceable"),
     ):
         if getattr(declared, attribute):

@@ -37,7 +37,11 @@ class Auth(Record):
     )
     gcp_use_service_account: bool = field(kinds.boolean(), default=False, doc="Logs in to Google Cloud with a service account.")
     gcp_service_account_json: str | None = field(
-        kinds.string(), referenceable=True, secret=True, doc="JSON key of the service account; from the environment if unset."
+        kinds.string(),
+        referenceable=True,
+        secret=True,
+        encrypted=False,
+        doc="JSON key of the service account; from the environment if unset.",
     )
     aws_access_key_id: str | None = field(
         kinds.string(), referenceable=True, secret=True, doc="AWS access key id; from the environment if unset."

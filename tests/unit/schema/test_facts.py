@@ -30,24 +30,6 @@ PLAIN = (
 TABLES = [entity.table for entity in entities.CORE] + [entity.table for plugin in PLUGINS.values() for entity in plugin.entities]
 RULES_OF_RECORDS = {"Pem": "pem_pair"}
 """By the name of the class: rules that look at a record as a whole."""
-OUR_SECRETS = {
-    "acme": {"storage_config.consul.token", "storage_config.vault.token"},
-    "ai-proxy": {"auth.gcp_service_account_json"},
-    "ai-request-transformer": {"llm.auth.gcp_service_account_json"},
-    "ai-response-transformer": {"llm.auth.gcp_service_account_json"},
-    "aws-lambda": {"proxy_url"},
-    "opentelemetry": {"traces_endpoint", "logs_endpoint", "headers"},
-    "zipkin": {"http_endpoint"},
-    "acme_storage": {"value"},
-    "hmacauth_credentials": {"secret"},
-    "jwt_secrets": {"secret"},
-    "keyauth_credentials": {"key"},
-    "oauth2_authorization_codes": {"code"},
-    "oauth2_tokens": {"access_token", "refresh_token"},
-    "sessions": {"session_id", "data"},
-    "session_metadatas": {"sid"},
-}
-"""What our logs never show, beyond what Kong (in its Enterprise edition) encrypts."""
 OF_NGINX = {"acme_storage_mode", "proxy_cache_shm"}
 """Rules about what else a node of Kong was told; nothing here corresponds."""
 FALSE_WHEN_ABSENT = {"required", "auto", "unique", "transient", "referenceable", "uuid", "timestamp"} | {
@@ -179,7 +161,7 @@ def test_the_fields_of_an_entity_are_kongs(table: str) -> None:
     expected = [{declared["name"]: _kong(declared)} for declared in ENTITIES[table]["fields"]]
     assert _ours(shown["fields"]) == expected
     if table != "plugins":
-        assert _secrets(shown["fields"]) == _facts_secrets(ENTITIES[table]["fields"]) | OUR_SECRETS.get(table, set())
+        assert _secrets(shown["fields"]) == _facts_secrets(ENTITIES[table]["fields"])
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -278,7 +260,7 @@ def test_the_configuration_of_a_plugin_is_kongs(name: str) -> None:
     assert given == [short["name"] for short in facts["config"].get("shorthand_fields", [])]
     expected_checks = [_kong_check(check) for check in facts["entity_checks"] if check.get("rule") not in OF_NGINX]
     assert checks_json(shown.checks) == expected_checks
-    assert _secrets(config["fields"]) == _facts_secrets(facts["config"]["fields"]) | OUR_SECRETS.get(name, set())
+    assert _secrets(config["fields"]) == _facts_secrets(facts["config"]["fields"])
     assert shown.fields["protocols"].default == facts["protocols"]["default"]
     assert list(shown.fields["protocols"].elements.limits.one_of or ()) == facts["protocols"]["allowed"]  # type: ignore[union-attr]  # a set has elements
     for scope, possible in facts["can_be_scoped_to"].items():

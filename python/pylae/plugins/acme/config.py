@@ -79,7 +79,7 @@ class Consul(Record):
     port: int | None = field(kinds.integer(between=(0, 65_535)), doc="Port of the Consul server.")
     kv_path: str | None = field(kinds.string(), doc="Path in the key-value store under which everything is kept.")
     timeout: float | None = field(kinds.number(), unit="milliseconds", doc="How long one request to Consul may take.")
-    token: str | None = field(kinds.string(), referenceable=True, secret=True, doc="Token Consul is asked with.")
+    token: str | None = field(kinds.string(), referenceable=True, secret=True, encrypted=False, doc="Token Consul is asked with.")
 
 
 class Vault(Record):
@@ -90,7 +90,7 @@ class Vault(Record):
     port: int | None = field(kinds.integer(between=(0, 65_535)), doc="Port of the Vault server.")
     kv_path: str | None = field(kinds.string(), doc="Path in the key-value store under which everything is kept.")
     timeout: float | None = field(kinds.number(), unit="milliseconds", doc="How long one request to Vault may take.")
-    token: str | None = field(kinds.string(), referenceable=True, secret=True, doc="Token Vault is asked with.")
+    token: str | None = field(kinds.string(), referenceable=True, secret=True, encrypted=False, doc="Token Vault is asked with.")
     tls_verify: bool = field(kinds.boolean(), default=True, doc="Verifies the Vault server's certificate.")
     tls_server_name: str | None = field(kinds.string(), doc="Name the Vault server's certificate must carry.")
     auth_method: str = field(

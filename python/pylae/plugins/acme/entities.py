@@ -17,6 +17,11 @@ class AcmeItem(Entity):
     id: str = field(kinds.string(uuid=True), auto=True, doc="Identifies the entry.")
     key: str = field(kinds.string(), required=True, unique=True, auto=True, doc="Name the entry is looked up by.")
     value: str = field(
-        kinds.string(), required=True, auto=True, secret=True, doc="Certificate, key, challenge or lock that is kept."
+        kinds.string(),
+        required=True,
+        auto=True,
+        secret=True,
+        encrypted=False,
+        doc="Certificate, key, challenge or lock that is kept.",
     )
     created_at: int = field(kinds.integer(timestamp=True), auto=True, unit="seconds since the epoch", doc="When it was made.")

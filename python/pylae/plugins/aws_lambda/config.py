@@ -78,7 +78,9 @@ class Config(Record):
     awsgateway_compatible: bool = field(
         kinds.boolean(), default=False, doc="Passes the request to the function in the form that API Gateway uses."
     )
-    proxy_url: str | None = field(kinds.string(rule="url"), secret=True, doc="URL of the forward proxy to the Lambda service.")
+    proxy_url: str | None = field(
+        kinds.string(rule="url"), secret=True, encrypted=False, doc="URL of the forward proxy to the Lambda service."
+    )
     skip_large_bodies: bool = field(kinds.boolean(), default=True, doc="Leaves out bodies that are too large for memory.")
     base64_encode_body: bool = field(kinds.boolean(), default=True, doc="Passes the request body to the function in Base64.")
     aws_imds_protocol_version: str = field(

@@ -21,5 +21,7 @@ class HmacauthCredential(Entity):
         kinds.foreign("consumers", on_delete="cascade"), required=True, doc="Whose credential it is."
     )
     username: str = field(kinds.string(), required=True, unique=True, doc="Name the client signs as.")
-    secret: str = field(kinds.string(), auto=True, secret=True, doc="Secret the client signs with; random when none is given.")
+    secret: str = field(
+        kinds.string(), auto=True, secret=True, encrypted=False, doc="Secret the client signs with; random when none is given."
+    )
     tags: list[str] | None = field(kinds.set_of(kinds.string(rule="tag", required=True)), doc="Words to find it by.")

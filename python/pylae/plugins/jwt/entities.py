@@ -49,7 +49,11 @@ class JwtSecret(Entity):
     )
     key: str = field(kinds.string(), unique=True, auto=True, doc="What a token's key claim must say; random when none is given.")
     secret: str = field(
-        kinds.string(), auto=True, secret=True, doc="Secret that HMAC signatures are verified with; random when none is given."
+        kinds.string(),
+        auto=True,
+        secret=True,
+        encrypted=False,
+        doc="Secret that HMAC signatures are verified with; random when none is given.",
     )
     rsa_public_key: str | None = field(kinds.string(), doc="Public key in PEM that other signatures are verified with.")
     algorithm: str = field(

@@ -19,5 +19,7 @@ class KeyauthCredential(Entity):
     id: str = field(kinds.string(uuid=True), auto=True, doc="Identifies the credential.")
     created_at: int = field(kinds.integer(timestamp=True), auto=True, unit="seconds since the epoch", doc="When it was made.")
     consumer: dict[str, str] = field(kinds.foreign("consumers", on_delete="cascade"), required=True, doc="Whose key it is.")
-    key: str = field(kinds.string(), unique=True, auto=True, secret=True, doc="The key; random when none is given.")
+    key: str = field(
+        kinds.string(), unique=True, auto=True, secret=True, encrypted=False, doc="The key; random when none is given."
+    )
     tags: list[str] | None = field(kinds.set_of(kinds.string(rule="tag", required=True)), doc="Words to find it by.")

@@ -89,7 +89,9 @@ class Oauth2AuthorizationCode(Entity):
     credential: dict[str, str] = field(
         kinds.foreign("oauth2_credentials", on_delete="cascade"), required=True, doc="Application the code was given to."
     )
-    code: str = field(kinds.string(), unique=True, auto=True, secret=True, doc="The code; random when none is given.")
+    code: str = field(
+        kinds.string(), unique=True, auto=True, secret=True, encrypted=False, doc="The code; random when none is given."
+    )
     authenticated_userid: str | None = field(kinds.string(), doc="User who gave leave.")
     scope: str | None = field(kinds.string(), doc="Scopes leave was given for.")
     challenge: str | None = field(kinds.string(), doc="PKCE challenge the verifier must match.")
@@ -118,8 +120,10 @@ class Oauth2Token(Entity):
     token_type: str = field(kinds.string(one_of=("bearer",)), required=True, default="bearer", doc="How the token is used.")
     expires_in: int = field(kinds.integer(), required=True, unit="seconds", doc="How long the access token lasts; 0 for ever.")
     access_token: str = field(
-        kinds.string(), unique=True, auto=True, secret=True, doc="The access token; random when none is given."
+        kinds.string(), unique=True, auto=True, secret=True, encrypted=False, doc="The access token; random when none is given."
     )
-    refresh_token: str | None = field(kinds.string(), unique=True, secret=True, doc="Token a new access token is given for.")
+    refresh_token: str | None = field(
+        kinds.string(), unique=True, secret=True, encrypted=False, doc="Token a new access token is given for."
+    )
     authenticated_userid: str | None = field(kinds.string(), doc="User the application acts for.")
     scope: str | None = field(kinds.string(), doc="Scopes the token is good for.")

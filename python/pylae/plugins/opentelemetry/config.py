@@ -22,12 +22,17 @@ class Config(Record):
         ),
     )
 
-    traces_endpoint: str | None = field(kinds.string(rule="url"), referenceable=True, secret=True, doc="URL spans are sent to.")
+    traces_endpoint: str | None = field(
+        kinds.string(rule="url"), referenceable=True, secret=True, encrypted=False, doc="URL spans are sent to."
+    )
     logs_endpoint: str | None = field(
-        kinds.string(rule="url"), referenceable=True, secret=True, doc="URL log records are sent to."
+        kinds.string(rule="url"), referenceable=True, secret=True, encrypted=False, doc="URL log records are sent to."
     )
     headers: dict[str, str] | None = field(
-        kinds.map_of(kinds.string(rule="header_name"), kinds.string(referenceable=True)), secret=True, doc="Headers sent along."
+        kinds.map_of(kinds.string(rule="header_name"), kinds.string(referenceable=True)),
+        secret=True,
+        encrypted=False,
+        doc="Headers sent along.",
     )
     resource_attributes: dict[str, str] | None = field(
         kinds.map_of(kinds.string(required=True), kinds.string(required=True)),

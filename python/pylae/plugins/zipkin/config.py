@@ -53,7 +53,7 @@ class Config(Record):
 
     local_service_name: str = field(kinds.string(), required=True, default="kong", doc="Name of this node in spans.")
     http_endpoint: str | None = field(
-        kinds.string(rule="url"), secret=True, doc="URL spans are sent to; without it traces are only handed on."
+        kinds.string(rule="url"), secret=True, encrypted=False, doc="URL spans are sent to; without it traces are only handed on."
     )
     sample_ratio: float = field(
         kinds.number(between=(0, 1)), default=0.001, doc="Share of requests that is traced where the client has not decided."
