@@ -149,10 +149,13 @@ _DURATIONS: Final = (
 )
 _SIZES: Final = ("nginx_proxy_client_body_buffer_size", "nginx_proxy_client_max_body_size")
 
-PARTLY_IN_EFFECT: Final[dict[str, str]] = dict.fromkeys(
-    ("ssl_cipher_suite", "ssl_ciphers", "ssl_prefer_server_ciphers", "ssl_protocols", "ssl_session_tickets"),
-    "holds for the TLS of Admin API and Status API only",
-)
+PARTLY_IN_EFFECT: Final[dict[str, str]] = {
+    **dict.fromkeys(
+        ("ssl_cipher_suite", "ssl_ciphers", "ssl_prefer_server_ciphers", "ssl_protocols", "ssl_session_tickets"),
+        "holds for the TLS of Admin API and Status API only",
+    ),
+    "router_flavor": "says which Routes can be stored; those with an expression match nothing in this version",
+}
 """Settings that do less than they say, and what they do."""
 
 _TRUE_ANYWAY: Final[dict[str, tuple[Any, ...]]] = {

@@ -25,7 +25,7 @@ from pylae.control.log import ErrorLog, LogFile
 from pylae.control.node_id import database_id_of, node_id_of
 from pylae.database.dao import Catalogue
 from pylae.database.strategies import Strategy
-from pylae.entities import enable_plugins, registry
+from pylae.entities import enable_plugins, registry, use_router_flavor
 from pylae.entities.vaults import Vault
 from pylae.errors import PylaeError, SettingsError
 from pylae.sdk.loader import load_plugins
@@ -92,6 +92,7 @@ async def control(settings: Settings, flags: argparse.Namespace, log: ErrorLog) 
 
     plugins = load_plugins(settings)
     enable_plugins(plugins, has_database=settings.database != "off")
+    use_router_flavor(settings.router_flavor)
     Vault.enable(enabled_kinds(settings.vaults))
     catalogue = catalogue_of(registry(), plugins)
     strategy = strategy_of(settings, catalogue, flags.generation)

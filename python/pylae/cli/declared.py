@@ -24,7 +24,7 @@ from pylae.database.strategies import Reader, Strategy
 from pylae.database.strategies.off import FILE_NAME, Holding, OffStrategy
 from pylae.declarative.document import reader_of
 from pylae.declarative.importing import import_text
-from pylae.entities import enable_plugins, registry
+from pylae.entities import enable_plugins, registry, use_router_flavor
 from pylae.errors import DatabaseError, InvalidDeclarativeConfig
 from pylae.sdk.loader import load_plugins
 from pylae.settings import Settings
@@ -51,6 +51,7 @@ class Place:
         self.has_database = settings.database != "off"
         plugins = load_plugins(settings)
         enable_plugins(plugins, has_database=self.has_database)
+        use_router_flavor(settings.router_flavor)
         self.catalogue: Catalogue = catalogue_of(registry(), plugins)
 
     def __repr__(self) -> str:

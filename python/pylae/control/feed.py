@@ -15,11 +15,14 @@ from typing import Any, Final
 import msgspec
 
 from pylae.control.expansion import VAULTS, Expansion
+from pylae.control.expressions import MARK as EXPRESSION
+from pylae.control.expressions import for_workers
 from pylae.control.frames import encode_value, frame, message
 from pylae.database.changes import SNAPSHOT_TABLES, Change, Commit, Replacement
 from pylae.sdk.references import MARK
 
 PLUGINS: Final = "plugins"
+ROUTES: Final = "routes"
 MAX_REMEMBERED_CHANGES: Final = 10_000
 """A worker that is further behind gets a snapshot, which is then smaller than the delta would be."""
 
@@ -101,12 +104,18 @@ class Feed:
     def snapshot(self) -> bytes:
         """The whole configuration, as a frame."""
         if self._snapshot_frame is None:
-            entities = {table: [self._sent(table, row) for row in rows.values()] for table, rows in self._rows.items()}
+            entities = {
+                table: [sent for row in rows.values() if (sent := self._sent(table, row)) is not None]
+                for table, rows in self._rows.items()
+            }
             self._snapshot_frame = message("snapshot", {"version": self.version, "entities": entities})
         return self._snapshot_frame
 
-    def _sent(self, table: str, row: bytes) -> msgspec.Raw:
-        """A row as workers get it."""
+    def _sent(self, table: str, row: bytes) -> msgspec.Raw | None:
+        """A row as workers get it; None for one that is not for them."""
+        if table == ROUTES and EXPRESSION in row:
+            told = for_workers(row)
+            return None if told is None else msgspec.Raw(told)
         if self.expansion is not None and table == PLUGINS and MARK in row:
             row = self.expansion.of_row(row)
         return msgspec.Raw(row)
@@ -142,7 +151,8 @@ class Feed:
         for table, id_ in reversed(newest):
             # The row as it is now: a change in between that was undone since is not worth sending.
             row = self._rows[table].get(id_)
-            changes.append([table, "delete", id_, None] if row is None else [table, "upsert", id_, self._sent(table, row)])
+            sent = None if row is None else self._sent(table, row)
+            changes.append([table, "delete", id_, None] if sent is None else [table, "upsert", id_, sent])
         body = {
             "from": after,
             "to": self.sequence,

@@ -114,3 +114,16 @@ def test_changes_are_forgotten_from_a_number_on(monkeypatch: pytest.MonkeyPatch)
         feed.apply(upsert(sequence, id_))
     assert decoded(feed.since((DATABASE, 0)))[0] == "snapshot"
     assert decoded(feed.since((DATABASE, 1)))[0] == "delta"
+
+
+def test_a_route_that_workers_can_not_match_is_not_sent() -> None:
+    classic = {"id": "a", "paths": ["/expression"], "expression": None, "priority": 0}
+    told = {"id": "b", "paths": None, "expression": "true", "priority": 5}
+    plain = {"id": "c", "paths": ["/expression"]}
+    feed = Feed(DATABASE, 1, {"routes": [classic, told, plain]})
+    _, body = decoded(feed.since(None))
+    assert body["entities"]["routes"] == [{"id": "a", "paths": ["/expression"]}, plain]
+    feed.apply(upsert(2, "b", "routes", paths=["/b"], expression=None, priority=0))
+    feed.apply(upsert(3, "a", "routes", paths=None, expression="true", priority=0))
+    _, body = decoded(feed.since((DATABASE, 1)))
+    assert body["changes"] == [["routes", "upsert", "b", {"id": "b", "paths": ["/b"]}], ["routes", "delete", "a", None]]
