@@ -290,6 +290,12 @@ def test_filters_of_tags_are_refused(admin: Admin, query: str, option: str, text
     }
 
 
+def test_a_filter_says_nothing_of_rows_without_tags(admin: Admin, maker: Maker) -> None:
+    for table in ("sessions", "acme_storage", "oauth2_tokens"):
+        made = maker.row(table)
+        assert made["id"] in {row["id"] for row in every(admin, f"/{PATHS[table]}", tags="nothing")}
+
+
 def test_the_next_page_keeps_tags_and_size_in_order(admin: Admin, maker: Maker) -> None:
     for _ in range(3):
         maker.row("services", tags=["kept", "too"])

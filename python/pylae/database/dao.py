@@ -120,11 +120,13 @@ class ReadDao:
         where: dict[str, Any] | None = None,
         tags: TagFilter | None = None,
     ) -> Page:
-        """Some rows in the order of their ids.
+        """Some rows in the order of their ids; tags say nothing of a table that has none.
 
         Raises:
             InvalidOffset: no page of ours had this offset.
         """
+        if self._catalogue.tables[table].column("tags") is None:
+            tags = None
         after = None if offset is None else id_before(offset)
         rows = self.reader.page(table, limit=size + 1, after=after, where=where, tags=tags)
         has_more = len(rows) > size
