@@ -13,20 +13,20 @@ from pylae.schema.rules import parse_url
 _WITHOUT_PATH = ("tcp", "tls", "udp", "grpc", "grpcs")
 _WITH_TLS = ("https", "tls")
 _SCHEME_OF_PORT = {80: "http", 443: "https"}
-_PORT_OF_SCHEME = {"http": 80, "https": 443}
+_PORT_OF_SCHEME = {"https": 443}
 
 
 def _expand_url(value: str | None, given: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG001 - a shorthand's signature
-    """The fields that a URL stands for; those it does not name become null."""
+    """The fields that a URL stands for; a host or path that it does not name becomes null."""
     if value is None:
         return {"protocol": None, "host": None, "port": None, "path": None}
     url = parse_url(value)
     port: Any = url.port
     if isinstance(port, str) and port.isdigit():
         port = int(port)
-    scheme = url.scheme if url.scheme is not None else _SCHEME_OF_PORT.get(port)
-    if port is None and scheme is not None:
-        port = _PORT_OF_SCHEME.get(scheme)
+    scheme = url.scheme if url.scheme is not None else _SCHEME_OF_PORT.get(port, "http")
+    if port is None:
+        port = _PORT_OF_SCHEME.get(scheme, 80)
     return {"protocol": scheme, "host": url.host, "port": port, "path": url.path}
 
 

@@ -60,6 +60,22 @@ def test_a_change_expands_the_url() -> None:
     assert (changed["protocol"], changed["host"], changed["port"], changed["path"]) == ("https", "b.com", 443, None)
 
 
+@pytest.mark.parametrize(
+    ("url", "protocol", "port", "path"),
+    [
+        ("grpc://b.com", "grpc", 80, None),
+        ("//b.com/x", "http", 80, "/x"),
+        ("//b.com:443", "https", 443, None),
+        ("//b.com:9", "http", 9, None),
+    ],
+)
+def test_a_change_to_a_url_that_leaves_something_out(url: str, protocol: str, port: int, path: str | None) -> None:
+    schema = entities.schema("services")
+    row = schema.insert({"url": "https://a.com:81/y"})
+    changed = schema.update(row, {"url": url, **({"path": None} if path is None else {})})
+    assert (changed["protocol"], changed["host"], changed["port"], changed["path"]) == (protocol, "b.com", port, path)
+
+
 def test_null_clears_an_optional_field_and_is_refused_for_a_required_one() -> None:
     schema = entities.schema("services")
     row = schema.insert({"name": "a", "host": "a.com", "tags": ["x"]})
