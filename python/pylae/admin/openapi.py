@@ -528,7 +528,7 @@ def api_page() -> tuple[bytes, str]:
         digests[element] = base64.b64encode(hashlib.sha256(found[1]).digest()).decode()
     policy = (
         f"default-src 'none'; script-src 'sha256-{digests['script']}'; style-src 'sha256-{digests['style']}'; "
-        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
     return page, policy
 
