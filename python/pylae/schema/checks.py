@@ -67,7 +67,7 @@ def is_nonempty(value: Any) -> bool:
     """Whether a value counts as given."""
     if value is UNSET or value is None:
         return False
-    return bool(value) if isinstance(value, (Mapping, list, tuple, str)) else True
+    return bool(value) if isinstance(value, (list, str, dict, tuple, Mapping)) else True
 
 
 @dataclass(frozen=True)
