@@ -322,9 +322,10 @@ class Dao(ReadDao):
         return value
 
     def _changed(self, table: str, old: Row | None, new: Row, companion_value: Any = None) -> Row:
-        # Read back where the database adds to a row: the seconds it has left to live.
-        shown = self.reader.get(table, new["id"]) if self._catalogue.tables[table].has_ttl else new
-        assert shown is not None
+        shown = new
+        if self._catalogue.tables[table].has_ttl:
+            # Read back: the database adds the seconds that a row has left to live, which may be over already.
+            shown = self.reader.get(table, new["id"]) or {**new, "ttl": 0}
         self._note("upsert", table, old, shown)
         companion = self._catalogue.companions.get(table)
         if companion is None:

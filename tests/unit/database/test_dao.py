@@ -267,3 +267,10 @@ def test_a_reference_that_is_unique_is_noted_by_its_id(store: Store, service: di
         {"id": NOWHERE, "name": None, "service": {"id": service["id"]}, "route": None},
     )
     assert change == (("filter_chains", "id", NOWHERE), ("filter_chains", "service", service["id"]))
+
+
+def test_a_row_may_be_over_before_it_is_shown(store: Store) -> None:
+    consumer = store.insert("consumers", username="c")
+    row = store.insert("keyauth_credentials", key="k", ttl=1e-12, consumer={"id": consumer["id"]})
+    assert row["ttl"] == 0
+    assert store(lambda dao: dao.get("keyauth_credentials", row["id"])) is None
