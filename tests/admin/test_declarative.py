@@ -323,7 +323,7 @@ HOSTILE = {
     "half a surrogate": HEAD_OF_ALL + b'"services":[{"name":"\\ud800","host":"h"}]}',
     "infinite": LIMIT % b"1e400",
     "too large for an encoder": LIMIT % b"99999999999999999999",
-    "objects for all": b'{"_format_version":{},"_transform":{},"services":{"a":{}},"plugins":[[]],"routes":[{"service":{"id":{}}}]}',
+    "objects for all": b'{"_format_version":{},"services":{"a":{}},"plugins":[[]],"routes":[{"service":{"id":{}}}]}',
     "a list": b"[1, 2]",
     "keys of all kinds": b'_format_version: "3.0"\n? {a: b}\n: c\n',
 }

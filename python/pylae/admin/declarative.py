@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Iterator
-from itertools import chain
-from typing import Final
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar
 from urllib.parse import parse_qs
 
 import msgspec
@@ -37,6 +37,8 @@ _TEXT_TYPES: Final = ("application/yaml", "text/yaml", "application/x-yaml", "te
 _SLICE_BYTES: Final = 1 << 18
 """How much of a long answer is made before it is sent."""
 
+T = TypeVar("T")
+
 _encode_json = msgspec.json.Encoder().encode
 _decode_json = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_text = msgspec.json.Decoder(str).decode
@@ -60,6 +62,8 @@ class Config:
         self._control = control
         self._max_body_bytes = max_body_bytes
         self._loading = asyncio.Lock()
+        # One thread for all of it: each thread that ever makes so many objects keeps an arena of memory of its own.
+        self._thread = ThreadPoolExecutor(1, "declarative")
         self._took_s = 1.0
 
     async def get(self, request: Request) -> Response:
@@ -74,7 +78,7 @@ class Config:
                     yield _encode_json(piece)[1:-1]
                 yield b'"}'
 
-        return await _answer(200, made())
+        return await self._answer(200, made())
 
     async def post(self, request: Request) -> Response:
         """Puts another configuration in the place of this one.
@@ -99,12 +103,32 @@ class Config:
                     return None
                 return parse(text).flatten(self._control.catalogue, keep=off.holding, flatten_errors=flatten_errors)
 
-            holding = await asyncio.to_thread(judge)
+            holding = await self._in_thread(judge)
             if holding is None:
                 return empty(304)
             await self._control.database.replace(lambda: off.replace(holding))
             self._took_s = time.monotonic() - begun_s
-        return await _answer(201, _flattened(holding))
+        return await self._answer(201, _flattened(holding))
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    async def _answer(self, status: int, made: Iterator[bytes]) -> Response:
+        """A JSON answer that is made in the thread, slice by slice; whole when it is short."""
+        sliced = _slices(made)
+        first = await self._in_thread(lambda: next(sliced))
+        second = await self._in_thread(lambda: next(sliced, None))
+        if second is None:
+            return Response(first, status, media_type=JSON)
+
+        async def slices() -> AsyncIterator[bytes]:
+            yield first
+            following: bytes | None = second
+            while following is not None:
+                yield following
+                following = await self._in_thread(lambda: next(sliced, None))
+
+        return StreamingResponse(slices(), status, media_type=JSON)
 
     def _off(self) -> OffStrategy:
         if self._control.off is None:
@@ -127,7 +151,7 @@ class Config:
             # `curl --data-binary @kong.yml` says that it is a form.
             text = _of_form(body) if b"config=" in body[:7] or b"&config=" in body else body
         elif kind.startswith("application/json"):
-            text = await asyncio.to_thread(_of_json, body)
+            text = await self._in_thread(lambda: _of_json(body))
         elif kind.startswith(_TEXT_TYPES):
             text = body
         else:
@@ -175,16 +199,6 @@ def _flattened(holding: Holding) -> Iterator[bytes]:
             yield b"}"
             comma = b","
     yield b"}"
-
-
-async def _answer(status: int, made: Iterator[bytes]) -> Response:
-    """A JSON answer that is made in a thread, slice by slice; whole when it is short."""
-    sliced = _slices(made)
-    first = await asyncio.to_thread(next, sliced)
-    second = await asyncio.to_thread(next, sliced, None)
-    if second is None:
-        return Response(first, status, media_type=JSON)
-    return StreamingResponse(chain((first, second), sliced), status, media_type=JSON)
 
 
 def _slices(made: Iterator[bytes]) -> Iterator[bytes]:

@@ -25,10 +25,12 @@ from pylae.database.strategies.off import FILE_NAME, Holding, OffStrategy
 from pylae.declarative.document import reader_of
 from pylae.declarative.importing import import_text
 from pylae.entities import enable_plugins, registry, use_router_flavor
+from pylae.entities.vaults import Vault
 from pylae.errors import DatabaseError, InvalidDeclarativeConfig
 from pylae.sdk.loader import load_plugins
 from pylae.settings import Settings
 from pylae.supervisor import prefix as prefix_directory
+from pylae.vaults import enabled_kinds
 
 IMPORT_WITHIN_S: Final = 60.0
 """The most that a call may take."""
@@ -52,6 +54,7 @@ class Place:
         plugins = load_plugins(settings)
         enable_plugins(plugins, has_database=self.has_database)
         use_router_flavor(settings.router_flavor)
+        Vault.enable(enabled_kinds(settings.vaults))
         self.catalogue: Catalogue = catalogue_of(registry(), plugins)
 
     def __repr__(self) -> str:

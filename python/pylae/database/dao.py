@@ -210,8 +210,14 @@ class Dao(ReadDao):
         self._transaction.update(table, fresh, ttl_s, keeps_ttl=False)
         return self._changed(table, old, fresh, companion)
 
-    def put(self, table: str, row: Row, ttl_s: float | None = None) -> bool:
+    def put(self, table: str, row: Row, now_s: float, ttl_s: float | None = None) -> bool:
         """Stores a whole row as it is, in the place of the one of its id when there is one.
+
+        Args:
+            table: its table.
+            row: validated, nothing missing.
+            now_s: what its times say where nothing else was given; a row that was there keeps its own.
+            ttl_s: how long it lives.
 
         Returns:
             Whether that changed more than times.
@@ -225,6 +231,8 @@ class Dao(ReadDao):
         else:
             if all(row[field] == old.get(field) for field in row if field not in TIMES) and ttl_s is None:
                 return False
+            if "created_at" in row and int(row["created_at"]) == int(now_s):
+                row["created_at"] = old["created_at"]
             self._transaction.update(table, row, ttl_s, keeps_ttl=False)
         self._changed(table, old, row)
         return True

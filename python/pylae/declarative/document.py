@@ -111,6 +111,8 @@ class Document:
         fields = flattening.schema_errors or flattening.reference_errors
         if not fields:
             return holding
+        # In the order of the document, not of the tables.
+        fields = {**{name: fields[name] for name in self.values if name in fields}, **fields}
         if not flatten_errors:
             raise faults.invalid(fields)
         rest, flattened = faults.flatten_errors(fields, self.values, kinds, lambda table: children_of(kinds, table))

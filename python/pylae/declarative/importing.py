@@ -29,7 +29,7 @@ def import_text(dao: Dao, catalogue: Catalogue, text: bytes, progress: Progress 
         rows = holding[name]
         for id_, encoded in rows.encoded.items():
             expires_at_s = rows.expires_at_s.get(id_)
-            changed_count += dao.put(name, decode_row(encoded), None if expires_at_s is None else expires_at_s - now_s)
+            changed_count += dao.put(name, decode_row(encoded), now_s, None if expires_at_s is None else expires_at_s - now_s)
             done += 1
             if progress is not None and (done % _PROGRESS_EVERY == 0 or done == total):
                 progress(done, total)
