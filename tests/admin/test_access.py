@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import http.client
+import signal
 import socket
 import ssl
 import subprocess
@@ -136,7 +137,13 @@ def test_browsers_may_ask_before_they_send_the_token(admin: Admin) -> None:
 
 def test_the_page_that_asks_for_a_token_is_shown_without_one(admin: Admin) -> None:
     assert admin.call("GET", "/docs").status == 200
-    for method, path in [("POST", "/docs"), ("GET", "/docs/"), ("GET", "//docs"), ("GET", "/docs/../services"), ("GET", "/d%6fcs")]:
+    for method, path in [
+        ("POST", "/docs"),
+        ("GET", "/docs/"),
+        ("GET", "//docs"),
+        ("GET", "/docs/../services"),
+        ("GET", "/d%6fcs"),
+    ]:
         assert admin.call(method, path).status == 401, path
     assert admin.call("GET", "/openapi.json").status == 401
 
@@ -270,6 +277,22 @@ def test_plain_http_on_the_tls_port_is_cut_off_and_logged_once(tmp_path: Path) -
         assert len(lines) == 1
         assert lines[0].endswith("TLS handshake failed on the Admin API: http request, client: 127.0.0.1")
         assert "Traceback" not in process.error_log
+
+
+def test_who_says_nothing_at_the_tls_port_holds_no_end_up(tmp_path: Path) -> None:
+    made = self_signed(tmp_path, "localhost")
+    settings = {"admin_ssl_cert": str(made.certificate), "admin_ssl_cert_key": str(made.key)}
+    with ControlProcess(tmp_path, settings, admin_flags=["ssl"]) as process:
+        with (
+            socket.create_connection(("127.0.0.1", process.admin_port), 5) as silent,
+            Client.tls(process.admin_port) as client,
+        ):
+            # Served after the other was accepted.
+            assert client.send(request("GET", "/services", host="localhost")).read_reply().status == 200
+            process.send(signal.SIGTERM)
+            assert process.exit_code() == 0
+            assert _rest(silent) == b""
+        assert process.error_log == ""
 
 
 def _rest(link: socket.socket) -> bytes:

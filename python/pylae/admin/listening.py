@@ -62,6 +62,7 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._context = context
         self._refusals = refusals
+        self._waiting: set[Door] = set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listens; TLS begins with a door of our own, since uvicorn tells nobody who failed at it."""
@@ -75,9 +76,15 @@ class _Server(uvicorn.Server):
             return made
 
         loop = asyncio.get_running_loop()
-        door = partial(Door, make, self._context, self._refusals)
+        door = partial(Door, make, self._context, self._refusals, self._waiting)
         self.servers = [await loop.create_server(door, sock=one, backlog=self.config.backlog) for one in sockets or ()]
         self.started = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Ends what uvicorn does not know of, then the rest."""
+        for door in tuple(self._waiting):
+            door.close()
+        await super().shutdown(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -15,6 +15,8 @@ from pylae.pem import as_path
 from pylae.settings import Settings
 
 HANDSHAKE_WITHIN_S: Final = 30.0
+GOODBYE_WITHIN_S: Final = 0.5
+"""How long a client may take to say that it has heard our last word; less than a process that leaves has."""
 
 _TLS12_CIPHERS: Final[dict[str, str]] = {
     "modern": "",
@@ -100,12 +102,20 @@ class Door(asyncio.Protocol):
         make_protocol: makes what speaks inside.
         context: how to shake hands.
         refusals: told of those who stay outside.
+        waiting: holds the doors at which somebody waits.
     """
 
-    def __init__(self, make_protocol: Callable[[], asyncio.Protocol], context: ssl.SSLContext, refusals: Refusals) -> None:
+    def __init__(
+        self,
+        make_protocol: Callable[[], asyncio.Protocol],
+        context: ssl.SSLContext,
+        refusals: Refusals,
+        waiting: set[Door],
+    ) -> None:
         self._make_protocol = make_protocol
         self._context = context
         self._refusals = refusals
+        self._waiting = waiting
         # asyncio keeps weak references to tasks only.
         self._task: asyncio.Task[None] | None = None
         # What came with the last message of the handshake.
@@ -115,7 +125,14 @@ class Door(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begins."""
         assert isinstance(transport, asyncio.Transport)
+        self._waiting.add(self)
         self._task = asyncio.get_running_loop().create_task(self._shake_hands(transport))
+        self._task.add_done_callback(lambda _: self._waiting.discard(self))
+
+    def close(self) -> None:
+        """Waits no longer."""
+        if self._task is not None:
+            self._task.cancel()
 
     def data_received(self, data: bytes) -> None:
         """Keeps what came before it was handed over."""
@@ -130,12 +147,20 @@ class Door(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         try:
             inside = await asyncio.get_running_loop().start_tls(
-                transport, self, self._context, server_side=True, ssl_handshake_timeout=HANDSHAKE_WITHIN_S
+                transport,
+                self,
+                self._context,
+                server_side=True,
+                ssl_handshake_timeout=HANDSHAKE_WITHIN_S,
+                ssl_shutdown_timeout=GOODBYE_WITHIN_S,
             )
         except OSError as error:
             self._refusals.note(str(peer[0]) if peer else "-", f"TLS handshake failed on the Admin API: {_reason(error)}")
             transport.abort()
             return
+        except asyncio.CancelledError:
+            transport.abort()
+            raise
         if inside is None or self._is_lost:
             return
         inner = self._make_protocol()
