@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Do clients notice that the whole configuration is replaced?"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.gateway import Gateway
+from tests.support.load import Load
+from tests.support.origin import Origin, answer
+from tests.support.wait import until
+
+ROUTES = 1500
+PUSHES = 6
+
+
+@pytest.fixture
+def origin() -> Iterator[Origin]:
+    with Origin(answer(b"ok")) as started:
+        yield started
+
+
+@pytest.fixture
+def gateway() -> Iterator[Gateway]:
+    with Gateway({"database": "off"}, workers=2) as started:
+        yield started
+
+
+def configuration(origin: Origin, push: int) -> dict[str, Any]:
+    """A Route that stays, and many that are others each time."""
+    routes = [{"name": f"{push}-{n}", "paths": [f"/{push}/{n}"]} for n in range(ROUTES)]
+    stays = {"name": "stays", "paths": ["/stays"]}
+    return {"_format_version": "3.0", "services": [{"name": "s", "url": origin.url, "routes": [stays, *routes]}]}
+
+
+def test_no_request_fails_while_the_configuration_is_replaced(gateway: Gateway, origin: Origin) -> None:
+    gateway.admin.post("/config", configuration(origin, 0))
+    gateway.settle()
+    with Load(gateway.proxy_port, "/stays") as load, Load(gateway.proxy_port, "/stays", keep_alive=False, clients=2) as fresh:
+        for push in range(1, PUSHES):
+            gateway.admin.post("/config", configuration(origin, push))
+            gateway.settle(10)
+            assert gateway.get(f"/{push}/{ROUTES - 1}").status == 200
+            assert gateway.get(f"/{push - 1}/0").status == 404
+        load.wait_for(20)
+    assert load.failures == []
+    assert fresh.failures == []
+
+
+def test_no_request_fails_while_a_wrong_one_is_refused(gateway: Gateway, origin: Origin) -> None:
+    gateway.admin.post("/config", configuration(origin, 0))
+    gateway.settle()
+    wrong = configuration(origin, 1)
+    wrong["services"][0]["routes"][-1]["paths"] = ["no slash"]
+    with Load(gateway.proxy_port, "/0/7") as load:
+        refused = gateway.admin.call("POST", "/config", wrong)
+        assert refused.status == 400
+        load.wait_for(20)
+    assert load.failures == []
+
+
+def test_no_request_fails_while_control_dies_with_a_configuration_in_hand(gateway: Gateway, origin: Origin) -> None:
+    gateway.admin.post("/config", configuration(origin, 0))
+    gateway.settle()
+    killed = gateway.control_pid()
+    with Load(gateway.proxy_port, "/stays") as load:
+        os.kill(killed, signal.SIGKILL)
+        until(lambda: _is_back(gateway, killed), "control to be back", 20)
+        gateway.admin.post("/config", configuration(origin, 1))
+        gateway.settle(10)
+        load.wait_for(20)
+    assert load.failures == []
+    assert gateway.get("/1/1").status == 200
+
+
+def test_changes_of_a_few_rows_go_out_as_such(gateway: Gateway, origin: Origin) -> None:
+    values = configuration(origin, 0)
+    gateway.admin.post("/config", values)
+    before = gateway.status()["pylae"]["version"][1]
+    values["services"][0]["routes"][5]["paths"] = ["/moved"]
+    gateway.admin.post("/config", values)
+    gateway.settle()
+    assert gateway.status()["pylae"]["version"][1] == before + 1
+    assert gateway.get("/moved").status == 200
+
+
+def _is_back(gateway: Gateway, killed: int) -> bool:
+    try:
+        return gateway.control_pid() != killed and gateway.is_settled()
+    except (OSError, AssertionError):
+        return False
