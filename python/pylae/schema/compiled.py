@@ -5,7 +5,8 @@ A declaration is turned into closures, once. They know two answers: the value to
 refused goes the long way (`pylae.schema.validate`), which finds out what is wrong and says it; so there is one
 place for texts, and they may refuse what the long way then takes, but never the reverse.
 
-Measured 2026-11-24, on one core, against the long way alone: a Route 160 us -> 25 us, a Consumer 41 us -> 8 us.
+Measured 2026-11-24, CPU time of a whole insert against the long way alone, in microseconds: a Route 33 for 160, a
+Consumer 9 for 41, a row of rate-limiting 27 for 162.
 """
 
 from __future__ import annotations
