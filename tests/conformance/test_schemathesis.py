@@ -204,3 +204,10 @@ def test_answers_to_chains_of_calls_keep_to_the_document(gateway: Gateway, tmp_p
 def test_answers_keep_to_the_document_for_long(gateway: Gateway, tmp_path: Path) -> None:
     anything(gateway, tmp_path, NIGHTLY_S)
     chains(gateway, tmp_path, NIGHTLY_S)
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(NIGHTLY_S + PATIENCE_S)
+def test_answers_keep_to_the_document_without_a_database(tmp_path: Path) -> None:
+    with Gateway({"database": "off", "new_dns_client": "on"}) as gateway:
+        anything(gateway, tmp_path, NIGHTLY_S)

@@ -67,7 +67,8 @@ _ABOUT: Final = "\n\n".join(
         "The same calls, bodies and answers as Kong Gateway's Admin API.",
         "Every path also answers `OPTIONS` (204 with `Allow`), and `HEAD` where it answers `GET`; any other method gets 405.",
         "A row is named by its id, or by the field that the parameter's description names.",
-        "A form's names are paths into the body: `config.minute=5`, `paths[]=/a`, `headers[x-a]=1`.",
+        "A form's names are paths into the body: `config.minute=5`, `paths[]=/a`, `headers[x-a]=1`; an empty value is null.",
+        "An empty object may stand for an empty list, and the other way round.",
         "What goes wrong inside the gateway is told to its log; clients get a 500 without details.",
     )
 )
@@ -306,30 +307,35 @@ def page_of(row: Json) -> Json:
 
 def _link(paths: Mapping[str, Json], endpoints: Collection[Generated]) -> None:
     """Says of what was made where it is found, changed and deleted, and what can be made below it."""
+    # Nothing is there as long as the reference is null.
+    perhaps_null = {
+        one.path
+        for one in endpoints
+        if one.kind == "foreign entity" and one.other is not None and not one.other.fields[one.field].required
+    }
+    useless = perhaps_null | {path for path in paths if _NEEDS_WASM in path.split("/")}
+    leading = {path: _PARAMETER.findall(path) for path in paths if path not in useless}
     for made in endpoints:
+        if made.kind == "foreign entity":
+            continue
         table = made.entity.table
-        own = f"$response.body#/{_row_key(made.entity)}"
+        own = {table: f"$response.body#/{_row_key(made.entity)}"}
+        parent = {} if made.other is None else {made.other.table: f"$request.path.{made.other.table}"}
+        nested = made.path if made.kind == "nested entity" else f"{made.path}/{{{table}}}"
         links: Json = {}
-        for led in endpoints:
-            parameters = _PARAMETER.findall(led.path)
-            if led.kind == "foreign entity" and led.other is not None and not led.other.fields[led.field].required:
-                # Nothing is there as long as the reference is null.
+        for path, parameters in leading.items():
+            values = own
+            if parent and parameters == [*parent, table] and path.startswith(nested):
+                values = {**parent, **own}
+            elif parameters != [table]:
                 continue
-            if parameters == [table]:
-                values = {table: own}
-            elif made.other is not None and led.kind == "nested entity" and parameters == [made.other.table, table]:
-                values = {made.other.table: f"$request.path.{made.other.table}", table: own}
-                if not made.kind.startswith("nested") or led.path != f"{made.path}/{{{table}}}":
-                    continue
-            else:
-                continue
-            for method in _METHODS[led.kind]:
-                if method.lower() in paths[led.path]:
-                    operation_id = paths[led.path][method.lower()]["operationId"]
+            for method in _VERBS:
+                if method.lower() in paths[path]:
+                    operation_id = paths[path][method.lower()]["operationId"]
                     links[operation_id] = {"operationId": operation_id, "parameters": values}
         for method, status in (("post", "201"), ("put", "200")):
             operation = paths[made.path].get(method)
-            if operation and links and status in operation["responses"] and made.kind != "foreign entity":
+            if operation and links and status in operation["responses"]:
                 operation["responses"][status]["links"] = links
 
 

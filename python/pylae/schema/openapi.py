@@ -101,6 +101,9 @@ def field_schema(declared: Field, view: View, *, supplied: Iterable[str] = ()) -
         made["x-unit"] = declared.unit
     if declared.deprecated is not None:
         made["deprecated"] = True
+    if declared.auto and declared.limits.timestamp and declared.name == "updated_at" and view != "output":
+        # Taken, so that a row can be sent as it was shown, and never looked at.
+        made["readOnly"] = True
     # A secret by default is another one in every gateway.
     if view == "input" and declared.default is not UNSET and declared.default is not None and not declared.secret:
         made["default"] = declared.default
