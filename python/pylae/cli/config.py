@@ -102,7 +102,8 @@ def diff(arguments: Namespace) -> None:
     with place.look() as reader:
         with Bar("checking") as bar:
             try:
-                wanted = document.flatten(place.catalogue, present=reader if place.has_database else None, progress=bar.show)
+                present = reader if place.has_database else None
+                wanted = document.flatten(place.catalogue, present=present, hide_secrets=True, progress=bar.show)
             except place.invalid as error:
                 raise _failed(error, document) from error
         with Bar("comparing") as bar:
@@ -187,7 +188,7 @@ def _flattened(place: Place, arguments: Namespace) -> None:
     document = _parsed(_read(arguments))
     with Bar("checking") as bar:
         try:
-            document.flatten(place.catalogue, progress=bar.show)
+            document.flatten(place.catalogue, hide_secrets=True, progress=bar.show)
         except place.invalid as error:
             raise _failed(error, document) from error
 

@@ -54,7 +54,7 @@ def read_declared(settings: Settings, catalogue: Catalogue) -> Holding:
     document: Document | None = None
     try:
         document = parse(text)
-        return document.flatten(catalogue)
+        return document.flatten(catalogue, hide_secrets=True)
     except InvalidDeclarativeConfig as error:
         raise SettingsError(f"error parsing {what}: {told(error, document)}") from error
 

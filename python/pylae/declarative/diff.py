@@ -12,9 +12,9 @@ from pylae.database.dao import TIMES, Catalogue
 from pylae.database.strategies import Reader
 from pylae.database.strategies.off.holding import Holding, decode_row
 from pylae.declarative.document import Progress, kinds_of
+from pylae.declarative.faults import HIDDEN
 from pylae.schema import Field
 
-HIDDEN: Final = "******"
 _PROGRESS_EVERY: Final = 500
 
 

@@ -34,6 +34,8 @@ _MARKS: Final = ("_comment", "_ignore")
 """What may stand in the document and in every entity, and is of no effect."""
 _NOBODY: Final = "00000000-0000-0000-0000-000000000000"
 """Stands for a parent that does not exist, while everything else about the child is looked at."""
+NO_FILTERS: Final = "filter chains are only available when wasm is enabled"
+"""Taken in silence they would let pass what they were meant to keep out."""
 _PROGRESS_EVERY: Final = 500
 MAX_LINES: Final = 20
 """Errors whose lines are looked for: each takes another reading of the text."""
@@ -89,6 +91,7 @@ class Document:
         present: Reader | None = None,
         now_s: float | None = None,
         flatten_errors: bool = False,
+        hide_secrets: bool = False,
         progress: Progress | None = None,
     ) -> Holding:
         """The rows, all of them proper.
@@ -99,6 +102,7 @@ class Document:
             present: the database, for a document that goes there: entities without an id have that of their row.
             now_s: the time of rows that are new.
             flatten_errors: tells errors entity by entity.
+            hide_secrets: keeps values of secret fields out of errors, for those that are logged.
             progress: told now and then how far it is.
 
         Raises:
@@ -107,6 +111,7 @@ class Document:
         kinds = kinds_of(catalogue)
         now_s = time.time() if now_s is None else now_s
         flattening = _Flattening(self, catalogue, kinds, keep, present, now_s, progress)
+        flattening.hides_secrets = hide_secrets
         holding = flattening.run()
         fields = flattening.schema_errors or flattening.reference_errors
         if not fields:
@@ -238,6 +243,7 @@ class _Flattening:
         self._known_ids: dict[str, set[str]] = {name: set() for name in kinds}
         self._transforms = True
         self._is_old = False
+        self.hides_secrets = False
 
     def run(self) -> Holding:
         """The rows; only those that nothing is wrong with, when there are errors."""
@@ -287,6 +293,9 @@ class _Flattening:
             return
         if not isinstance(items, list):
             faults.place(self.schema_errors, (*above, list_name), "expected an array")
+            return
+        if kind.name == "filter_chains" and items:
+            faults.place(self.schema_errors, (*above, list_name), NO_FILTERS)
             return
         entries = self._entries[kind.name]
         for position, item in enumerate(items):
@@ -401,7 +410,11 @@ class _Flattening:
             if kind.check is not None and not errors:
                 kind.check(self._reader, row)
         except SchemaViolation as violation:
-            errors.update({**(violation.fields or {}), **errors})
+            found = violation.fields or {}
+            if self.hides_secrets:
+                variant = kind.schema.variant_for(values)
+                found = faults.without_secrets(found, values, (variant or kind.schema).fields)
+            errors.update({**found, **errors})
         return None if errors else row
 
     def _hold(self, kind: Kind, entry: _Entry, row: Row, *, is_creation_given: bool) -> None:
@@ -426,6 +439,8 @@ class _Flattening:
         fields = violation.fields or {}
         if len(fields) > 1 and row["id"] in self._holding[kind.name].encoded:
             return _declared_already(kind.name, "primary key", row["id"])
+        if self.hides_secrets:
+            fields = {name: faults.HIDDEN if kind.schema.fields[name].secret else value for name, value in fields.items()}
         values = ", ".join(lua_tostring(value["id"] if isinstance(value, dict) else value) for value in fields.values())
         return _declared_already(kind.name, ", ".join(fields), values)
 

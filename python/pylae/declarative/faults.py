@@ -8,8 +8,10 @@ from typing import Any, Final
 
 from pylae.errors import InvalidDeclarativeConfig
 from pylae.lua_text import lua_line
+from pylae.schema import Field
 from pylae.schema.validate import is_uuid
 
+HIDDEN: Final = "******"
 PREFIX: Final = "declarative config is invalid: "
 
 Path = tuple[str | int, ...]
@@ -41,6 +43,25 @@ def place(fields: dict[str, Any], path: Sequence[str | int], error: Any) -> None
 def invalid(fields: Mapping[str, Any], flattened: Sequence[Mapping[str, Any]] | None = None) -> InvalidDeclarativeConfig:
     """The error whose body the Admin API sends."""
     return InvalidDeclarativeConfig(PREFIX + lua_line(fields), fields, flattened)
+
+
+def without_secrets(errors: Mapping[str, Any], values: Mapping[str, Any], fields: Mapping[str, Field]) -> dict[str, Any]:
+    """Errors of an entity or a part of one, without the values of secret fields."""
+    hidden: dict[str, Any] = {}
+    for name, error in errors.items():
+        declared, value = fields.get(name), values.get(name)
+        if declared is not None and declared.secret and isinstance(value, str) and value:
+            error = _without(error, value)
+        elif declared is not None and declared.record is not None and isinstance(error, Mapping) and isinstance(value, Mapping):
+            error = without_secrets(error, value, declared.record.fields)
+        hidden[name] = error
+    return hidden
+
+
+def _without(error: Any, value: str) -> Any:
+    if isinstance(error, str):
+        return error.replace(value, HIDDEN)
+    return [_without(one, value) for one in error] if isinstance(error, list) else error
 
 
 def leaves(fields: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:

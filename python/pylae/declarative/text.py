@@ -309,7 +309,8 @@ def _tagged(tag: str, text: str) -> Any:
     if types is None:
         raise _Refused(f"unknown tag '{tag}'")
     if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-        raise _Refused(f"invalid value for tag '{tag}': '{text}'")
+        # Without the value: it may be a secret, and this text may be logged.
+        raise _Refused(f"invalid value for tag '{tag}'")
     return value
 
 

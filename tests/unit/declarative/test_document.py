@@ -12,10 +12,10 @@ import pytest
 from pylae.database.dao import Catalogue
 from pylae.database.strategies.off.holding import Holding, decode_row
 from pylae.declarative import differences, hash_of, parse
-from pylae.declarative.diff import HIDDEN
 from pylae.declarative.document import is_declarable, reader_of
-from pylae.declarative.faults import flatten_errors, leaves, place
+from pylae.declarative.faults import HIDDEN, flatten_errors, leaves, place, without_secrets
 from pylae.errors import InvalidDeclarativeConfig
+from pylae.schema.field import Field, Limits
 
 Values = dict[str, Any]
 
@@ -94,6 +94,24 @@ def test_what_is_wrong_has_lines(catalogue: Catalogue) -> None:
         document.flatten(catalogue)
     lines = document.lines(caught.value.fields or {})
     assert lines == {("services", 0, "host"): 3, ("services", 1, "port"): 6}
+
+
+def test_errors_that_are_logged_hide_secrets(catalogue: Catalogue) -> None:
+    def told(values: Values) -> str:
+        with pytest.raises(InvalidDeclarativeConfig) as caught:
+            flat(catalogue, values, hide_secrets=True)
+        return str(caught.value)
+
+    twice = [{"username": name, "keyauth_credentials": [{"key": "my-secret"}]} for name in "ab"]
+    text = told({"consumers": twice})
+    assert "with key set to '******' already declared" in text
+    assert "my-secret" not in text
+    redis = {"host": "h", "password": "my-secret", "port": "x"}
+    assert "my-secret" not in told({"plugins": [{"name": "rate-limiting", "config": {"minute": 5, "redis": redis}}]})
+    fields = {"key": Field("string", Limits(), secret=True), "open": Field("string", Limits())}
+    errors = {"key": "invalid value: abc", "open": "invalid value: abc", "@entity": ["x"]}
+    hidden = without_secrets(errors, {"key": "abc", "open": "abc"}, fields)
+    assert hidden == {"key": "invalid value: ******", "open": "invalid value: abc", "@entity": ["x"]}
 
 
 def test_errors_are_placed_in_lists_and_objects() -> None:
