@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How are the rows of a database written as one text?
 
-Written line by line, not by a YAML library: 50,000 Routes are a million scalars, which takes that a minute.
+Written line by line, not by a YAML library, which takes four times as long: 50,000 Routes are a million scalars.
 """
 
 from __future__ import annotations
