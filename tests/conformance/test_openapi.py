@@ -15,6 +15,7 @@ import pytest
 from pylae.admin import openapi
 from pylae.schema.openapi import RULE_KEYWORDS, ecma_pattern
 from pylae.schema.rules import RULES
+from pylae.sdk.loader import load
 from tests.admin.process import ControlProcess
 from tests.support.admin import Admin
 
@@ -153,6 +154,8 @@ def test_plugins_are_told_apart_by_name(admin: Admin, document: Json) -> None:
         plugins = schemas[f"plugins{view}"]
         assert plugins["discriminator"]["mapping"].keys() == names
         assert len(plugins["oneOf"]) == len(names)
+    for name, plugin in load(["bundled"]).items():
+        assert ("does not yet work" in schemas[f"plugins.{name}.input"]["description"]) is not plugin.done, name
     limits = schemas["plugins.rate-limiting.input"]["properties"]["config"]["properties"]
     assert limits["policy"]["enum"] == ["local", "cluster", "redis", None]
     assert limits["policy"]["default"] == "local"

@@ -157,7 +157,7 @@ def serve(
     has_database = settings.database != "off"
     crud, log_level = Crud(control.database, max_body_bytes), LogLevel(log, control.line)
     endpoints = admin_endpoints(control, crud, node, log_level, has_database=has_database)
-    endpoints.update(openapi.endpoints(control.catalogue.entities, lambda: endpoints))
+    endpoints.update(openapi.endpoints(control.catalogue.entities, plugins, lambda: endpoints))
     admin_listeners = [listener for listener in listeners if listener["purpose"] == "admin"]
     guard = Guard(settings.admin_gui_url, [one["address"] for one in admin_listeners], settings.admin_hosts)
     refusals = Refusals(log)

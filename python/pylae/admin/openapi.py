@@ -33,6 +33,7 @@ from pylae.database.paging import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
 from pylae.errors import DATABASE_ERRORS
 from pylae.schema import Entity, Schema, schema_of
 from pylae.schema.openapi import Json, View, record_schema
+from pylae.sdk.plugin import Plugin
 
 REFERENCE: Final = Path("docs/reference/openapi.json")
 PAGE: Final = "docs.html"
@@ -109,11 +110,16 @@ def generated(entities: Mapping[str, type[Entity]]) -> Iterator[Generated]:
             yield Generated(f"{nested}/{{{table}}}", "nested entity", entity, name, parent)
 
 
-def document(entities: Mapping[str, type[Entity]], served: Mapping[str, Collection[str]] | None = None) -> Json:
+def document(
+    entities: Mapping[str, type[Entity]],
+    plugins: Mapping[str, type[Plugin]],
+    served: Mapping[str, Collection[str]] | None = None,
+) -> Json:
     """The whole document.
 
     Args:
         entities: by table, as the catalogue has them.
+        plugins: those that are loaded, by name.
         served: the methods of each path of a running router; what it does not serve is left out.
     """
     endpoints = [one for one in generated(entities) if served is None or one.path in served]
@@ -150,7 +156,7 @@ def document(entities: Mapping[str, type[Entity]], served: Mapping[str, Collecti
         ],
         "paths": dict(sorted(paths.items(), key=lambda item: item[0].replace("/", "\0"))),
         "components": {
-            "schemas": {**_entity_components(shown), **_error_components()},
+            "schemas": {**_entity_components(shown, plugins), **_error_components()},
             "responses": _response_components(),
             "parameters": {**_query_parameters(), **{f"path.{name}": _path_parameter(name, entities) for name in _names(paths)}},
             "securitySchemes": {
@@ -346,7 +352,8 @@ def _row_key(entity: type[Entity]) -> str:
 # === components ===
 
 
-def _entity_components(entities: Mapping[str, type[Entity]]) -> dict[str, Json]:
+def _entity_components(entities: Mapping[str, type[Entity]], plugins: Mapping[str, type[Plugin]]) -> dict[str, Json]:
+    about = {f"plugins.{name}": _about_plugin(plugin) for name, plugin in plugins.items()}
     found: dict[str, Json] = {}
     for table, entity in entities.items():
         schema = schema_of(entity)
@@ -361,6 +368,7 @@ def _entity_components(entities: Mapping[str, type[Entity]]) -> dict[str, Json]:
                 assert variant is not None
                 found[name] = _entity_schema(entity, variant, view)
                 found[name]["properties"][entity.subschema_key] = {"const": key}
+                found[name] |= {"title": key, **about.get(f"{table}.{key}", {})}
             choices = [{"$ref": f"#/components/schemas/{name}"} for name in names.values()]
             if view == "patch":
                 # Without the field that tells rows apart, the stored row's decides.
@@ -370,6 +378,11 @@ def _entity_components(entities: Mapping[str, type[Entity]]) -> dict[str, Json]:
             discriminator = {"propertyName": entity.subschema_key, "mapping": mapping}
             found[f"{table}{suffix}"] = {"oneOf": choices, "discriminator": discriminator}
     return found
+
+
+def _about_plugin(plugin: type[Plugin]) -> Json:
+    text = inspect.cleandoc(plugin.__doc__ or "")
+    return {"description": text if plugin.done else f"{text}\n\nCan be configured, and does not yet work."}
 
 
 _SUFFIXES: Final[Mapping[View, str]] = {"output": "", "input": ".input", "patch": ".patch"}
@@ -496,11 +509,16 @@ def _article(noun: str) -> str:
 # === where it is served ===
 
 
-def endpoints(entities: Mapping[str, type[Entity]], served: Callable[[], Mapping[str, Handlers]]) -> dict[str, Handlers]:
+def endpoints(
+    entities: Mapping[str, type[Entity]],
+    plugins: Mapping[str, type[Plugin]],
+    served: Callable[[], Mapping[str, Handlers]],
+) -> dict[str, Handlers]:
     """Handlers of the document and of the page that shows it.
 
     Args:
         entities: by table, as the catalogue has them.
+        plugins: those that are loaded, by name.
         served: every endpoint of the whole API, asked for when the document is first wanted.
     """
     made: list[bytes] = []
@@ -509,7 +527,7 @@ def endpoints(entities: Mapping[str, type[Entity]], served: Callable[[], Mapping
     async def get_document(request: Request) -> Response:
         del request
         if not made:
-            made.append(await asyncio.to_thread(lambda: msgspec.json.encode(document(entities, served()))))
+            made.append(await asyncio.to_thread(lambda: msgspec.json.encode(document(entities, plugins, served()))))
         return Response(made[0], 200, media_type=JSON)
 
     async def get_page(request: Request) -> Response:
@@ -544,8 +562,9 @@ def reference() -> str:
     from pylae.entities import enable_plugins, registry
     from pylae.sdk.loader import load
 
-    enable_plugins(load(["bundled"]))
-    return msgspec.json.format(msgspec.json.encode(document(registry())), indent=1).decode() + "\n"
+    plugins = load(["bundled"])
+    enable_plugins(plugins)
+    return msgspec.json.format(msgspec.json.encode(document(registry(), plugins)), indent=1).decode() + "\n"
 
 
 def main(arguments: list[str] | None = None) -> int:
