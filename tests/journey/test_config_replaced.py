@@ -94,3 +94,37 @@ def _is_back(gateway: Gateway, killed: int) -> bool:
         return gateway.control_pid() != killed and gateway.is_settled()
     except (OSError, AssertionError):
         return False
+
+
+def guarded(origin: Origin, *keys: str) -> dict[str, Any]:
+    """A Route that asks for a key, and a Consumer that has these."""
+    route = {"name": "guarded", "paths": ["/guarded"], "plugins": [{"name": "key-auth"}]}
+    consumer = {"username": "c", "keyauth_credentials": [{"key": key} for key in keys]}
+    return {"_format_version": "3.0", "services": [{"name": "s", "url": origin.url, "routes": [route]}], "consumers": [consumer]}
+
+
+def test_keys_come_and_go_with_the_configuration(gateway: Gateway, origin: Origin) -> None:
+    def status(key: str) -> set[int]:
+        # Of both workers: each remembers what it looked up, also what was not there.
+        return {gateway.get("/guarded", f"apikey: {key}").status for _ in range(8)}
+
+    gateway.admin.post("/config", guarded(origin, "first"))
+    gateway.settle()
+    assert (status("first"), status("second")) == ({200}, {401})
+    gateway.admin.post("/config", guarded(origin, "second"))
+    gateway.settle()
+    assert (status("first"), status("second")) == ({401}, {200})
+
+
+def test_keys_come_and_go_with_a_configuration_that_is_sent_whole(gateway: Gateway, origin: Origin) -> None:
+    # More changes than are told one by one.
+    many = [{"username": f"u{n}"} for n in range(10_001)]
+    first, second = guarded(origin, "first"), guarded(origin, "second")
+    gateway.admin.post("/config", first)
+    gateway.settle()
+    assert gateway.get("/guarded", "apikey: first").status == 200
+    assert gateway.get("/guarded", "apikey: second").status == 401
+    gateway.admin.post("/config", {**second, "consumers": [*second["consumers"], *many]})
+    gateway.settle(10)
+    assert gateway.get("/guarded", "apikey: first").status == 401
+    assert gateway.get("/guarded", "apikey: second").status == 200

@@ -10,7 +10,7 @@ import pytest
 
 from pylae.control import feed as feed_module
 from pylae.control.feed import Feed
-from pylae.database.changes import Change, Commit
+from pylae.database.changes import Change, Commit, Replacement
 
 DATABASE = "db"
 
@@ -127,3 +127,38 @@ def test_a_route_that_workers_can_not_match_is_not_sent() -> None:
     feed.apply(upsert(3, "a", "routes", paths=None, expression="true", priority=0))
     _, body = decoded(feed.since((DATABASE, 1)))
     assert body["changes"] == [["routes", "upsert", "b", {"id": "b", "paths": ["/b"]}], ["routes", "delete", "a", None]]
+
+
+# === a whole configuration in the place of another ===
+
+
+def encoded(*rows: dict[str, Any]) -> dict[str, bytes]:
+    return {row["id"]: msgspec.msgpack.encode(row) for row in rows}
+
+
+def test_a_replacement_goes_out_as_its_changes() -> None:
+    feed = Feed.of_encoded(DATABASE, 4, {"services": encoded({"id": "a"}, {"id": "b"})})
+    changes = [
+        Change(5, "services", "delete", "a", None, (("services", "id", "a"),)),
+        Change(6, "services", "upsert", "b", {"id": "b", "port": 1}, (("services", "id", "b"),)),
+    ]
+    feed.apply(Replacement(changes, 6, {"services": encoded({"id": "b", "port": 1})}, is_whole=False))
+    name, body = decoded(feed.since((DATABASE, 4)))
+    assert (name, body["from"], body["to"]) == ("delta", 4, 6)
+    assert body["changes"] == [["services", "delete", "a", None], ["services", "upsert", "b", {"id": "b", "port": 1}]]
+    assert decoded(feed.since((DATABASE, 6)))[1]["changes"] == []
+
+
+def test_a_replacement_of_everything_goes_out_whole() -> None:
+    feed = Feed.of_encoded(DATABASE, 4, {"services": encoded({"id": "a"})})
+    feed.apply(Replacement((), 20_004, {"services": encoded({"id": "b"})}, is_whole=True))
+    for version in ((DATABASE, 4), (DATABASE, 20_003)):
+        name, body = decoded(feed.since(version))
+        assert (name, body["version"], body["entities"]["services"]) == ("snapshot", [DATABASE, 20_004], [{"id": "b"}])
+    assert decoded(feed.since((DATABASE, 20_004)))[0] == "delta"
+
+
+def test_a_replacement_that_changes_no_row_is_no_new_version() -> None:
+    feed = Feed.of_encoded(DATABASE, 4, {"services": encoded({"id": "a"})})
+    feed.apply(Replacement((), 4, {"services": encoded({"id": "a"})}, is_whole=False))
+    assert feed.version == (DATABASE, 4)
