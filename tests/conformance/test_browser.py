@@ -13,10 +13,12 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.admin.process import ControlProcess
 from tests.support.chromium import Browser, Page
 from tests.support.gateway import Gateway
 from tests.support.logs import Log
@@ -276,18 +278,19 @@ def test_a_name_that_was_made_to_lead_here_is_not_ours(setting: Setting) -> None
 # === the page of the API itself ===
 
 
+LOADED = """
+await new Promise((done) => {
+  const look = () => document.body.dataset.operations && done();
+  new MutationObserver(look).observe(document.body, { attributes: true, childList: true, subtree: true });
+  look();
+});
+"""
+
+
 @pytest.fixture(scope="module")
 def docs(setting: Setting) -> Page:
     page = setting.browser.page(f"{setting.api}/docs")
-    page.run(
-        """
-        await new Promise((done) => {
-          const look = () => document.body.dataset.operations && done();
-          new MutationObserver(look).observe(document.body, { attributes: true, childList: true, subtree: true });
-          look();
-        });
-        """
-    )
+    page.run(LOADED)
     return page
 
 
@@ -359,3 +362,26 @@ def test_the_page_sends_what_is_asked_of_it(setting: Setting, docs: Page) -> Non
     assert ask("services.delete", {"services": "by-page"}).startswith("204 ")
     assert setting.gateway.admin.get("/services")["data"] == []
     assert [text for text in docs.complaints() if "400" not in text] == []
+
+
+def test_the_page_asks_for_a_token_where_one_is_needed(setting: Setting, tmp_path: Path) -> None:
+    token = "a-token-of-the-browser-test"
+    with ControlProcess(tmp_path, {"admin_auth_token": token}) as process:
+        page = setting.browser.page(f"http://127.0.0.1:{process.admin_port}/docs")
+        asked = page.run(
+            """
+            const main = document.getElementById("main");
+            await new Promise((done) => {
+              const look = () => main.textContent.includes("401") && done();
+              new MutationObserver(look).observe(main, { childList: true, characterData: true, subtree: true });
+              look();
+            });
+            return main.textContent;
+            """
+        )
+        assert "Enter a token" in asked
+        page.run(
+            f'const field = document.getElementById("token"); field.value = "{token}";'
+            'field.dispatchEvent(new Event("change"));' + LOADED
+        )
+        assert page.run("return document.querySelectorAll('section').length;") > 10
