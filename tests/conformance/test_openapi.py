@@ -183,6 +183,24 @@ def test_bodies_that_the_gateway_takes_hold_to_the_document(admin: Admin, docume
 
 
 @pytest.mark.parametrize(
+    ("method", "path", "required"),
+    [
+        ("post", "/snis", {"name", "certificate"}),
+        ("put", "/snis/{snis}", {"certificate"}),
+        ("post", "/certificates/{certificates}/snis", {"name"}),
+        ("put", "/certificates/{certificates}/snis/{snis}", set()),
+        ("post", "/consumers/{consumers}/acls", {"group"}),
+        ("put", "/consumers/{consumers}/acls/{acls}", set()),
+        ("put", "/acls/{acls}", {"consumer", "group"}),
+    ],
+)
+def test_what_the_path_gives_need_not_be_in_the_body(document: Json, method: str, path: str, required: set[str]) -> None:
+    schema = document["paths"][path][method]["requestBody"]["content"]["application/json"]["schema"]
+    wanted = {name for part in schema.get("allOf", ()) for name in part.get("required", ())}
+    assert wanted == required
+
+
+@pytest.mark.parametrize(
     ("regex", "written"),
     [
         (r"^[A-Z]+$", "^[A-Z]+$"),

@@ -30,6 +30,7 @@ from pylae.admin.answers import JSON, STATUS_OF_CODE
 from pylae.admin.crud import Handlers
 from pylae.admin.endpoints_table import DECLARED, NOT_FOUND, TAGS, Declared
 from pylae.database.paging import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
+from pylae.database.table import table_of
 from pylae.errors import DATABASE_ERRORS
 from pylae.schema import Entity, Schema, schema_of
 from pylae.schema.openapi import Json, View, record_schema
@@ -234,8 +235,8 @@ def _body(endpoint: Generated, verb: str) -> Json:
         # What is found below its parent only is changed there and never made by PUT.
         return {"$ref": f"#/components/schemas/{entity.table}.patch"}
     known = {endpoint.field} if endpoint.kind.startswith("nested") else set()
-    if verb == "put" and endpoint.kind != "foreign entity" and entity.endpoint_key is not None:
-        known.add(entity.endpoint_key)
+    if verb == "put" and endpoint.kind != "foreign entity":
+        known |= _named_by(entity, endpoint.field or None)
     schema = schema_of(entity)
     base = record_schema(schema, "input", supplied=_outer(entity))
     full = record_schema(schema, "input", supplied=known)
@@ -246,8 +247,18 @@ def _body(endpoint: Generated, verb: str) -> Json:
 
 def _outer(entity: type[Entity]) -> set[str]:
     """The fields that a path may give in place of the body."""
-    found = {name for name, declared in entity.fields.items() if declared.references is not None}
-    return found if entity.endpoint_key is None else {*found, entity.endpoint_key}
+    parents = _references_of(entity)
+    return parents.union(_named_by(entity, None), *(_named_by(entity, name) for name in parents))
+
+
+def _references_of(entity: type[Entity]) -> set[str]:
+    return {name for name, declared in entity.fields.items() if declared.references is not None}
+
+
+def _named_by(entity: type[Entity], within: str | None) -> set[str]:
+    """The field by which a path names a row, perhaps below the parent of a foreign field."""
+    key = table_of(entity).key_within(within)
+    return set() if key is None else {key}
 
 
 def _extra_parameters(entity: type[Entity]) -> list[Json]:
@@ -488,6 +499,9 @@ def _path_parameter(name: str, entities: Mapping[str, type[Entity]]) -> Json:
     if entity is not None:
         keys = [*entity.primary_key, *([] if entity.endpoint_key in (None, *entity.primary_key) else [entity.endpoint_key])]
         text = f"{' or '.join(f'`{key}`' for key in keys)} of {_article(_noun(entity))}."
+        below = set() if not entity.admin_generated else _outer(entity) - {*keys, *_references_of(entity)}
+        if below:
+            text += f" Below its parent also {' or '.join(f'`{key}`' for key in sorted(below))}."
     return {"name": name, "in": "path", "required": True, "description": text, "schema": {"type": "string", "minLength": 1}}
 
 
