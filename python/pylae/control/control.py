@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +28,7 @@ from pylae.sdk.undone import Undone
 from pylae.vaults import Vaults
 
 OPEN_AGAIN_AFTER_S: Final = 1.0
+MAX_TOLD_ROUTES: Final = 5
 SWEEP_EVERY_S: Final = 30.0
 
 
@@ -114,6 +115,8 @@ class Control:
             if commit.sequence > feed.sequence:
                 feed.apply(commit)
         self._early.clear()
+        self._warn_of_undone(dict.fromkeys(sorted(feed.plugin_names()), ""))
+        self._warn_of_withheld(feed.withheld_routes())
         self.line.serve(feed)
         return True
 
@@ -145,24 +148,31 @@ class Control:
 
     def _committed(self, commit: Commit | Replacement) -> None:
         self.health.committed(commit)
-        self._warn_of_undone(commit)
         if self.feed is None:
             self._early.append(commit)
             return
         self.feed.apply(commit)
+        self._warn_of_undone(_configured(commit))
+        self._warn_of_withheld(self.feed.withheld_routes(_written_routes(commit)))
         self.line.push()
 
-    def _warn_of_undone(self, commit: Commit | Replacement) -> None:
-        """Says of a plugin that was configured what its configuration cannot bring about."""
-        if isinstance(commit, Replacement):
-            names = dict.fromkeys(commit.plugins, "")
-        else:
-            rows = [change.row for change in commit.changes if change.table == "plugins" and change.row is not None]
-            names = {row["name"]: f" (plugin {row['id']})" for row in rows}
-        for name, which in names.items():
+    def _warn_of_undone(self, configured: Mapping[str, str]) -> None:
+        """Says of plugins that are configured what that cannot bring about.
+
+        Args:
+            configured: their names, each with words that say which row is meant.
+        """
+        for name, which in configured.items():
             plugin = self._plugins.get(name)
             if plugin is not None and issubclass(plugin, Undone):
                 self._log("warn", f"{plugin.warning()}{which}")
+
+    def _warn_of_withheld(self, ids: Sequence[str]) -> None:
+        """Says of Routes that are kept, and that no request reaches."""
+        if ids:
+            shown = ", ".join(f"`{id_}`" for id_ in ids[:MAX_TOLD_ROUTES])
+            more = f" and {len(ids) - MAX_TOLD_ROUTES} more" if len(ids) > MAX_TOLD_ROUTES else ""
+            self._log("warn", f"no request reaches the Routes {shown}{more}: they match by an expression, or by nothing at all")
 
     async def _sweep(self) -> None:
         while True:
@@ -186,3 +196,18 @@ class Control:
         await self.line.stop()
         await self.streams.stop()
         await self.database.close()
+
+
+def _configured(commit: Commit | Replacement) -> dict[str, str]:
+    """The plugins that a transaction configured, each with words that say which row is meant."""
+    if isinstance(commit, Replacement):
+        return dict.fromkeys(sorted(commit.plugins), "")
+    rows = [change.row for change in commit.changes if change.table == "plugins" and change.row is not None]
+    return {row["name"]: f" (plugin {row['id']})" for row in rows}
+
+
+def _written_routes(commit: Commit | Replacement) -> Iterable[str]:
+    """The ids of the Routes that a transaction wrote."""
+    if isinstance(commit, Replacement) and commit.is_whole:
+        return commit.rows.get("routes", {})
+    return [change.id for change in commit.changes if change.table == "routes"]

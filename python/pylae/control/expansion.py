@@ -17,7 +17,7 @@ from pylae.control.frames import encode_value
 from pylae.database.changes import Commit, Replacement
 from pylae.sdk.plugin import Plugin
 from pylae.sdk.references import MARK, resolved
-from pylae.vaults import InvalidReference, Vaults, parse
+from pylae.vaults import InvalidReference, VaultRows, Vaults, parse
 
 VAULTS: Final = "vaults"
 _decode = msgspec.msgpack.Decoder(dict[str, Any]).decode
@@ -34,6 +34,7 @@ class Expansion:
     def __init__(self, plugins: Mapping[str, type[Plugin]], rows: Iterable[Mapping[str, Any]] = ()) -> None:
         self._plugins = plugins
         self._rows = {row["id"]: row for row in rows}
+        self._by_prefix = self._prefixes()
         self._vaults = Vaults()
 
     def __repr__(self) -> str:
@@ -43,14 +44,19 @@ class Expansion:
         """Takes in the rows of `vaults` that a transaction changed."""
         if isinstance(commit, Replacement):
             self._rows = {id_: _decode(row) for id_, row in commit.rows.get(VAULTS, {}).items()}
-            return
-        for change in commit.changes:
-            if change.table != VAULTS:
-                continue
-            if change.row is None:
-                self._rows.pop(change.id, None)
-            else:
-                self._rows[change.id] = change.row
+        else:
+            changes = [change for change in commit.changes if change.table == VAULTS]
+            if not changes:
+                return
+            for change in changes:
+                if change.row is None:
+                    self._rows.pop(change.id, None)
+                else:
+                    self._rows[change.id] = change.row
+        self._by_prefix = self._prefixes()
+
+    def _prefixes(self) -> VaultRows:
+        return {row["prefix"]: row for row in self._rows.values()}
 
     def of_row(self, row: bytes) -> bytes:
         """An encoded row of `plugins` as workers get it."""
@@ -60,11 +66,10 @@ class Expansion:
         plugin = self._plugins.get(decoded["name"])
         if plugin is None:
             return row
-        by_prefix = {one["prefix"]: one for one in self._rows.values()}
 
         def expanded(text: str) -> str:
             try:
-                return str(self._vaults.expanded(parse(text), by_prefix))
+                return str(self._vaults.expanded(parse(text), self._by_prefix))
             except InvalidReference:
                 return text  # the worker says so
 

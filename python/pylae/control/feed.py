@@ -15,9 +15,8 @@ from typing import Any, Final
 import msgspec
 
 from pylae.control.expansion import VAULTS, Expansion
-from pylae.control.expressions import MARK as EXPRESSION
-from pylae.control.expressions import for_workers
 from pylae.control.frames import encode_value, frame, message
+from pylae.control.matchers import for_workers, is_served
 from pylae.database.changes import SNAPSHOT_TABLES, Change, Commit, Replacement
 from pylae.sdk.references import MARK
 
@@ -27,6 +26,15 @@ MAX_REMEMBERED_CHANGES: Final = 10_000
 """A worker that is further behind gets a snapshot, which is then smaller than the delta would be."""
 
 Version = tuple[str, int]
+
+
+class _Named(msgspec.Struct):
+    """A row by its name; all else is skipped."""
+
+    name: str
+
+
+_decode_name = msgspec.msgpack.Decoder(_Named).decode
 
 
 class Feed:
@@ -101,6 +109,15 @@ class Feed:
             self._remembers_after = self.sequence
         self._snapshot_frame = self._delta_frame = None
 
+    def plugin_names(self) -> set[str]:
+        """The plugins that are configured."""
+        return {_decode_name(row).name for row in self._rows[PLUGINS].values()}
+
+    def withheld_routes(self, ids: Iterable[str] | None = None) -> list[str]:
+        """Which of these Routes, or of all, workers do not get."""
+        rows = self._rows[ROUTES]
+        return [id_ for id_ in (rows if ids is None else ids) if id_ in rows and not is_served(rows[id_])]
+
     def snapshot(self) -> bytes:
         """The whole configuration, as a frame."""
         if self._snapshot_frame is None:
@@ -113,7 +130,7 @@ class Feed:
 
     def _sent(self, table: str, row: bytes) -> msgspec.Raw | None:
         """A row as workers get it; None for one that is not for them."""
-        if table == ROUTES and EXPRESSION in row:
+        if table == ROUTES:
             told = for_workers(row)
             return None if told is None else msgspec.Raw(told)
         if self.expansion is not None and table == PLUGINS and MARK in row:

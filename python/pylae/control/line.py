@@ -90,6 +90,8 @@ class Line(asyncio.Protocol):
         # At most one config message is unacknowledged: while a worker compiles, changes gather into one delta, and
         # a worker that hangs costs no memory.
         self._awaits_ack = False
+        # Whatever it serves, it gets the whole next.
+        self._wants_all = False
         self._sent_at_s = 0.0
 
     def __repr__(self) -> str:
@@ -196,7 +198,7 @@ class Line(asyncio.Protocol):
     def refresh(self) -> None:
         """Sends what is new, unless the worker is still busy with the last."""
         feed = self._server.feed
-        if feed is None or self.worker is None or self._sent == feed.version:
+        if feed is None or self.worker is None or (self._sent == feed.version and not self._wants_all):
             return
         if self._awaits_ack:
             if not self._has_refused():
@@ -211,7 +213,8 @@ class Line(asyncio.Protocol):
         return is_read and asyncio.get_running_loop().time() - self._sent_at_s > ACK_WITHIN_S
 
     def _send_config(self, feed: Feed) -> None:
-        self._write(feed.since(self._sent))
+        self._write(feed.since(None if self._wants_all else self._sent))
+        self._wants_all = False
         self._sent = feed.version
         self._awaits_ack = True
         self._sent_at_s = asyncio.get_running_loop().time()
@@ -222,10 +225,9 @@ class Line(asyncio.Protocol):
             self._write(data)
 
     def send_all(self) -> None:
-        """Sends the whole configuration anew: the worker forgets every row that it looked up."""
-        if self._server.feed is not None and self.worker is not None:
-            self._sent = None
-            self._send_config(self._server.feed)
+        """Sends the whole configuration anew, once the worker is free: it forgets every row that it looked up."""
+        self._wants_all = True
+        self.refresh()
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():

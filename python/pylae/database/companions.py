@@ -73,8 +73,9 @@ class CertificateSnis:
     def store(self, dao: Dao, row_id: str, value: Any) -> None:
         """See `Companion`."""
         present = {row["name"]: row for row in self._rows(dao.reader, row_id)}
+        wanted = frozenset(value)
         for name, row in present.items():
-            if name not in value:
+            if name not in wanted:
                 dao.delete("snis", row)
         for name in value:
             if name not in present:

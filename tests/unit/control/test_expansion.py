@@ -70,7 +70,7 @@ def test_only_fields_that_may_refer_are_touched(feed: Feed) -> None:
 
 
 def test_a_vault_that_changed_brings_the_plugins_that_refer_and_no_others(feed: Feed) -> None:
-    feed.apply(commit(1, "routes", {"id": "r"}))
+    feed.apply(commit(1, "routes", {"id": "r", "paths": ["/"]}))
     feed.apply(commit(2, "vaults", vault("APP_")))
     changes = body_of(feed.since((DATABASE, 0)))["changes"]
     assert [change[:3] for change in changes] == [["routes", "upsert", "r"], ["plugins", "upsert", "p"]]

@@ -129,6 +129,42 @@ def test_a_route_that_workers_can_not_match_is_not_sent() -> None:
     assert body["changes"] == [["routes", "upsert", "b", {"id": "b", "paths": ["/b"]}], ["routes", "delete", "a", None]]
 
 
+NO_MATCHER: dict[str, Any] = dict.fromkeys(("methods", "hosts", "paths", "headers", "snis", "sources", "destinations"))
+
+
+SENT: list[dict[str, Any]] = [
+    {"methods": ["GET"]},
+    {"headers": {"a": ["b"]}},
+    {"snis": ["a.test"], "protocols": ["https"]},
+    {"protocols": ["grpcs"], "hosts": ["a.test"]},
+    {"protocols": ["udp"], "destinations": [{"port": 1}]},
+    {"protocols": ["tls_passthrough"], "snis": ["a.test"]},
+]
+WITHHELD: list[dict[str, Any]] = [
+    {},
+    {"protocols": ["http", "https"]},
+    {"paths": []},
+    {"headers": {}},
+    {"sources": [{"port": 1}], "protocols": ["https"]},
+    {"protocols": ["grpc"]},
+    {"protocols": ["tcp"]},
+    {"protocols": ["tcp"], "paths": ["/"]},
+]
+
+
+@pytest.mark.parametrize("fields", [*SENT, *WITHHELD])
+def test_a_route_without_anything_to_match_by_is_not_sent(fields: dict[str, Any]) -> None:
+    is_sent = fields in SENT
+    row = {"id": "a", **NO_MATCHER, **fields}
+    feed = Feed(DATABASE, 1, {"routes": [row]})
+    assert decoded(feed.since(None))[1]["entities"]["routes"] == ([row] if is_sent else [])
+    assert feed.withheld_routes() == ([] if is_sent else ["a"])
+    feed.apply(upsert(2, "a", "routes", **{**NO_MATCHER, **fields}))
+    ((_, operation, _, _),) = decoded(feed.since((DATABASE, 1)))[1]["changes"]
+    assert operation == ("upsert" if is_sent else "delete")
+    assert feed.withheld_routes(["a", "gone"]) == ([] if is_sent else ["a"])
+
+
 # === a whole configuration in the place of another ===
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import stat
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from pylae.control.control import Control, catalogue_of
 from pylae.control.frames import FrameReader, LineError, frame, message
 from pylae.database.dao import Dao
 from pylae.database.strategies.sqlite import SqliteStrategy
-from pylae.entities import enable_plugins, registry
+from pylae.entities import enable_plugins, registry, use_router_flavor
 from pylae.errors import SchemaViolation, StrategyUnavailable
+from pylae.plugins.acl.plugin import Acl
 from pylae.plugins.key_auth.plugin import KeyAuth
 from pylae.sdk.plugin import Plugin
 from pylae.sdk.shipping import Shipper
@@ -50,7 +51,7 @@ class Choosy(Plugin):
         raise SchemaViolation({"config": {"it": "is not for you"}})
 
 
-PLUGINS = {"key-auth": KeyAuth, "shipping": Shipping, "choosy": Choosy}
+PLUGINS = {"acl": Acl, "key-auth": KeyAuth, "shipping": Shipping, "choosy": Choosy}
 
 
 class Worker:
@@ -232,6 +233,99 @@ def test_a_worker_that_could_not_use_a_change_gets_the_whole_with_the_next(rig: 
         assert (await worker.config())[0] == "snapshot"
 
     rig.run(test)
+
+
+def test_a_worker_that_hangs_is_sent_the_whole_once_however_often_it_is_wanted(rig: Rig) -> None:
+    async def test() -> None:
+        worker = await rig.serving()
+        await rig.insert("services", name="a", url="http://origin.test/")
+        assert (await worker.config())[0] == "delta"
+        for _ in range(3):
+            rig.control.line.forget_lookups()
+        await rig.insert("services", name="b", url="http://origin.test/")
+        # Nothing of all that was sent: what comes next is the answer to a call.
+        assert await worker.call("select_by", table="services", field="name", value="none") == (True, None)
+        worker.send("ack", [rig.strategy.database_id, 1])
+        name, body = await worker.config()
+        assert (name, body["version"], len(body["entities"]["services"])) == ("snapshot", [rig.strategy.database_id, 2], 2)
+        await rig.insert("services", name="c", url="http://origin.test/")
+        assert await worker.call("select_by", table="services", field="name", value="none") == (True, None)
+        worker.send("ack", [rig.strategy.database_id, 2])
+        assert (await worker.config())[0] == "delta"
+
+    rig.run(test)
+
+
+def test_a_worker_that_is_free_is_sent_the_whole_at_once(rig: Rig) -> None:
+    async def test() -> None:
+        worker = await rig.serving()
+        rig.control.line.forget_lookups()
+        assert (await worker.config())[0] == "snapshot"
+        worker.send("ack", [rig.strategy.database_id, 0])
+        await rig.insert("services", name="a", url="http://origin.test/")
+        assert (await worker.config())[0] == "delta"
+
+    rig.run(test)
+
+
+# === what is kept and does nothing ===
+
+
+@pytest.fixture
+def another_flavor() -> Iterator[None]:
+    yield
+    use_router_flavor("traditional_compatible")
+
+
+@pytest.mark.usefixtures("another_flavor")
+@pytest.mark.parametrize("flavor", ["traditional", "traditional_compatible"])
+def test_a_route_of_an_expression_takes_no_request_under_another_flavor(tmp_path: Path, flavor: str) -> None:
+    use_router_flavor("expressions")
+    before = Rig(tmp_path)
+    ids: list[str] = []
+
+    async def write() -> None:
+        row = await before.insert("routes", name="told", expression='http.path == "/a"')
+        ids.append(row["id"])
+        await before.insert("routes", name="classic", paths=["/b"])
+
+    before.run(write)
+    warning = f"[warn] no request reaches the Routes `{ids[0]}`: they match by an expression, or by nothing at all"
+    assert before.lines == [warning]
+    use_router_flavor(flavor)
+    after = Rig(tmp_path)
+
+    async def look() -> None:
+        worker = await after.connect()
+        worker.hello()
+        _, body = await worker.config()
+        assert [row["name"] for row in body["entities"]["routes"]] == ["classic"]
+        assert "expression" not in body["entities"]["routes"][0]
+        row = await after.control.database.read(lambda dao: dao.get("routes", ids[0]))
+        assert row is not None
+        assert (row["name"], row["paths"]) == ("told", None)
+
+    after.run(look)
+    assert after.lines == [warning]
+
+
+def test_a_plugin_without_its_work_is_named_once_at_every_start(tmp_path: Path) -> None:
+    warning = f"[warn] {Acl.warning()}"
+    first = Rig(tmp_path)
+    ids: list[str] = []
+
+    async def write() -> None:
+        for _ in range(2):
+            service = await first.insert("services", url="http://origin.test/")
+            row = await first.insert("plugins", name="acl", service={"id": service["id"]}, config={"allow": ["a"]})
+            ids.append(row["id"])
+        await first.insert("plugins", name="key-auth")
+
+    first.run(write)
+    assert first.lines == [f"{warning} (plugin {id_})" for id_ in ids]
+    second = Rig(tmp_path)
+    second.run(lambda: asyncio.sleep(0))
+    assert second.lines == [warning]
 
 
 def test_a_worker_that_missed_a_push_gets_the_delta_from_the_log(tmp_path: Path) -> None:
