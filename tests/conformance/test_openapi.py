@@ -129,7 +129,7 @@ def test_links_lead_from_what_was_made_to_where_it_is_found(document: Json) -> N
     assert {"services.get", "services.patch", "services.delete", "services.routes.create"} <= links.keys()
     nested = document["paths"]["/services/{services}/routes"]["post"]["responses"]["201"]["links"]
     assert nested["services.routes.get"]["parameters"] == {
-        "services": "$request.path.services",
+        "services": "$response.body#/service/id",
         "routes": "$response.body#/id",
     }
     for part in parts(document["paths"]):

@@ -337,7 +337,8 @@ def _link(paths: Mapping[str, Json], endpoints: Collection[Generated]) -> None:
             continue
         table = made.entity.table
         own = {table: f"$response.body#/{_row_key(made.entity)}"}
-        parent = {} if made.other is None else {made.other.table: f"$request.path.{made.other.table}"}
+        # By its id: some parents can be named otherwise on some of their paths only.
+        parent = {} if made.other is None else {made.other.table: f"$response.body#/{made.field}/id"}
         nested = made.path if made.kind == "nested entity" else f"{made.path}/{{{table}}}"
         links: Json = {}
         for path, parameters in leading.items():
