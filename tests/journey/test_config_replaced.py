@@ -128,3 +128,43 @@ def test_keys_come_and_go_with_a_configuration_that_is_sent_whole(gateway: Gatew
     gateway.settle(10)
     assert gateway.get("/guarded", "apikey: first").status == 401
     assert gateway.get("/guarded", "apikey: second").status == 200
+
+
+def living(origin: Origin, ttl_s: int | None) -> dict[str, Any]:
+    """The same with one key that lives so long; its id stays."""
+    values = guarded(origin)
+    values["consumers"][0]["keyauth_credentials"] = [{"key": "k", "ttl": ttl_s}]
+    return values
+
+
+def test_a_key_that_was_for_ever_ends_when_it_is_declared_to(gateway: Gateway, origin: Origin) -> None:
+    def status() -> set[int]:
+        return {gateway.get("/guarded", "apikey: k").status for _ in range(8)}
+
+    gateway.admin.post("/config", living(origin, None))
+    gateway.settle()
+    assert status() == {200}
+    gateway.admin.post("/config", living(origin, 3))
+    gateway.settle()
+    assert status() == {200}
+    until(lambda: status() == {401}, "the key to end", 10)
+    # And back: workers remember by now that there is no such key.
+    gateway.admin.post("/config", living(origin, 600))
+    gateway.settle()
+    assert status() == {200}
+
+
+def test_a_key_that_was_renewed_outlives_control(gateway: Gateway, origin: Origin) -> None:
+    values = living(origin, 600)
+    gateway.admin.post("/config", values)
+    gateway.settle()
+    before = gateway.status()["pylae"]["version"][1]
+    values["consumers"][0]["keyauth_credentials"][0]["ttl"] = 3000
+    gateway.admin.post("/config", values)
+    gateway.admin.post("/config", values)
+    assert gateway.status()["pylae"]["version"][1] == before + 2
+    killed = gateway.control_pid()
+    os.kill(killed, signal.SIGKILL)
+    until(lambda: _is_back(gateway, killed), "control to be back", 20)
+    assert gateway.admin.get("/key-auths")["data"][0]["ttl"] > 2000
+    assert gateway.get("/guarded", "apikey: k").status == 200

@@ -69,6 +69,29 @@ def test_the_same_again_is_no_change(tmp_path: Path) -> None:
     assert strategy.replace(held(services=[service])).sequence == 1
 
 
+@pytest.mark.parametrize(("before_s", "after_s"), [(None, 2e9), (2e9, None), (2e9, 2.1e9)], ids=["ends", "stays", "later"])
+def test_another_end_of_a_row_is_a_change_and_is_stored(tmp_path: Path, before_s: float | None, after_s: float | None) -> None:
+    owner = rows.consumer("c")
+    key = rows.key(owner, "k")
+
+    def ending(expires_at_s: float | None) -> Holding:
+        holding = held(consumers=[owner])
+        holding["keyauth_credentials"].add(key, encode_row(key), expires_at_s)
+        holding.finish()
+        return holding
+
+    strategy = opened(tmp_path)
+    strategy.replace(ending(before_s))
+    told = strategy.replace(ending(after_s))
+    assert [(one.table, one.operation, one.id, one.sequence) for one in told.changes] == [
+        ("keyauth_credentials", "upsert", key["id"], 3)
+    ]
+    assert ("keyauth_credentials", "key", "k") in told.changes[0].invalidations
+    again = opened(tmp_path)
+    assert again.holding["keyauth_credentials"].expires_at_s.get(key["id"]) == after_s
+    assert (again.sequence, strategy.replace(ending(after_s)).sequence) == (3, 3)
+
+
 def test_more_changes_than_are_told_are_the_whole(tmp_path: Path) -> None:
     strategy = opened(tmp_path)
     ids = [f"{n:08x}-0000-4000-8000-000000000000" for n in range(MAX_TOLD_CHANGES)]
@@ -127,6 +150,44 @@ def test_what_cannot_be_stored_does_not_become_the_configuration(tmp_path: Path)
         strategy.replace(held("2" * 32, services=[rows.service("new")]))
     with strategy.read() as reader:
         assert [row["name"] for row in reader.each("services")] == ["old"]
+
+
+def test_a_file_with_a_row_twice_is_no_configuration_and_its_secrets_are_not_told(tmp_path: Path) -> None:
+    owner = rows.consumer("c")
+    one, other = rows.key(owner, "sesame-1"), rows.key(owner, "sesame-2")
+    opened(tmp_path).replace(held(consumers=[owner], keyauth_credentials=[one, other]))
+    path = tmp_path / FILE_NAME
+    whole = path.read_bytes()
+    for damaged in (whole.replace(b"sesame-2", b"sesame-1"), whole.replace(other["id"].encode(), one["id"].encode())):
+        path.write_bytes(damaged)
+        with pytest.raises(StrategyUnavailable, match=r"does not hold a configuration: two rows .* hint: remove it") as caught:
+            opened(tmp_path)
+        assert "sesame" not in str(caught.value)
+
+
+# === tags ===
+
+
+def test_pages_of_tags_are_those_of_the_whole_and_leave_out_what_has_ended(tmp_path: Path) -> None:
+    owner = rows.consumer("c", tags=["a", "b"])
+    keys = [{**rows.key(owner, f"k{n}"), "tags": ["a", f"t{n}"]} for n in range(7)]
+    holding = held(consumers=[owner])
+    for n, key in enumerate(keys):
+        holding["keyauth_credentials"].add(key, encode_row(key), 1.0 if n == 3 else None)
+    holding.finish()
+    strategy = opened(tmp_path)
+    strategy.replace(holding)
+    with strategy.read() as reader:
+        for tag in (None, "a", "t3", "absent"):
+            whole = reader.tagged(tag, limit=100)
+            assert whole == sorted(whole)
+            paged: list[Any] = []
+            while page := reader.tagged(tag, limit=2, after=paged[-1] if paged else None):
+                paged += page
+            assert paged == whole
+        assert len(reader.tagged("a", limit=100)) == 7
+        assert reader.tagged("t3", limit=1) == reader.tagged("absent", limit=1) == []
+        assert keys[3]["id"] not in {id_ for id_, _, _ in reader.tagged(None, limit=100)}
 
 
 # === who reads the declared text ===

@@ -3,6 +3,6 @@
 
 from pylae.database.strategies.off.holding import Holding
 from pylae.database.strategies.off.store import FILE_NAME
-from pylae.database.strategies.off.strategy import Loaded, OffStrategy
+from pylae.database.strategies.off.strategy import OffReader, OffStrategy
 
-__all__ = ["FILE_NAME", "Holding", "Loaded", "OffStrategy"]
+__all__ = ["FILE_NAME", "Holding", "OffReader", "OffStrategy"]

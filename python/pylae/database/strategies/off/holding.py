@@ -96,15 +96,18 @@ class Rows:
     def get(self, id_: str, now_s: float) -> Row | None:
         """The row of an id, unless its time is over."""
         encoded = self.encoded.get(id_)
-        if encoded is None:
+        if encoded is None or not self.is_alive(id_, now_s):
             return None
         row = decode_row(encoded)
         if self.table.has_ttl:
             expires_at_s = self.expires_at_s.get(id_)
-            if expires_at_s is not None and expires_at_s <= now_s:
-                return None
             row["ttl"] = None if expires_at_s is None else max(int(expires_at_s - now_s), 0)
         return row
+
+    def is_alive(self, id_: str, now_s: float) -> bool:
+        """Whether the time of a row that is held is not over."""
+        expires_at_s = self.expires_at_s.get(id_)
+        return expires_at_s is None or expires_at_s > now_s
 
     def ids(self, where: Mapping[str, Any], tags: TagFilter | None, after: str | None = None) -> Iterator[str]:
         """In order, after an id, a superset of the ids of rows that have the values and tags: the shortest list known."""
@@ -158,6 +161,8 @@ class Holding(Mapping[str, Rows]):
     def __init__(self, tables: Tables, hash_: str = "0" * 32) -> None:
         self.hash = hash_
         self._rows = {name: Rows(table) for name, table in tables.items()}
+        # Made when they are asked for first: few ask.
+        self._tag_keys: dict[str | None, list[TagKey]] = {}
 
     def __repr__(self) -> str:
         counts = " ".join(f"{name}={len(rows.encoded)}" for name, rows in self._rows.items() if rows.encoded)
@@ -176,6 +181,20 @@ class Holding(Mapping[str, Rows]):
         """Puts everything in order; afterwards any thread may read."""
         for rows in self._rows.values():
             rows.finish()
+
+    def tag_keys(self, tag: str | None) -> list[TagKey]:
+        """What is tagged so, or at all, in order; of a holding that is finished."""
+        found = self._tag_keys.get(tag)
+        if found is None:
+            found = sorted(
+                (id_, name, word)
+                for name, rows in self._rows.items()
+                for word, ids in (rows.tags().items() if tag is None else [(tag, rows.tags().get(tag, ()))])
+                for id_ in ids
+            )
+            if found:
+                self._tag_keys[tag] = found
+        return found
 
     def reader(self, now_s: float) -> HoldingReader:
         """A look at what is held."""
@@ -224,15 +243,10 @@ class HoldingReader:
 
     def tagged(self, tag: str | None, *, limit: int, after: TagKey | None = None) -> list[TagKey]:
         """See `Reader`."""
-        keys = [
-            (id_, name, word)
-            for name, rows in self._holding.items()
-            for word, ids in rows.tags().items()
-            if tag is None or word == tag
-            for id_ in ids
-            if (after is None or (id_, name, word) > after) and rows.get(id_, self._now_s) is not None
-        ]
-        return sorted(keys)[:limit]
+        keys = self._holding.tag_keys(tag)
+        start = 0 if after is None else bisect_right(keys, after)
+        alive = (key for key in islice(keys, start, None) if self._holding[key[1]].is_alive(key[0], self._now_s))
+        return list(islice(alive, limit))
 
 
 def _has(row: Row, values: Mapping[str, Any]) -> bool:

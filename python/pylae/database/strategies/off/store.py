@@ -17,7 +17,7 @@ import msgspec
 from pylae.database.changes import Row
 from pylae.database.strategies.off.holding import Holding, Rows, decode_row
 from pylae.database.table import Tables
-from pylae.errors import StrategyUnavailable
+from pylae.errors import PrimaryKeyViolation, StrategyUnavailable, UniqueViolation
 
 FILE_NAME: Final = "dbless.store"
 """In the prefix."""
@@ -131,7 +131,11 @@ def _adder(rows: Rows) -> Callable[[Row, bytes, float | None], None]:
     missing = {column.field: None for column in rows.table.columns}
 
     def add(row: Row, encoded: bytes, expires_at_s: float | None) -> None:
-        rows.add({**missing, **row}, encoded, expires_at_s)
+        try:
+            rows.add({**missing, **row}, encoded, expires_at_s)
+        except (UniqueViolation, PrimaryKeyViolation) as error:
+            # Without the values: they may be secrets, and this text is logged.
+            raise ValueError(f"two rows of {rows.table.name} have the same {', '.join(error.fields or ())}") from error
 
     return add
 

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,25 +28,16 @@ MAX_TOLD_CHANGES: Final = 10_000
 """Of a replacement that changes more, workers take the whole."""
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """A configuration that was made of a text.
+class OffReader(HoldingReader):
+    """One consistent look.
 
     Attributes:
-        holding: its rows.
-        source: who was told to read the text, when it was read at a start; else empty.
+        holding: what it looks at; that of its sequence.
     """
 
-    holding: Holding
-    source: str = ""
-
-
-class OffReader(HoldingReader):
-    """One consistent look."""
-
     def __init__(self, strategy: OffStrategy) -> None:
-        super().__init__(strategy.holding, strategy.clock())
-        self._sequence = strategy.sequence
+        self.holding, self._sequence = strategy.held()
+        super().__init__(self.holding, strategy.clock())
 
     def sequence(self) -> int:
         """See `Reader`."""
@@ -152,14 +142,19 @@ class OffStrategy:
     @property
     def holding(self) -> Holding:
         """What is held now."""
-        return self._now()[0]
+        return self.held()[0]
 
     @property
     def sequence(self) -> int:
         """Of the last change."""
-        return self._now()[1]
+        return self.held()[1]
 
-    def _now(self) -> tuple[Holding, int]:
+    def held(self) -> tuple[Holding, int]:
+        """What is held now, and the sequence of its last change.
+
+        Raises:
+            StrategyUnavailable: nothing was loaded yet.
+        """
         if self._held is None:
             raise StrategyUnavailable("the configuration is not loaded yet")
         return self._held
@@ -205,7 +200,7 @@ class OffStrategy:
             StrategyUnavailable: it cannot be stored; the present one stays.
         """
         with self._writing:
-            old, sequence = self._now()
+            old, sequence = self.held()
             if source is not None:
                 self._source = source
             changes, count = _changes(old, holding, sequence)
@@ -266,10 +261,12 @@ def _changes(old: Holding, new: Holding, sequence: int) -> tuple[list[Change], i
             if count <= MAX_TOLD_CHANGES:
                 changes.append(_change(new[name], sequence + count, id_, before[id_], None))
     for name, rows in new.items():
-        before = old[name].encoded
+        before, ends, old_ends = old[name].encoded, rows.expires_at_s, old[name].expires_at_s
         for id_, encoded in rows.encoded.items():
             present = before.get(id_)
-            if present is not encoded and present != encoded:
+            # When a row expires is not in its bytes: what remembers it, or that there was none, must ask again.
+            is_same = present is encoded or present == encoded
+            if not is_same or ends.get(id_) != old_ends.get(id_):
                 count += 1
                 if count <= MAX_TOLD_CHANGES:
                     changes.append(_change(rows, sequence + count, id_, present, encoded))
