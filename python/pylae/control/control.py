@@ -20,7 +20,7 @@ from pylae.database.dao import Catalogue, ReadDao
 from pylae.database.database import Database
 from pylae.database.protocols import check_plugin_protocols
 from pylae.database.strategies import Reader, Strategy
-from pylae.database.strategies.off import OffStrategy
+from pylae.database.strategies.off import OffReader, OffStrategy
 from pylae.errors import StrategyUnavailable
 from pylae.schema import Entity
 from pylae.sdk.plugin import Plugin
@@ -133,9 +133,9 @@ class Control:
 
     def _feed_of(self, dao: ReadDao) -> Feed:
         sequence = dao.sequence()
-        if self.off is not None:
-            rows = {table: held.encoded for table, held in self.off.holding.items()}
-            return Feed.of_encoded(self.off.database_id, sequence, rows)
+        if isinstance(dao.reader, OffReader):
+            rows = {table: held.encoded for table, held in dao.reader.holding.items()}
+            return Feed.of_encoded(self.database.strategy.database_id, sequence, rows)
         changes = dao.changes_after(sequence - MAX_REMEMBERED_CHANGES)
         each = {table: dao.each(table) for table in SNAPSHOT_TABLES}
         return Feed(self.database.strategy.database_id, sequence, each, changes)
