@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 from pylae.errors import SettingsError
+from pylae.hiding import MASK
 from pylae.pem import is_file, pem_of
 from pylae.settings_table import DYNAMIC_PREFIXES, SETTINGS, Setting
 from pylae.vaults import InvalidReference, Vaults, enabled_kinds, is_reference
@@ -31,7 +32,6 @@ from pylae.vaults import InvalidReference, Vaults, enabled_kinds, is_reference
 DEFAULT_FILES: Final = ("/etc/pylae/pylae.conf", "/etc/pylae.conf", "/etc/kong/kong.conf", "/etc/kong.conf")
 SYSTEM_PREFIX: Final = "/usr/local/pylae"
 ENVIRONMENT_FILE: Final = ".kong_env"
-HIDDEN: Final = "******"
 DRAIN_TIMEOUT_S: Final = 3600.0
 SHORTEST_TOKEN: Final = 8
 
@@ -506,7 +506,7 @@ class Settings:
         if hide_secrets:
             for name, value in shown.items():
                 if value and _is_secret(name):
-                    shown[name] = HIDDEN
+                    shown[name] = MASK
         for purpose in PURPOSES:
             shown[f"{purpose}_listeners"] = [listener.as_dict(purpose) for listener in self.listeners(purpose)]
         return shown
@@ -810,7 +810,7 @@ def _resolved(
 
 def _without(text: str, secrets: set[str]) -> str:
     for secret in sorted(secrets, key=len, reverse=True):
-        text = text.replace(secret, HIDDEN)
+        text = text.replace(secret, MASK)
     return text
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from pylae.sdk import Exchange, Instance, Plugin, Record, field, kinds
 from pylae.sdk.host import Host, definition_of
-from pylae.sdk.references import Live, References, conceal, may_refer, secrets_in
+from pylae.sdk.references import Live, References, concealed, may_refer, secrets_in
 from pylae.vaults import Vaults
 
 PLACE = ("00000000-0000-4000-8000-000000000001", None, None, None)
@@ -150,9 +150,55 @@ def test_no_repr_shows_a_secret(environ: dict[str, str]) -> None:
 def test_an_exception_loses_the_secrets_of_its_configuration() -> None:
     values = {"token": "long-secret", "nested": {"password": "long-secret-and-more", "port": 5}, "limit": 3}
     assert set(secrets_in(Refers.Config, values)) == {"long-secret", "long-secret-and-more"}
-    error = ValueError("long-secret-and-more, long-secret and abc", 5)
-    conceal(error, ["long-secret", "long-secret-and-more", "abc"])
-    assert error.args == ("******, ****** and abc", 5)
+    error = ValueError("long-secret-and-more, long-secret and abc")
+    told = concealed(error, ["long-secret", "long-secret-and-more", "abc"])
+    assert (type(told).__name__, str(told)) == ("ValueError", "******, ****** and abc")
+    harmless = ValueError("abc")
+    assert concealed(harmless, ["long-secret"]) is harmless
+
+
+SECRET = "long-secret\nand 'more'"
+
+
+class Own(Exception):
+    def __init__(self, inner: list[str]) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def __str__(self) -> str:
+        return f"not {self.inner}"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(2, "No such file", SECRET),
+        FileNotFoundError(2, SECRET),
+        OSError(18, "Not there", "a", None, SECRET),
+        UnicodeEncodeError("ascii", SECRET, 0, 1, SECRET),
+        UnicodeDecodeError("utf-8", b"a", 0, 1, f"no {SECRET}"),
+        ImportError(f"no {SECRET}", name=SECRET),
+        SyntaxError(SECRET, ("file", 1, 1, SECRET)),
+        KeyError(SECRET),
+        ValueError([SECRET], {"a": SECRET}),
+        Own([SECRET]),
+    ],
+)
+def test_no_kind_of_exception_keeps_a_secret(error: Exception) -> None:
+    told = concealed(error, [SECRET])
+    assert "long-secret" in str(error)
+    assert "long-secret" not in str(told)
+    assert "******" in str(told)
+    assert type(told).__name__ == type(error).__name__
+
+
+def test_an_exception_that_lost_its_secrets_still_says_where_it_was_raised(environ: dict[str, str]) -> None:
+    built = Stage(environ)
+    with pytest.raises(Exception, match=r"\*{6}") as caught:
+        built.build(token="bad-token", nested={})
+    assert caught.type.__name__ == "KeyError"
+    assert [entry.name for entry in caught.traceback][-1] == "prepare"
+    assert caught.value.__suppress_context__
 
 
 def test_references_of_an_unfinished_gateway_are_resolved_by_what_is_there() -> None:

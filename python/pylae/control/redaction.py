@@ -13,13 +13,12 @@ from contextvars import ContextVar
 from typing import Any, Final
 from urllib.parse import unquote
 
+from pylae.hiding import MASK, SHORTEST_WORD, forms_of, hidden
 from pylae.schema import Entity, Field, Record
 from pylae.schema.validate import is_uuid
 
-MASK: Final = "******"
-SHORTEST_WORD: Final = 4
-"""Shorter values are left: hiding every `a` would leave no line readable."""
 MAX_WORDS: Final = 10_000
+"""Of one request; past it, nothing is told of what went wrong but the kind."""
 PLAIN_ARGUMENTS: Final = frozenset(
     {
         "all",
@@ -123,6 +122,9 @@ class HiddenWords:
     def __init__(self, secrets: Secrets) -> None:
         self._secrets = secrets
         self._words: set[str] = set()
+        self._forms: list[str] | None = None
+        self.are_all = True
+        """Whether there is room for every word that was to be hidden."""
 
     def __repr__(self) -> str:
         return f"<hidden words {len(self._words)}>"
@@ -130,18 +132,22 @@ class HiddenWords:
     def add(self, words: Iterable[str]) -> None:
         """Hides these too."""
         for word in words:
-            if len(word) >= SHORTEST_WORD and len(self._words) < MAX_WORDS:
+            if len(word) >= SHORTEST_WORD and word not in self._words:
+                if len(self._words) == MAX_WORDS:
+                    self.are_all = False
+                    return
                 self._words.add(word)
+                self._forms = None
 
     def add_values(self, values: Any) -> None:
         """Hides what is secret in the values of a body."""
         self.add(self._secrets.words_of(values))
 
     def hide(self, text: str) -> str:
-        """The text with a mask in the place of every hidden word, the longest first."""
-        for word in sorted(self._words, key=len, reverse=True):
-            text = text.replace(word, MASK)
-        return text
+        """The text with a mask in the place of every hidden word."""
+        if self._forms is None:
+            self._forms = forms_of(self._words)
+        return hidden(text, self._forms)
 
 
 _current: ContextVar[HiddenWords | None] = ContextVar("hidden_words", default=None)
@@ -165,3 +171,10 @@ def redacted(text: str) -> str:
     """A line as it may be written."""
     words = _current.get()
     return text if words is None else words.hide(text)
+
+
+def told(error: Exception) -> str:
+    """What a line says of an exception: its kind and its text, or its kind alone when the text may hold any secret."""
+    words = _current.get()
+    kind = type(error).__name__
+    return kind if words is not None and not words.are_all else f"{kind}: {error}"

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from pylae.errors import InvalidDeclarativeConfig
+from pylae.hiding import MASK
 from pylae.lua_text import lua_line
 from pylae.schema import Field
 from pylae.schema.validate import is_uuid
 
-HIDDEN: Final = "******"
+HIDDEN: Final = MASK
 PREFIX: Final = "declarative config is invalid: "
 
 Path = tuple[str | int, ...]

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import msgspec
 
 from pylae.schema import Entity, Record
-from pylae.sdk.references import conceal, secrets_in
+from pylae.sdk.references import concealed, secrets_in
 
 if TYPE_CHECKING:
     from pylae.sdk.host import Host
@@ -113,8 +113,7 @@ class Plugin:
             return cls.prepare(cls.Config.load(values), Instance(plugin_id, route_id, service_id, consumer_id))
         except Exception as error:
             # What it says is logged.
-            conceal(error, secrets_in(cls.Config, values))
-            raise
+            raise concealed(error, secrets_in(cls.Config, values)) from None
 
     def phases(self) -> dict[str, Any]:
         """The phases this plugin takes part in, as bound methods."""

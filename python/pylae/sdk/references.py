@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from pylae.hiding import forms_of, hidden
 from pylae.schema import Field, Record
 from pylae.vaults import InvalidReference, VaultRows, Vaults, is_reference
 from pylae.vaults.reference import START
@@ -21,9 +22,6 @@ from pylae.vaults.reference import START
 if TYPE_CHECKING:
     from pylae.sdk.plugin import Plugin
 
-MASK: Final = "******"
-SHORTEST_SECRET: Final = 4
-"""Shorter ones are left in texts: hiding every `a` would leave none readable."""
 MARK: Final = START.encode()
 """An encoded configuration without these bytes holds no reference."""
 
@@ -93,20 +91,19 @@ def _secrets_in(declared: Field, value: Any, *, is_secret: bool) -> Iterator[str
             yield from _secrets_in(declared.elements, item, is_secret=is_secret)
 
 
-def conceal(error: BaseException, secrets: Iterable[str]) -> None:
-    """Takes secrets out of what an exception says: its text is logged."""
-    words = sorted((secret for secret in secrets if len(secret) >= SHORTEST_SECRET), key=len, reverse=True)
+def concealed(error: Exception, secrets: Iterable[str]) -> Exception:
+    """What may be raised in the place of an exception: its text is logged.
 
-    def hidden(text: Any) -> Any:
-        if isinstance(text, str):
-            for word in words:
-                text = text.replace(word, MASK)
-        return text
-
-    if words:
-        error.args = tuple(map(hidden, error.args))
-        for name, value in list(vars(error).items()):
-            setattr(error, name, hidden(value))
+    Returns:
+        The same, or when it tells a secret, one of the same name that does not: some kinds make their text of what
+        nobody else can write to.
+    """
+    text = str(error)
+    shown = hidden(text, forms_of(secrets))
+    if shown == text:
+        return error
+    namesake: type[Exception] = type(type(error).__name__, (Exception,), {})
+    return namesake(shown).with_traceback(error.__traceback__)
 
 
 class Live:
@@ -146,8 +143,7 @@ class Live:
             self.current = self._build(_encode(found))
         except Exception as error:
             self._refused = found
-            conceal(error, secrets)
-            raise
+            raise concealed(error, secrets) from None
         self._found, self._refused = found, None
         return True
 
