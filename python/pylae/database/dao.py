@@ -229,7 +229,8 @@ class Dao(ReadDao):
         if old is None:
             self._transaction.insert(table, row, ttl_s)
         else:
-            if all(row[field] == old.get(field) for field in row if field not in TIMES) and ttl_s is None:
+            is_same = all(row[field] == old.get(field) for field in row if field not in TIMES)
+            if is_same and ttl_s is None and old.get("ttl") is None:
                 return False
             if "created_at" in row and int(row["created_at"]) == int(now_s):
                 row["created_at"] = old["created_at"]

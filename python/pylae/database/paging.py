@@ -16,7 +16,11 @@ from pylae.errors import InvalidOffset
 DEFAULT_PAGE_SIZE: Final = 100
 MAX_PAGE_SIZE: Final = 1000
 
+MAX_OFFSET_CHARACTERS: Final = 1024
+"""More than any offset of ours has."""
+
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]*={0,2}\Z")
+_SHOWN_CHARACTERS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +50,15 @@ def key_before(offset: str, length: int = 1) -> tuple[str, ...]:
     Raises:
         InvalidOffset: no page of ours had this offset.
     """
+    if len(offset) > MAX_OFFSET_CHARACTERS:
+        raise InvalidOffset(f"{offset[:_SHOWN_CHARACTERS]}...", f"longer than {MAX_OFFSET_CHARACTERS} characters")
     text = offset.rstrip("=")
     if _BASE64.match(offset) is None or len(text) % 4 == 1:
         raise InvalidOffset(offset, "bad base64 encoding")
     decoded = base64.urlsafe_b64decode(text.translate({43: 45, 47: 95}) + "=" * (-len(text) % 4))
     try:
         key = msgspec.json.decode(decoded)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidOffset(offset, "bad json encoding") from error
     if not isinstance(key, list) or len(key) != length or not all(isinstance(value, str) for value in key):
         raise InvalidOffset(offset, "bad offset string")

@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any, Final
+
 from pylae.database.changes import Row
 from pylae.database.strategies import Reader
 from pylae.errors import SchemaViolation
 
-_MAX_ROUTES = 10_000_000
+_PAGE_SIZES: Final = (10, 1000)
+"""Of the first look at a Service's Routes, and of further ones: nearly always the first Route settles it."""
 
 
 def check_plugin_protocols(reader: Reader, plugin: Row) -> None:
@@ -22,7 +26,23 @@ def check_plugin_protocols(reader: Reader, plugin: Row) -> None:
         if route is not None and protocols.isdisjoint(route["protocols"] or ()):
             raise SchemaViolation({"protocols": "must match the associated route's protocols"})
     elif plugin["service"] is not None:
-        routes = reader.page("routes", limit=_MAX_ROUTES, where={"service": plugin["service"]["id"]})
-        if routes and all(protocols.isdisjoint(route["protocols"] or ()) for route in routes):
+        has_routes = False
+        for route in _routes_of(reader, {"service": plugin["service"]["id"]}):
+            if not protocols.isdisjoint(route["protocols"] or ()):
+                return
+            has_routes = True
+        if has_routes:
             text = "must match the protocols of at least one route pointing to this Plugin's service"
             raise SchemaViolation({"protocols": text})
+
+
+def _routes_of(reader: Reader, where: dict[str, Any]) -> Iterator[Row]:
+    first, further = _PAGE_SIZES
+    routes = reader.page("routes", limit=first, where=where)
+    limit = first
+    while routes:
+        yield from routes
+        if len(routes) < limit:
+            return
+        limit = further
+        routes = reader.page("routes", limit=limit, after=routes[-1]["id"], where=where)

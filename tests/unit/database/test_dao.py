@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import pytest
 
 from pylae.database.changes import Change
 from pylae.database.dao import Catalogue, Dao, _invalidations
+from pylae.database.protocols import check_plugin_protocols
 from pylae.database.strategies.sqlite import SqliteStrategy
+from pylae.database.strategies.sqlite.strategy import SqliteReader
 from pylae.entities import CORE, enable_plugins
 from pylae.errors import (
     DatabaseError,
@@ -198,12 +201,19 @@ def test_pages_lead_to_the_last_and_no_further(store: Store) -> None:
         ("abcde", "bad base64 encoding"),
         ("e30", "bad offset string"),
         ("WzFd", "bad offset string"),
+        (urlsafe_b64encode(b"[" * 700).decode(), "bad json encoding"),
     ],
 )
 def test_an_offset_that_is_not_ours_is_refused_with_the_reason(store: Store, offset: str, reason: str) -> None:
     with pytest.raises(InvalidOffset) as caught:
         store(lambda dao: dao.page("services", 1, offset))
     assert caught.value.message == f"'{offset}' is not a valid offset: {reason}"
+
+
+def test_an_offset_longer_than_any_of_ours_is_not_looked_at(store: Store) -> None:
+    with pytest.raises(InvalidOffset) as caught:
+        store(lambda dao: dao.page("services", 1, urlsafe_b64encode(b"[" * 60_000).decode()))
+    assert caught.value.message == f"'{'W1tb' * 16}...' is not a valid offset: longer than 1024 characters"
 
 
 def certificate(store: Store, tmp_path: Path, **values: Any) -> dict[str, Any]:
@@ -274,3 +284,72 @@ def test_a_row_may_be_over_before_it_is_shown(store: Store) -> None:
     row = store.insert("keyauth_credentials", key="k", ttl=1e-12, consumer={"id": consumer["id"]})
     assert row["ttl"] == 0
     assert store(lambda dao: dao.get("keyauth_credentials", row["id"])) is None
+
+
+def test_a_row_that_is_put_without_a_time_to_live_stays(store: Store) -> None:
+    consumer = store.insert("consumers", username="c")
+    row = store.insert("keyauth_credentials", key="k", ttl=100, consumer={"id": consumer["id"]})
+    stored = {field: value for field, value in row.items() if field != "ttl"}
+    assert store(lambda dao: dao.put("keyauth_credentials", dict(stored), 0.0))
+    assert store(lambda dao: dao.get("keyauth_credentials", row["id"]))["ttl"] is None
+    assert not store(lambda dao: dao.put("keyauth_credentials", dict(stored), 0.0))
+    assert store(lambda dao: dao.put("keyauth_credentials", dict(stored), 0.0, 50.0))
+
+
+# === protocols of plugins ===
+
+
+def test_a_plugin_needs_a_protocol_of_one_of_the_services_routes(store: Store, service: dict[str, Any]) -> None:
+    parent = {"id": service["id"]}
+    plugin = {"protocols": ["grpc"], "route": None, "service": parent}
+    with store.strategy.read() as reader:
+        check_plugin_protocols(reader, plugin)
+    # More than the first look takes, and what matters comes last.
+    for number in range(25):
+        store.insert("routes", id=f"{number:08}-0000-4000-8000-000000000000", paths=["/"], service=parent)
+    with store.strategy.read() as reader, pytest.raises(SchemaViolation):
+        check_plugin_protocols(reader, plugin)
+    store.insert("routes", id=f"ffffffff{NOWHERE[8:]}", protocols=["grpc"], paths=["/"], service=parent)
+    with store.strategy.read() as reader:
+        check_plugin_protocols(reader, plugin)
+
+
+def test_the_first_route_that_fits_is_enough(store: Store, service: dict[str, Any]) -> None:
+    for _ in range(300):
+        store.insert("routes", paths=["/"], service={"id": service["id"]})
+    plugin = {"protocols": ["http"], "route": None, "service": {"id": service["id"]}}
+    with store.strategy.read() as reader:
+        steps = steps_of(reader, lambda: check_plugin_protocols(reader, plugin))
+    assert steps < 1000
+
+
+def steps_of(reader: SqliteReader, work: Callable[[], Any]) -> int:
+    """How many instructions SQLite needed for it, by tens."""
+    count = 0
+
+    def note() -> int:
+        nonlocal count
+        count += 10
+        return 0
+
+    reader._connection.set_progress_handler(note, 10)
+    try:
+        work()
+    finally:
+        reader._connection.set_progress_handler(None, 0)
+    return count
+
+
+@pytest.mark.parametrize("tag", [None, "a"])
+def test_a_page_of_tags_costs_what_is_on_it(store: Store, tag: str | None) -> None:
+    for number in range(300):
+        store.insert("consumers", username=f"tagged{number}", tags=["a", "b"])
+        store.insert("consumers", username=f"plain{number}")
+    with store.strategy.read() as reader:
+        first = reader.tagged(tag, limit=4)
+        assert steps_of(reader, lambda: reader.tagged(tag, limit=4)) < 3000
+        assert steps_of(reader, lambda: reader.tagged(tag, limit=4, after=first[-1])) < 3000
+        seen, after = len(first), first[-1]
+        while page := reader.tagged(tag, limit=7, after=after):
+            seen, after = seen + len(page), page[-1]
+    assert seen == (600 if tag is None else 300)

@@ -83,13 +83,8 @@ class TableStatements:
         self.update_with_ttl = f"UPDATE {name} SET {assigned}, {EXPIRES_AT} = :{EXPIRES_AT} WHERE id = :id"
         self.delete = f"DELETE FROM {name} WHERE id = :id"
         self.sweep = f"DELETE FROM {name} WHERE {EXPIRES_AT} <= :now_s"
-        self.tags: str | None = None
-        """Id, table and each tag of every row; None for a table without tags."""
-        if any(column.field == "tags" and column.type == "json" for column in table.columns):
-            listed = (
-                "SELECT {1}.id AS row_id, '{0}' AS table_name, one.value AS tag FROM {1}, json_each({1}.tags) AS one WHERE {2}"
-            )
-            self.tags = listed.format(table.name.replace("'", "''"), name, alive)
+        self.has_tags = has_tags(table)
+        self._tagged = f"FROM {name} WHERE {alive} AND tags IS NOT NULL AND tags <> '[]'"
         self._finds: dict[tuple[str, ...], str] = {}
 
         self._fields = [column.field for column in table.columns]
@@ -120,6 +115,20 @@ class TableStatements:
                 wanted = ", ".join(f":tag_{at}" for at in group)
                 statement += f" AND EXISTS (SELECT 1 FROM json_each(tags) WHERE value IN ({wanted}))"
         return f"{statement} ORDER BY id LIMIT :limit"
+
+    def tagged(self, *, is_one_tag: bool, is_first: bool) -> str:
+        """Id, table and each tag of as many rows as a page of tags can need: each of them gives one tag at least."""
+        rows = f"SELECT id, tags {self._tagged}"
+        if is_one_tag:
+            rows += " AND EXISTS (SELECT 1 FROM json_each(tags) WHERE value = :tag)"
+        if not is_first:
+            rows += " AND id >= :after_id"
+        table_name = self.table.name.replace("'", "''")
+        # One more: of the first row, all tags may have been on the page before.
+        return (
+            f"SELECT found.id AS row_id, '{table_name}' AS table_name, one.value AS tag "
+            f"FROM ({rows} ORDER BY id LIMIT :limit + 1) AS found, json_each(found.tags) AS one"
+        )
 
     def make_room(self) -> str:
         """Removes rows whose time is over and that have a unique value, `:find_<field>`, of another."""
@@ -160,7 +169,7 @@ def tagged(tables: Iterable[TableStatements], *, is_one_tag: bool, is_first: boo
 
     None when no table can have tags.
     """
-    parts = [table.tags for table in tables if table.tags is not None]
+    parts = [table.tagged(is_one_tag=is_one_tag, is_first=is_first) for table in tables if table.has_tags]
     if not parts:
         return None
     conditions = (["tag = :tag"] if is_one_tag else []) + (
@@ -169,6 +178,11 @@ def tagged(tables: Iterable[TableStatements], *, is_one_tag: bool, is_first: boo
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
     order = "ORDER BY row_id, table_name, tag LIMIT :limit"
     return f"SELECT row_id, table_name, tag FROM ({' UNION ALL '.join(parts)}){where} {order}"
+
+
+def has_tags(table: Table) -> bool:
+    """Whether its rows can have tags."""
+    return any(column.field == "tags" and column.type == "json" for column in table.columns)
 
 
 def _declaration(column: Column, tables: Tables) -> str:
@@ -193,13 +207,16 @@ def _indexes(table: Table) -> dict[str, str]:
     """Statements by name of the index; uniqueness is one too, so that a column can be added with it."""
     unique = [column.name for column in table.columns if column.is_unique and column.field != PRIMARY_KEY]
     unique += [CACHE_KEY] if table.cache_key else []
-    plain = [column.name for column in table.columns if column.references is not None and not column.is_unique]
-    plain += [EXPIRES_AT] if table.has_ttl else []
-    made = {}
-    for kind, columns in (("UNIQUE INDEX", unique), ("INDEX", plain)):
-        for column in columns:
-            name = f"{table.name}_{column}"
-            made[name] = f"CREATE {kind} {quoted(name)} ON {quoted(table.name)} ({quoted(column)})"
+    parents = [column.name for column in table.columns if column.references is not None and not column.is_unique]
+    wanted = [("UNIQUE INDEX", f"{table.name}_{column}", [column]) for column in unique]
+    # In the order of ids: a page of the children of a parent sorts nothing.
+    wanted += [("INDEX", f"{table.name}_{column}_{PRIMARY_KEY}", [column, PRIMARY_KEY]) for column in parents]
+    wanted += [("INDEX", f"{table.name}_{EXPIRES_AT}", [EXPIRES_AT])] if table.has_ttl else []
+    made = {name: f"CREATE {kind} {quoted(name)} ON {quoted(table.name)} ({_listed(columns)})" for kind, name, columns in wanted}
+    if has_tags(table):
+        # Of rows that have tags alone: a page of tags passes over no others.
+        name = f"{table.name}_tagged"
+        made[name] = f"CREATE INDEX {quoted(name)} ON {quoted(table.name)} (id) WHERE tags IS NOT NULL AND tags <> '[]'"
     return made
 
 
