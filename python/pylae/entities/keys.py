@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pylae.entities import common
 from pylae.schema import Entity, Record, at_least_one_of, custom, field, kinds, mutually_exclusive
-from pylae.schema.rules import is_reference
+from pylae.schema.rules import is_reference, load_private_key
 
 _NOT_LOADED: Final = "could not load JWK, likely not a valid key"
 
@@ -18,7 +18,7 @@ _NOT_LOADED: Final = "could not load JWK, likely not a valid key"
 def _pair_matches(values: Mapping[str, Any]) -> str | None:
     """Whether both parts are keys in PEM that belong together; what a vault holds is not looked at."""
     from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
     public_text, private_text = values.get("public_key"), values.get("private_key")
     if is_reference(public_text) or is_reference(private_text):
@@ -31,8 +31,8 @@ def _pair_matches(values: Mapping[str, Any]) -> str | None:
             return "could not load public key"
     if private_text is not None:
         try:
-            private = load_pem_private_key(private_text.encode(), password=None)
-        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+            private = load_private_key(private_text)
+        except ValueError as error:
             return f"could not load private key: {error}"
     if public is not None and private is not None and private.public_key() != public:
         return "public key does not match private key"

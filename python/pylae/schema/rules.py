@@ -11,9 +11,12 @@ import re
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pylae.schema.field import Rule
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 PORT_MAX: Final = 65535
 RESERVED: Final = frozenset(b"!*'();:@&=+$,/?%#[]")
@@ -394,27 +397,48 @@ def is_reference(value: object) -> bool:
     return isinstance(value, str) and value.startswith("{") and _REFERENCE.fullmatch(value) is not None
 
 
+_PRIVATE_KEY: Final = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")
+
+
 def certificate(value: str) -> str | None:
     """An X.509 certificate in PEM."""
     from cryptography import x509
 
     try:
         x509.load_pem_x509_certificate(value.encode())
-    except ValueError as error:
-        return f"invalid certificate: {error}"
+    except (ValueError, x509.InvalidVersion):
+        is_block = "-----BEGIN CERTIFICATE-----" in value
+        return f"invalid certificate: {'it cannot be read' if is_block else 'no PEM block CERTIFICATE'}"
     return None
 
 
 def key(value: str) -> str | None:
     """A private key in PEM."""
+    try:
+        load_private_key(value)
+    except ValueError as error:
+        return f"invalid key: {error}"
+    return None
+
+
+def load_private_key(value: str) -> PrivateKeyTypes:
+    """The private key that a PEM text holds.
+
+    Raises:
+        ValueError: it holds none; says in a few words why.
+    """
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     try:
-        load_pem_private_key(value.encode(), password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        return f"invalid key: {error}"
-    return None
+        return load_pem_private_key(value.encode(), password=None)
+    except TypeError as error:
+        raise ValueError("it is encrypted") from error
+    except UnsupportedAlgorithm as error:
+        raise ValueError("its algorithm is not supported") from error
+    except ValueError as error:
+        is_block = _PRIVATE_KEY.search(value) is not None
+        raise ValueError("it cannot be read" if is_block else "no PEM block PRIVATE KEY") from error
 
 
 RULES: Final[dict[str, Rule]] = {

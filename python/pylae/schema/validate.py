@@ -198,6 +198,10 @@ class Schema:
                 return {entity.subschema_key: REQUIRED}
             found = None if key is None else self.variant(key)
             if found is None:
+                key_field = self.fields[entity.subschema_key]
+                error = None if key_field.type in _LISTS else self.violation(key_field, given)
+                if error is not None:
+                    return {entity.subschema_key: error}
                 return {entity.subschema_key: entity.subschema_error.replace("%s", "nil" if key is None else key)}
             schema = found
         errors: dict[str, Any] = {}
@@ -341,6 +345,7 @@ class Schema:
         return shown
 
 
+_LISTS: Final = ("array", "set")
 _schemas: dict[type[Record], Schema] = {}
 
 
@@ -361,9 +366,9 @@ def _subschema_key(schema: Schema, row: Mapping[str, Any]) -> str | None:
     declared = schema.fields[name]
     if (value is UNSET or (value is None and declared.required)) and declared.default is not UNSET:
         value = declared.default
-    if isinstance(value, list):
+    if isinstance(value, list) and declared.type in _LISTS:
         value = value[0] if value else None
-    if value is None or value is UNSET or isinstance(value, Mapping):
+    if value is None or value is UNSET or isinstance(value, (Mapping, list)):
         return None
     return lua_tostring(value)
 

@@ -3,12 +3,25 @@
 
 from __future__ import annotations
 
+import base64
+from pathlib import Path
+
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
 from pylae import entities
 from pylae.errors import SchemaViolation
 from pylae.schema import rules
 from pylae.schema.rules import Url
+from tests.support.certificates import self_signed
+
+PEM = "-----BEGIN {0}-----\nAAAA\n-----END {0}-----\n"
+ENCRYPTED = (
+    ec.generate_private_key(ec.SECP256R1())
+    .private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"sesame"))
+    .decode()
+)
 
 
 @pytest.mark.parametrize(
@@ -67,8 +80,12 @@ from pylae.schema.rules import Url
         ("url", "a.com", "missing host in url"),
         ("target", "a b", "Invalid target; not a valid hostname or ip address"),
         ("upstream_name", "1.2.3.4", "Invalid name ('1.2.3.4'); no ip addresses allowed"),
-        ("certificate", "c", "invalid certificate: "),
-        ("key", "k", "invalid key: "),
+        ("certificate", "c", "invalid certificate: no PEM block CERTIFICATE"),
+        ("certificate", PEM.format("CERTIFICATE"), "invalid certificate: it cannot be read"),
+        ("key", "k", "invalid key: no PEM block PRIVATE KEY"),
+        ("key", PEM.format("PRIVATE KEY"), "invalid key: it cannot be read"),
+        ("key", PEM.format("EC PRIVATE KEY"), "invalid key: it cannot be read"),
+        ("key", ENCRYPTED, "invalid key: it is encrypted"),
     ],
 )
 def test_a_rule_takes_a_value_or_says_why_not(rule: str, value: str, text: str | None) -> None:
@@ -124,3 +141,13 @@ def test_what_the_router_can_do_is_taken(expression: str) -> None:
 def test_a_pattern_that_ends_does_not_let_a_line_feed_pass() -> None:
     with pytest.raises(SchemaViolation, match="invalid value: GET\n"):
         entities.schema("routes").insert({"paths": ["/a"], "methods": ["GET\n"]})
+
+
+def test_a_certificate_of_a_version_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    lines = self_signed(tmp_path, "a.test").certificate.read_text().splitlines()
+    encoded = base64.b64decode("".join(lines[1:-1]))
+    version = b"\xa0\x03\x02\x01"
+    assert encoded.count(version + b"\x02") == 1
+    encoded = encoded.replace(version + b"\x02", version + b"\x07")
+    pem = "\n".join([lines[0], base64.encodebytes(encoded).decode().strip(), lines[-1]])
+    assert rules.certificate(pem) == "invalid certificate: it cannot be read"
