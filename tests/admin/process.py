@@ -31,6 +31,9 @@ class ControlProcess:
         settings: Kong's names, lower case.
         file_size_bytes: a limit that stands for a full disk.
         admin_flags: such as `ssl`, of the Admin API's listener.
+
+    Attributes:
+        generation: grows with every reload.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class ControlProcess:
         admin_flags: Sequence[str] = (),
     ) -> None:
         self.prefix = folder
+        self.generation = 1
         for name in FOLDERS:
             (folder / name).mkdir(exist_ok=True)
         self._sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
@@ -76,7 +80,7 @@ class ControlProcess:
         listeners.append({"purpose": "proxy", "address": "127.0.0.1", "port": 1, "flags": [], "fds": [999]})
         command = [sys.executable, "-m", "pylae.admin", "--prefix", str(self.prefix)]
         command += ["--shared-fd", str(self._shared_fd), "--parent-fd", str(self._parent_fd)]
-        command += ["--listeners", json.dumps(listeners)]
+        command += ["--listeners", json.dumps(listeners), "--generation", str(self.generation)]
         inherited = [self._shared_fd, self._parent_fd, *(one.fileno() for one in self._sockets)]
         with (self.prefix / "output").open("ab") as output:
             process = subprocess.Popen(command, pass_fds=inherited, stdout=output, stderr=output)

@@ -124,6 +124,7 @@ def test_options_tells_the_methods_and_others_are_refused(admin: Admin, path: st
     for method in {"DELETE", "PATCH", "POST", "PUT", "TRACE", "BREW"} - set(allowed.split(", ")):
         answer = admin.call(method, path)
         assert (answer.status, answer.json) == (405, {"message": "Method not allowed"})
+        assert answer.headers["allow"] == allowed
 
 
 # === nested endpoints ===
@@ -163,6 +164,7 @@ def test_a_parent_is_read_changed_and_never_deleted_through_its_child(
     assert admin.put(path, {"host": "other.test"})["id"] == service["id"]
     answer = admin.call("DELETE", path)
     assert (answer.status, answer.json) == (405, {"message": "Method not allowed"})
+    assert answer.headers["allow"] == "GET, HEAD, OPTIONS, PATCH, PUT"
 
 
 def test_a_parent_is_made_through_its_child(admin: Admin) -> None:
@@ -250,6 +252,13 @@ def test_a_patch_of_a_plugin_merges_its_configuration(admin: Admin, service: dic
     assert (form.json["config"]["hour"], form.json["config"]["minute"], form.json["enabled"]) == (10, 6, False)
 
 
+@pytest.mark.parametrize("name", [["key-auth"], ["x"], [], {"x": 1}, 5, True])
+def test_the_name_of_a_plugin_is_a_text(admin: Admin, name: Any) -> None:
+    for path in ("/plugins", "/schemas/plugins/validate"):
+        answer = admin.call("POST", path, {"name": name})
+        assert (answer.status, answer.json["fields"]) == (400, {"name": "expected a string"})
+
+
 def test_what_a_plugin_cannot_do_yet_is_refused_and_named(admin: Admin, service: dict[str, Any]) -> None:
     body = {"name": "rate-limiting", "config": {"minute": 5, "policy": "redis", "redis": {"host": "redis.test"}}}
     answer = admin.call("POST", f"/services/{service['id']}/plugins", body)
@@ -289,6 +298,8 @@ def test_the_next_page_of_a_whole_collection_keeps_tags_and_size(admin: Admin) -
         ("size=1001", 9, "size must be an integer between 1 and 1000"),
         ("size=1.5", 9, "size must be an integer between 1 and 1000"),
         ("size=x", 9, "size must be a number"),
+        ("size=%EF%BC%91%EF%BC%90", 9, "size must be a number"),
+        ("size=1_0", 9, "size must be a number"),
         ("size=nan", 9, "size must be an integer between 1 and 1000"),
         ("offset=%3F", 7, "'?' is not a valid offset: bad base64 encoding"),
         ("tags=a,b/c", 11, "invalid option (tags: invalid filter syntax)"),

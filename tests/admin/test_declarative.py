@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shlex
@@ -15,7 +16,12 @@ from typing import Any
 
 import pytest
 import yaml
+from starlette.requests import Request
 
+from pylae.admin.declarative import Config
+from pylae.control.control import Control, catalogue_of
+from pylae.database.strategies.off import OffStrategy
+from pylae.entities import registry
 from tests.admin.process import ControlProcess
 from tests.support.admin import Admin, Answer
 from tests.support.wait import until
@@ -267,6 +273,7 @@ def test_single_writes_are_refused(admin: Admin) -> None:
         answer = admin.call(method, path, body)
         assert answer.status == 405
         assert answer.json == {"message": text, "code": 12, "name": "operation unsupported"}
+        assert answer.headers["allow"] == "GET, HEAD, OPTIONS"
     # What is wrong in itself is told first, and what is not there cannot be kept from going.
     assert admin.call("POST", "/services", {"name": "t"}).status == 400
     assert admin.call("PATCH", "/services/nobody", {"port": 1}).status == 404
@@ -345,6 +352,26 @@ def test_a_hostile_text_is_the_clients_fault(off: ControlProcess, body: bytes, c
 def large(count: int) -> bytes:
     routes = [{"name": f"r{n}", "paths": [f"/{n}"]} for n in range(count)]
     return json.dumps(document(services=[{"name": "s", "host": "h", "routes": routes}])).encode()
+
+
+def test_who_reads_does_not_wait_for_what_is_loaded(tmp_path: Path) -> None:
+    catalogue = catalogue_of(registry(), {})
+    strategy = OffStrategy(tmp_path / "off", catalogue.tables, "node")
+    strategy.open()
+    control = Control(strategy, catalogue, {}, tmp_path / "control.sock", lambda level, text: None)
+    config = Config(control, 1_000_000)
+    is_over = threading.Event()
+
+    async def read() -> int:
+        loading = asyncio.get_running_loop().run_in_executor(config._thread, is_over.wait)
+        request = Request({"type": "http", "method": "GET", "path": "/config", "headers": [], "query_string": b""})
+        try:
+            return (await asyncio.wait_for(config.get(request), 5)).status_code
+        finally:
+            is_over.set()
+            await loading
+
+    assert asyncio.run(read()) == 200
 
 
 def test_two_at_once_are_one_after_the_other(tmp_path: Path) -> None:

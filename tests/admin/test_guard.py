@@ -11,6 +11,7 @@ import pytest
 from pylae.admin.guard import Guard
 from tests.admin.process import ControlProcess
 from tests.support.admin import Admin
+from tests.support.raw import Reply, exchange, request
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 GUI = "https://gui.test:8445"
@@ -115,4 +116,68 @@ def test_on_every_address_numbers_are_ours_and_names_are_not() -> None:
 def test_a_refusal_is_one_line_of_the_log_whatever_the_path(guarded: ControlProcess) -> None:
     guarded.admin.call("GET", "/a%0Aforged%0D", headers={"Host": "evil.test"})
     line = (guarded.prefix / "logs" / "error.log").read_text().splitlines()[-1]
-    assert "GET /a\\x0Aforged\\x0D refused: Host" in line
+    assert "GET /a%0Aforged%0D refused: Host" in line
+
+
+# === the host of the target ===
+
+
+def absolute(guarded: ControlProcess, target_host: str, host: str, *lines: str) -> Reply:
+    return exchange(guarded.admin_port, request("GET", f"http://{target_host}/services?size=1", *lines, host=host))
+
+
+@pytest.mark.parametrize("host", ["admin.test", "localhost:8001", "evil.test"])
+def test_a_target_that_names_our_host_is_served_whatever_the_field_says(guarded: ControlProcess, host: str) -> None:
+    reply = absolute(guarded, "admin.test:8001", host)
+    assert (reply.status, b'"data"' in reply.body) == (200, True)
+
+
+@pytest.mark.parametrize("target_host", ["evil.test", "user@localhost", "127.0.0.1.evil.test", ":8001", "[::1", "a:b:c"])
+def test_a_target_of_another_host_is_refused_though_the_field_is_ours(guarded: ControlProcess, target_host: str) -> None:
+    assert absolute(guarded, target_host, "localhost").status == 403
+
+
+def test_the_own_origin_is_that_of_the_target(guarded: ControlProcess) -> None:
+    assert absolute(guarded, "localhost:81", "localhost:82", "Origin: http://localhost:81").status == 200
+    assert absolute(guarded, "localhost:81", "localhost:82", "Origin: http://localhost:82").status == 403
+
+
+def test_a_target_may_name_a_host_alone(guarded: ControlProcess) -> None:
+    for target in ("HTTP://localhost", "http://localhost?x=1", "https://localhost/"):
+        assert b"pylae_version" in exchange(guarded.admin_port, request("GET", target, host="localhost")).body
+    for target in ("ftp://localhost/", "http:///services", "localhost:8001", "*"):
+        assert exchange(guarded.admin_port, request("GET", target, host="localhost")).status == 404
+
+
+# === the Status API ===
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://evil.test"},
+        {"Origin": GUI},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Host": "evil.test"},
+    ],
+)
+def test_csrf_no_page_takes_the_node_out_of_rotation(guarded: ControlProcess, headers: dict[str, str]) -> None:
+    answer = guarded.status.call("POST", "/status/ready", b"status=draining", {**FORM, **headers})
+    assert answer.status == 403
+    assert "admin_gui_url" not in answer.json["message"]
+    assert guarded.status.call("GET", "/status/ready").json["message"] != "draining"
+
+
+@pytest.mark.parametrize("headers", [{"Origin": "http://evil.test"}, {"Sec-Fetch-Site": "cross-site"}, {"Host": "pod-7.test"}])
+def test_anybody_may_ask_the_status_api_and_no_page_sees_the_answer(guarded: ControlProcess, headers: dict[str, str]) -> None:
+    for given in ({}, headers):
+        answer = guarded.status.call("GET", "/status", headers=given)
+        assert answer.status == 200
+        assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+def test_who_is_no_page_may_drain(tmp_path: Path) -> None:
+    with ControlProcess(tmp_path) as process:
+        assert process.status.call("POST", "/status/ready", b"status=draining", FORM).status == 204
+        assert process.status.call("GET", "/status/ready").json == {"message": "draining"}

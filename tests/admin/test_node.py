@@ -180,3 +180,34 @@ def test_the_access_log_is_nginxs_and_cannot_be_forged(control: ControlProcess) 
     assert line.startswith("127.0.0.1 - - [")
     assert r'"GET /services?size=\x22b HTTP/1.1" 400 ' in line
     assert line.endswith(r'"-" "x\x22 200 \x22y"')
+
+
+def test_draining_outlives_the_process_and_ends_with_a_reload_or_a_start(tmp_path: Path) -> None:
+    draining = {"message": "draining"}
+    with ControlProcess(tmp_path) as process:
+        assert process.status.call("POST", "/status/ready", {"status": "draining"}).status == 204
+        process.kill()
+        process.restart()
+        assert process.status.call("GET", "/status/ready").json == draining
+        process.kill()
+        process.generation += 1
+        process.restart()
+        assert process.status.call("GET", "/status/ready").json != draining
+        assert process.status.call("POST", "/status/ready", {"status": "draining"}).status == 204
+    kept = tmp_path / "spool" / "draining"
+    pid, begun, generation = kept.read_text().split(":")
+    assert generation == "2"
+    kept.write_text(f"{pid}:{int(begun) - 1}:1")
+    with ControlProcess(tmp_path) as process:
+        assert process.status.call("GET", "/status/ready").json != draining
+
+
+def test_draining_that_cannot_be_kept_is_draining_nevertheless(tmp_path: Path) -> None:
+    with ControlProcess(tmp_path) as process:
+        (tmp_path / "spool" / "draining").mkdir()
+        assert process.status.call("POST", "/status/ready", {"status": "draining"}).status == 204
+        assert process.status.call("GET", "/status/ready").json == {"message": "draining"}
+        assert "that this node is draining could not be kept" in process.error_log
+        process.kill()
+        process.restart()
+        assert "whether this node is draining could not be read" in process.error_log

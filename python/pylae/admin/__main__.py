@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pylae.control.control import Control, catalogue_of
+from pylae.control.draining import Draining
+from pylae.control.health import run_of
 from pylae.control.log import ErrorLog, LogFile
 from pylae.control.node_id import database_id_of, node_id_of
 from pylae.database.dao import Catalogue
@@ -109,7 +111,8 @@ async def control(settings: Settings, flags: argparse.Namespace, log: ErrorLog) 
 
     # In a thread of its own: workers that say hello meanwhile are answered.
     serve = await asyncio.to_thread(_import_serve)
-    servers = serve(running, plugins, settings, json.loads(flags.listeners), flags.shared_fd, log, log_files)
+    draining = Draining(flags.prefix / "spool" / "draining", f"{run_of(os.getppid())}:{flags.generation}", log)
+    servers = serve(running, plugins, settings, json.loads(flags.listeners), flags.shared_fd, draining, log, log_files)
     try:
         await leaving.wait()
     finally:

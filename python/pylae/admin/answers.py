@@ -55,7 +55,7 @@ def not_found() -> Response:
 
 
 def not_allowed() -> Response:
-    """405."""
+    """405; the endpoint adds what it allows."""
     return message(405, "Method not allowed")
 
 

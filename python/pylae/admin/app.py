@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from email.utils import formatdate
+from http import HTTPStatus
 from typing import Final
+from urllib.parse import unquote
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -22,10 +25,17 @@ from pylae.control import redaction
 from pylae.control.line import Log
 from pylae.control.log import LogFile
 from pylae.control.redaction import Secrets
-from pylae.errors import DatabaseError
+from pylae.errors import DatabaseError, OperationUnsupported
 
 SERVER: Final = f"pylae/{__version__}".encode()
+MAX_LOGGED_CHARACTERS: Final = 2048
+"""Of one text that a client sent, such as the target of its request."""
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Those that change nothing."""
 _MS: Final = 1000
+_TARGET: Final = "pylae.target"
+"""Of a scope: the request's target as logs show it."""
+_ABSOLUTE_FORM: Final = re.compile(rb"https?://([^/]+)(/.*)?\Z", re.IGNORECASE | re.DOTALL)
 
 
 class Endpoint:
@@ -36,7 +46,7 @@ class Endpoint:
         if "GET" in handlers:
             handlers = {**handlers, "HEAD": handlers["GET"]}
         self._handlers = handlers
-        self._allowed = ", ".join(sorted({*handlers, "OPTIONS"}))
+        self._methods = frozenset({*handlers, "OPTIONS"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers, also when the handler refuses or the database does."""
@@ -50,17 +60,21 @@ class Endpoint:
             except DatabaseError as error:
                 response = of_error(error)
                 if response.status_code >= 500:
-                    self._log("error", f"{request.method} {request.url.path}: {error}")
+                    self._log("error", f"{request.method} {scope.get(_TARGET, request.url.path)}: {error}")
+                if isinstance(error, OperationUnsupported):
+                    # Whatever is refused in this way can only be read.
+                    response.headers["Allow"] = _listed(self._methods & SAFE_METHODS)
         elif request.method == "OPTIONS":
             response = self._options(request)
         else:
             response = not_allowed()
+        if response.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            response.headers.setdefault("Allow", _listed(self._methods - {request.method}))
         await response(scope, receive, send)
 
     def _options(self, request: Request) -> Response:
         response = empty()
-        response.headers["Allow"] = self._allowed
-        response.headers["Access-Control-Allow-Methods"] = self._allowed
+        response.headers["Allow"] = response.headers["Access-Control-Allow-Methods"] = _listed(self._methods)
         response.headers["Access-Control-Allow-Headers"] = request.headers.get("access-control-request-headers", "Content-Type")
         return response
 
@@ -81,10 +95,12 @@ class Face:
 
     Args:
         inner: the endpoints.
-        guard: says which requests a web page is behind; None serves all, for an API that changes nothing.
+        guard: says which requests a web page is behind; None serves all.
         shown: names of the gateway's own fields that clients are shown, lower case.
         gate: asks for a token; None asks nobody.
         secrets: what no log shows.
+        is_public: anybody may read, whatever page is behind it, and no page is told that it may: the guard judges only
+            what changes something.
     """
 
     def __init__(
@@ -96,10 +112,13 @@ class Face:
         shown: frozenset[str],
         gate: Gate | None = None,
         secrets: Secrets | None = None,
+        *,
+        is_public: bool = False,
     ) -> None:
         self._inner = inner
         self._guard = guard
         self._gate = gate
+        self._is_public = is_public
         self._secrets = secrets or Secrets(())
         self._access_log = access_log
         self._log = log
@@ -109,12 +128,13 @@ class Face:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request."""
         begun_s = time.perf_counter()
+        scope = in_origin_form(scope)
         fields = {name: value.decode("latin-1") for name, value in scope["headers"]}
         origin = fields.get(b"origin")
         shown_origin = None
-        if self._guard is not None:
+        if self._guard is not None and not self._is_public:
             shown_origin = self._guard.shown_origin(origin, fields.get(b"host"), scope["scheme"])
-        shown_target = self._hide_secrets(scope)
+        shown_target = scope[_TARGET] = _cut(self._hide_secrets(scope))
         has_begun = False
         status, length = 500, 0
 
@@ -132,7 +152,7 @@ class Face:
         try:
             await self._serve(scope, receive, send_on, fields, origin)
         except Exception as error:
-            self._log("error", f"{scope['method']} {shown_target}: {redaction.told(error)} ({_where(error)})")
+            self._log("error", f"{scope['method']} {shown_target}: {type(error).__name__}: {error} ({_where(error)})")
             if has_begun:
                 raise
             await message(500, "An unexpected error occurred")(scope, receive, send_on)
@@ -149,11 +169,11 @@ class Face:
         return target
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, fields: Mapping[bytes, str], origin: str | None) -> None:
-        if self._guard is not None:
+        if self._guard is not None and not (self._is_public and scope["method"] in SAFE_METHODS):
             host, fetch_site = fields.get(b"host"), fields.get(b"sec-fetch-site")
             reason = self._guard.refusal(host, origin, fetch_site, scope["scheme"])
             if reason is not None:
-                self._log("warn", f"{scope['method']} {scope['path']} refused: {reason}")
+                self._log("warn", f"{scope['method']} {scope[_TARGET]} refused: {reason}")
                 await message(403, reason)(scope, receive, send)
                 return
         if self._gate is not None and not self._gate.admits(scope):
@@ -187,6 +207,30 @@ class Face:
         return fields
 
 
+def in_origin_form(scope: Scope) -> Scope:
+    """A request whose target names scheme and host too, as one that does not.
+
+    The host of the target takes the place of the field Host, which means nothing then (RFC 9112, section 3.2.2): it is
+    the one that is judged.
+    """
+    found = _ABSOLUTE_FORM.match(scope.get("raw_path", b""))
+    if found is None:
+        return scope
+    authority, path = found[1], found[2] or b"/"
+    headers = [(name, value) for name, value in scope["headers"] if name != b"host"]
+    headers.append((b"host", authority))
+    return {**scope, "raw_path": path, "path": unquote(path.decode("latin-1")), "headers": headers}
+
+
+def _listed(methods: Iterable[str]) -> str:
+    return ", ".join(sorted(methods))
+
+
+def _cut(text: str) -> str:
+    """A text of the client's, as much of it as a log shows."""
+    return text if len(text) <= MAX_LOGGED_CHARACTERS else f"{text[:MAX_LOGGED_CHARACTERS]}..."
+
+
 def _where(error: BaseException) -> str:
     """File and line where it was raised."""
     trace = error.__traceback__
@@ -202,7 +246,8 @@ def _access_line(scope: Scope, target: str, status: int, length: int, fields: Ma
     address = client[0] if client else "-"
     # The address of a page may hold what was typed into it.
     referer, agent = fields.get(b"referer", "-").partition("?")[0], fields.get(b"user-agent", "-")
-    quoted = [_quoted(text) for text in (f"{scope['method']} {target} HTTP/{scope['http_version']}", referer, agent)]
+    request_line = f"{scope['method']} {target} HTTP/{scope['http_version']}"
+    quoted = [_quoted(text) for text in (request_line, _cut(referer), _cut(agent))]
     return f"{address} - - [{stamp}] {quoted[0]} {status} {length} {quoted[1]} {quoted[2]}"
 
 

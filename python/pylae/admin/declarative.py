@@ -62,8 +62,10 @@ class Config:
         self._control = control
         self._max_body_bytes = max_body_bytes
         self._loading = asyncio.Lock()
-        # One thread for all of it: each thread that ever makes so many objects keeps an arena of memory of its own.
+        # One thread for all that loads: each thread that ever makes so many objects keeps an arena of memory of its
+        # own. Reading makes one row after the other, and does not wait for a load.
         self._thread = ThreadPoolExecutor(1, "declarative")
+        self._reading = ThreadPoolExecutor(1, "declarative-reading")
         self._took_s = 1.0
 
     async def get(self, request: Request) -> Response:
@@ -78,7 +80,7 @@ class Config:
                     yield _encode_json(piece)[1:-1]
                 yield b'"}'
 
-        return await self._answer(200, made())
+        return await self._answer(200, made(), self._reading)
 
     async def post(self, request: Request) -> Response:
         """Puts another configuration in the place of this one.
@@ -108,16 +110,16 @@ class Config:
                 return empty(304)
             await self._control.database.replace(lambda: off.replace(holding))
             self._took_s = time.monotonic() - begun_s
-        return await self._answer(201, _flattened(holding))
+        return await self._answer(201, _flattened(holding), self._thread)
 
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+    async def _in_thread(self, work: Callable[[], T], thread: ThreadPoolExecutor | None = None) -> T:
+        return await asyncio.get_running_loop().run_in_executor(thread or self._thread, work)
 
-    async def _answer(self, status: int, made: Iterator[bytes]) -> Response:
-        """A JSON answer that is made in the thread, slice by slice; whole when it is short."""
+    async def _answer(self, status: int, made: Iterator[bytes], thread: ThreadPoolExecutor) -> Response:
+        """A JSON answer that is made in a thread, slice by slice; whole when it is short."""
         sliced = _slices(made)
-        first = await self._in_thread(lambda: next(sliced))
-        second = await self._in_thread(lambda: next(sliced, None))
+        first = await self._in_thread(lambda: next(sliced), thread)
+        second = await self._in_thread(lambda: next(sliced, None), thread)
         if second is None:
             return Response(first, status, media_type=JSON)
 
@@ -126,7 +128,7 @@ class Config:
             following: bytes | None = second
             while following is not None:
                 yield following
-                following = await self._in_thread(lambda: next(sliced, None))
+                following = await self._in_thread(lambda: next(sliced, None), thread)
 
         return StreamingResponse(slices(), status, media_type=JSON)
 

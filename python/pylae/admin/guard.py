@@ -58,13 +58,14 @@ class Guard:
     """Judges requests by the fields that a browser sets and a page cannot.
 
     Args:
-        origins: URLs of pages that may drive the gateway (`admin_gui_url`).
+        origins: URLs of pages that may drive the gateway (`admin_gui_url`); None where none can be named.
         addresses: that the API listens on.
         hosts: more names by which it may be called.
     """
 
-    def __init__(self, origins: Iterable[str], addresses: Iterable[str], hosts: Iterable[str] = ()) -> None:
-        self._origins = tuple(filter(None, map(origin_of, origins)))
+    def __init__(self, origins: Iterable[str] | None, addresses: Iterable[str], hosts: Iterable[str] = ()) -> None:
+        self._origins = tuple(filter(None, map(origin_of, origins or ())))
+        self._hint = "" if origins is None else "; hint: `admin_gui_url`"
         found = [(address, _address(address)) for address in addresses]
         self._names = frozenset(host.lower() for host in hosts) | frozenset(address.lower() for address, _ in found)
         # On every address: it is called by whichever the machine has, or by one that is translated to it. A page can
@@ -77,7 +78,7 @@ class Guard:
         if name is None or not self._is_ours(name):
             return "Host is neither a loopback name nor one that this API is configured with; hint: `admin_hosts`"
         if origin is not None and not self.may_read(origin, host, scheme):
-            return "Origin may not use this API; hint: `admin_gui_url`"
+            return f"Origin may not use this API{self._hint}"
         if origin is None and fetch_site == "cross-site":
             return "requests of other sites' pages are not served"
         return None

@@ -28,6 +28,7 @@ from pylae.admin.node import Node
 from pylae.admin.refusals import Refusals
 from pylae.admin.tls import Door, context_of
 from pylae.control.control import Control
+from pylae.control.draining import Draining
 from pylae.control.log import ErrorLog, LogFile
 from pylae.control.log_level import LogLevel
 from pylae.control.node_id import node_id_of
@@ -135,6 +136,7 @@ def serve(
     settings: Settings,
     listeners: Sequence[Mapping[str, Any]],
     shared_fd: int,
+    draining: Draining,
     log: ErrorLog,
     log_files: list[LogFile],
 ) -> Servers:
@@ -153,25 +155,34 @@ def serve(
         shared_fd,
         settings.worker_count,
         max_body_bytes,
+        draining,
     )
     has_database = settings.database != "off"
     crud, log_level = Crud(control.database, max_body_bytes), LogLevel(log, control.line)
     endpoints = admin_endpoints(control, crud, node, log_level, has_database=has_database)
     endpoints.update(openapi.endpoints(control.catalogue.entities, plugins, lambda: endpoints))
-    admin_listeners = [listener for listener in listeners if listener["purpose"] == "admin"]
-    guard = Guard(settings.admin_gui_url, [one["address"] for one in admin_listeners], settings.admin_hosts)
+    guards = {
+        # No page drives the Status API but its own.
+        purpose: Guard(
+            settings.admin_gui_url if purpose == "admin" else None,
+            [listener["address"] for listener in listeners if listener["purpose"] == purpose],
+            settings.admin_hosts,
+        )
+        for purpose in ("admin", "status")
+    }
     refusals = Refusals(log)
     gate = Gate(settings.admin_auth_token, refusals, OPEN_PATHS) if settings.admin_auth_token else None
     secrets = Secrets([*control.catalogue.entities.values(), *(plugin.Config for plugin in plugins.values())])
-    faces: dict[str, tuple[ASGIApp, Guard | None, Gate | None]] = {
-        "admin": (router_of(endpoints, log), guard, gate),
-        "status": (router_of(status_endpoints(endpoints, node, has_database=has_database), log), None, None),
+    faces: dict[str, tuple[ASGIApp, Guard, Gate | None]] = {
+        "admin": (router_of(endpoints, log), guards["admin"], gate),
+        "status": (router_of(status_endpoints(endpoints, node, has_database=has_database), log), guards["status"], None),
     }
     servers = Servers(refusals)
-    for purpose, (router, judge, asks) in faces.items():
+    for purpose, (router, guard, asks) in faces.items():
         access_log = LogFile(settings.log_path(f"{purpose}_access_log"))
         log_files.append(access_log)
-        face = Face(router, judge, access_log, log, settings.enabled_headers, asks, secrets)
+        is_public = purpose == "status"
+        face = Face(router, guard, access_log, log, settings.enabled_headers, asks, secrets, is_public=is_public)
         for is_tls in (False, True):
             descriptors = [
                 descriptor

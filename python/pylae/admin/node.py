@@ -17,6 +17,7 @@ from pylae.admin.answers import Refusal, answer, empty, message, not_found
 from pylae.admin.bodies import read_values
 from pylae.admin.crud import Handlers, parameter
 from pylae.control.control import Control
+from pylae.control.draining import Draining
 from pylae.database.dao import ReadDao
 from pylae.database.strategies.off.strategy import EMPTY_HASH
 from pylae.errors import StrategyUnavailable
@@ -66,6 +67,7 @@ class Node:
         shared_fd: int,
         worker_count: int,
         max_body_bytes: int,
+        draining: Draining,
     ) -> None:
         self._control = control
         self._plugins = plugins
@@ -76,7 +78,7 @@ class Node:
         self._worker_count = worker_count
         self.max_body_bytes = max_body_bytes
         self._supervisor_pid = os.getppid()
-        self._is_draining = False
+        self._draining = draining
 
     def endpoints(self, paths: Callable[[], list[str]]) -> dict[str, Handlers]:
         """Handlers by path.
@@ -215,7 +217,7 @@ class Node:
     async def ready(self, request: Request) -> Response:
         """Whether every worker serves a configuration."""
         del request
-        if self._is_draining:
+        if self._draining.has_begun:
             return message(503, "draining")
         off = self._control.off
         if self._control.feed is None:
@@ -236,7 +238,7 @@ class Node:
         values, _ = await read_values(request, self.max_body_bytes)
         if values.get("status") != "draining":
             return message(400, "status must be draining")
-        self._is_draining = True
+        self._draining.begin()
         return empty()
 
     async def dns(self, request: Request) -> Response:

@@ -24,6 +24,9 @@ def page_size(query: Mapping[str, str]) -> int:
     if given is None:
         return DEFAULT_PAGE_SIZE
     try:
+        if not given.isascii() or "_" in given:
+            # Python takes digits of every script, and `1_000`.
+            raise ValueError(given)
         size = float(given)
     except ValueError as error:
         raise InvalidSize("size must be a number") from error

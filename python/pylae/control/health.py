@@ -85,7 +85,7 @@ class Health:
         self._line = line
         self._log = log
         self._path = path
-        self._run = _run_of(os.getppid())
+        self._run = run_of(os.getppid())
         self._marks = self._load()
         line.greet_with(self._message)
 
@@ -200,7 +200,7 @@ class Health:
         return message("health", rows)
 
 
-def _run_of(supervisor_pid: int) -> str:
+def run_of(supervisor_pid: int) -> str:
     """Which run of the gateway this is: its supervisor's process id and when it began (proc_pid_stat(5), field 22)."""
     try:
         stat = Path(f"/proc/{supervisor_pid}/stat").read_text()
