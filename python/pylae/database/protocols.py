@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any, Final, Protocol, runtime_checkable
 
 from pylae.database.changes import Row
 from pylae.database.strategies import Reader
@@ -12,6 +12,15 @@ from pylae.errors import SchemaViolation
 
 _PAGE_SIZES: Final = (10, 1000)
 """Of the first look at a Service's Routes, and of further ones: nearly always the first Route settles it."""
+
+
+@runtime_checkable
+class KnowsProtocols(Protocol):
+    """A reader that is asked about the same Services again and again."""
+
+    def route_protocols(self, service_id: str) -> Collection[frozenset[str]]:
+        """What the Routes of a Service speak, each set of protocols once."""
+        ...
 
 
 def check_plugin_protocols(reader: Reader, plugin: Row) -> None:
@@ -27,13 +36,20 @@ def check_plugin_protocols(reader: Reader, plugin: Row) -> None:
             raise SchemaViolation({"protocols": "must match the associated route's protocols"})
     elif plugin["service"] is not None:
         has_routes = False
-        for route in _routes_of(reader, {"service": plugin["service"]["id"]}):
-            if not protocols.isdisjoint(route["protocols"] or ()):
+        for spoken in _spoken(reader, plugin["service"]["id"]):
+            if not protocols.isdisjoint(spoken):
                 return
             has_routes = True
         if has_routes:
             text = "must match the protocols of at least one route pointing to this Plugin's service"
             raise SchemaViolation({"protocols": text})
+
+
+def _spoken(reader: Reader, service_id: str) -> Iterable[Collection[str]]:
+    """The protocols of each Route of a Service."""
+    if isinstance(reader, KnowsProtocols):
+        return reader.route_protocols(service_id)
+    return (route["protocols"] or () for route in _routes_of(reader, {"service": service_id}))
 
 
 def _routes_of(reader: Reader, where: dict[str, Any]) -> Iterator[Row]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from itertools import islice
 from typing import Any, Final
 
 from pylae.database.changes import Row
-from pylae.database.dao import MAX_INTEGER, Catalogue, Check
-from pylae.database.strategies import Reader, TagFilter
+from pylae.database.dao import Catalogue, Check
+from pylae.database.strategies import Reader
 from pylae.database.strategies.off.holding import Holding, HoldingReader, encode_row
 from pylae.database.strategies.off.strategy import keep_times
 from pylae.database.table import Tables
@@ -22,10 +23,11 @@ from pylae.declarative import faults
 from pylae.declarative.faults import Path
 from pylae.declarative.ids import Ids
 from pylae.declarative.migrating import OLD_FORMATS, migrated_route
-from pylae.declarative.text import Unreadable, line_of, read
+from pylae.declarative.text import Unreadable, lines_of, read
 from pylae.errors import InvalidDeclarativeConfig, PrimaryKeyViolation, SchemaViolation, UniqueViolation
 from pylae.lua_text import lua_tostring
 from pylae.schema import Entity, Schema
+from pylae.schema.limits import MAX_INTEGER
 from pylae.schema.validate import is_uuid
 
 FORMATS: Final = (*OLD_FORMATS, "3.0")
@@ -38,7 +40,7 @@ NO_FILTERS: Final = "filter chains are only available when wasm is enabled"
 """Taken in silence they would let pass what they were meant to keep out."""
 _PROGRESS_EVERY: Final = 500
 MAX_LINES: Final = 20
-"""Errors whose lines are looked for: each takes another reading of the text."""
+"""Errors whose lines are told."""
 
 Progress = Callable[[int, int], None]
 """Told how many entities were looked at, and how many there are."""
@@ -125,12 +127,7 @@ class Document:
 
     def lines(self, fields: Mapping[str, Any], count: int = MAX_LINES) -> dict[Path, int]:
         """The lines of the first errors, as far as they are known."""
-        found = {}
-        for path, _ in list(faults.leaves(fields))[:count]:
-            line = line_of(self.text, path)
-            if line is not None:
-                found[path] = line
-        return found
+        return lines_of(self.text, [path for path, _ in islice(faults.leaves(fields), count)])
 
 
 def is_declarable(entity: type[Entity]) -> bool:
@@ -306,9 +303,10 @@ class _Flattening:
             entry = _Entry(item, list_name, position, parent, field)
             entries.append(entry)
             if not kind.children.keys().isdisjoint(item):
-                for name in kind.children.keys() & item.keys():
-                    child, child_field = kind.children[name]
-                    self._collect(child, name, item[name], entry, child_field)
+                for name, inner in item.items():
+                    if name in kind.children:
+                        child, child_field = kind.children[name]
+                        self._collect(child, name, inner, entry, child_field)
 
     def _add(self, kind: Kind, entry: _Entry) -> None:
         values = entry.item.copy()
@@ -402,9 +400,6 @@ class _Flattening:
                 number = row[field]
                 if number is not None and not -MAX_INTEGER <= number <= MAX_INTEGER:
                     errors[field] = "expected an integer" if type_ == "integer" else "expected a number"
-                elif type(number) is float and number.is_integer():
-                    # Lua has one kind of number: 5.0 is shown as 5.
-                    row[field] = int(number)
             if self._transforms and not errors:
                 kind.entity.transform(row)
             if kind.check is not None and not errors:
@@ -465,31 +460,23 @@ def _named(given: Any, endpoint_key: str | None) -> str | None:
 
 
 class _Reader(HoldingReader):
-    """A look at the rows so far that remembers the last page: many plugins of one Service ask for the same."""
+    """A look at the rows so far that remembers what many plugins of one Service ask for."""
 
     def __init__(self, holding: Holding, now_s: float) -> None:
         super().__init__(holding, now_s)
-        self._asked: tuple[Any, ...] | None = None
-        self._answer: list[Row] = []
+        self._route_protocols: dict[str, frozenset[frozenset[str]]] = {}
 
     def forget(self) -> None:
         """Another table's turn: rows have come."""
-        self._asked = None
+        self._route_protocols.clear()
 
-    def page(
-        self,
-        table: str,
-        *,
-        limit: int,
-        after: str | None = None,
-        where: dict[str, Any] | None = None,
-        tags: TagFilter | None = None,
-    ) -> list[Row]:
-        """See `Reader`."""
-        asked = (table, limit, after, where, tags)
-        if asked != self._asked:
-            self._asked, self._answer = asked, super().page(table, limit=limit, after=after, where=where, tags=tags)
-        return self._answer
+    def route_protocols(self, service_id: str) -> Collection[frozenset[str]]:
+        """See `KnowsProtocols`."""
+        found = self._route_protocols.get(service_id)
+        if found is None:
+            routes = self._matching("routes", {"service": service_id})
+            found = self._route_protocols[service_id] = frozenset(frozenset(route["protocols"] or ()) for route in routes)
+        return found
 
     def sequence(self) -> int:
         """See `Reader`."""

@@ -19,6 +19,8 @@ from pylae.declarative.text import plain_scalar
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_/.](?:[A-Za-z0-9_/.+~@%*$()^\\=;-]|:(?=[^ ]))*\Z")
 """Texts that need no quotes, if they do not look like another type: nothing that means something to YAML."""
+_MAX_KEY_CHARACTERS: Final = 1000
+"""A longer key is marked as one: YAML looks no more than 1,024 characters ahead for the colon."""
 _UNSAFE: Final = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff\ufffe\uffff]")
 """What a double-quoted text may not hold, and JSON's writer leaves as it is."""
 
@@ -61,15 +63,18 @@ def _row(row: Row, foreign: Mapping[str, str]) -> str:
 
 
 def _pair(lines: list[str], indent: str, key: str, value: Any) -> None:
+    name = scalar(key)
+    if len(name) > _MAX_KEY_CHARACTERS:
+        name = f"? {name}\n{indent}"
     if value and type(value) is dict:
-        lines.append(f"{indent}{scalar(key)}:\n")
+        lines.append(f"{indent}{name}:\n")
         for inner_key, inner in value.items():
             _pair(lines, indent + "  ", inner_key, inner)
     elif value and type(value) is list:
-        lines.append(f"{indent}{scalar(key)}:\n")
+        lines.append(f"{indent}{name}:\n")
         _items(lines, indent, value)
     else:
-        lines.append(f"{indent}{scalar(key)}: {scalar(value)}\n")
+        lines.append(f"{indent}{name}: {scalar(value)}\n")
 
 
 def _items(lines: list[str], indent: str, items: list[Any]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -21,6 +21,8 @@ from pylae.lua_text import lua_tostring
 MAX_DEPTH: Final = 64
 MAX_ALIASED_VALUES: Final = 1_000_000
 """How many values all aliases together may stand for: some files of a few lines stand for billions."""
+_VALUE_BYTES: Final = 64
+"""A text counts as one more value for each of these: a million times a long text is as much."""
 _MAX_INTEGER: Final = 2**53
 
 _decode_json = msgspec.json.Decoder().decode
@@ -32,9 +34,9 @@ _BOOLEANS: Final = {
     for spelling in (word, word.capitalize(), word.upper())
 }
 _NUMBER_STARTS: Final = frozenset("+-.0123456789")
-_BINARY: Final = re.compile(r"[-+]?0b[01_]+\Z")
+_BINARY: Final = re.compile(r"[-+]?0b_*[01][01_]*\Z")
 _OCTAL: Final = re.compile(r"[-+]?0[0-7_]+\Z")
-_HEXADECIMAL: Final = re.compile(r"[-+]?0x[0-9a-fA-F_]+\Z")
+_HEXADECIMAL: Final = re.compile(r"[-+]?0x_*[0-9a-fA-F][0-9a-fA-F_]*\Z")
 _DECIMAL: Final = re.compile(r"[-+]?(?:0|[1-9][0-9_]*)\Z")
 _SEXAGESIMAL: Final = re.compile(r"[-+]?[1-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?\Z")
 _FLOAT: Final = re.compile(r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*|[0-9][0-9_]*(?=[eE]))(?:[eE][-+]?[0-9]+)?\Z")
@@ -171,8 +173,8 @@ class _Builder:
         else:
             value = _tagged(event.tag, event.value)
         if event.anchor is not None:
-            self._anchors[event.anchor] = value, 1, 0
-        self._put(value, 1, 0, is_plain=event.implicit[0])
+            self._anchors[event.anchor] = value, _count(event.value), 0
+        self._put(value, _count(event.value), 0, is_plain=event.implicit[0])
         return False
 
     def _begin_mapping(self, event: Any) -> bool:
@@ -209,7 +211,7 @@ class _Builder:
         value, count, depth = found
         self._aliased_count += count
         if self._aliased_count > MAX_ALIASED_VALUES:
-            raise _Refused(f"aliases stand for more than {MAX_ALIASED_VALUES} values")
+            raise _Refused(f"aliases stand for more than {MAX_ALIASED_VALUES} values of {_VALUE_BYTES} bytes")
         if len(self._stack) + depth > MAX_DEPTH:
             raise _Refused(f"nested deeper than {MAX_DEPTH} levels")
         self._put(value, count, depth)
@@ -238,6 +240,13 @@ class _Builder:
                 _add_merged(top, value)
             else:
                 collection[top.key] = value
+
+
+def _count(text: str) -> int:
+    """How many values a scalar counts as."""
+    if len(text) * 4 < _VALUE_BYTES:
+        return 1
+    return 1 + (len(text) if text.isascii() else len(text.encode())) // _VALUE_BYTES
 
 
 _MERGE: Final = object()
@@ -299,7 +308,12 @@ def _finite(number: float) -> float:
 
 def _sized(number: int) -> float:
     # Lua's numbers are doubles.
-    return number if abs(number) <= _MAX_INTEGER else float(number)
+    if abs(number) <= _MAX_INTEGER:
+        return number
+    try:
+        return float(number)
+    except OverflowError:
+        return _NAN
 
 
 def _tagged(tag: str, text: str) -> Any:
@@ -314,21 +328,23 @@ def _tagged(tag: str, text: str) -> Any:
     return value
 
 
-def line_of(text: bytes, path: Sequence[str | int]) -> int | None:
-    """The line at which a value stands, or what of its path is there; None when the text cannot be followed.
+def lines_of(text: bytes, paths: Iterable[tuple[str | int, ...]]) -> dict[tuple[str | int, ...], int]:
+    """The lines at which values stand, or what of their paths is there; none when the text cannot be followed.
 
     Args:
-        text: JSON or YAML.
-        path: keys, and positions from 0.
+        text: JSON or YAML; it is read once for all.
+        paths: keys, and positions from 0.
     """
     import yaml
 
     try:
-        node = yaml.compose(text.decode(), Loader=yaml.CSafeLoader)
+        root = yaml.compose(text.decode(), Loader=yaml.CSafeLoader)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
-        return None
-    if node is None:
-        return None
+        return {}
+    return {} if root is None else {path: _line_in(root, path, yaml) for path in paths}
+
+
+def _line_in(node: Any, path: Sequence[str | int], yaml: Any) -> int:
     line: int = node.start_mark.line
     for step in path:
         found = None

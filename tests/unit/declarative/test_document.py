@@ -191,3 +191,52 @@ def test_many_plugins_of_a_large_service_cost_little(catalogue: Catalogue) -> No
     begun_s = time.process_time()
     flat(catalogue, values)
     assert time.process_time() - begun_s < 5
+
+
+def test_many_plugins_of_two_services_that_they_never_fit_cost_little(catalogue: Catalogue) -> None:
+    count = 600
+    services = [
+        {
+            "name": name,
+            "url": "grpc://h",
+            "routes": [{"name": f"{name}{n}", "paths": [f"/{name}{n}"], "protocols": ["grpc"]} for n in range(count)],
+        }
+        for name in "st"
+    ]
+    # One after the other in turn.
+    plugins = [
+        {"name": "rate-limiting", "service": "st"[n % 2], "consumer": f"c{n}", "protocols": ["http"], "config": {"minute": 1}}
+        for n in range(count)
+    ]
+    consumers = [{"username": f"c{n}"} for n in range(count)]
+    begun_s = time.process_time()
+    with pytest.raises(InvalidDeclarativeConfig) as caught:
+        flat(catalogue, {"services": services, "plugins": plugins, "consumers": consumers})
+    assert time.process_time() - begun_s < 1.5
+    errors = (caught.value.fields or {})["plugins"]
+    told = {"protocols": "must match the protocols of at least one route pointing to this Plugin's service"}
+    assert errors == [told] * count
+
+
+def test_lines_of_many_errors_cost_one_reading(catalogue: Catalogue) -> None:
+    lines = "\n".join(f"- {{name: s{n}, host: h, port: x}}" for n in range(1500))
+    document = parse(f'_format_version: "3.0"\nservices:\n{lines}\n'.encode())
+    with pytest.raises(InvalidDeclarativeConfig) as caught:
+        document.flatten(catalogue)
+    begun_s = time.process_time()
+    found = document.lines(caught.value.fields or {})
+    assert time.process_time() - begun_s < 1
+    assert found == {("services", n, "port"): n + 3 for n in range(20)}
+
+
+def test_errors_of_one_entity_are_in_the_order_of_the_document(catalogue: Catalogue) -> None:
+    service = {"name": "s", "host": "h", "plugins": 1, "routes": 2}
+    with pytest.raises(InvalidDeclarativeConfig) as caught:
+        flat(catalogue, {"services": [service]})
+    assert list((caught.value.fields or {})["services"][0]) == ["plugins", "routes"]
+
+
+@pytest.mark.parametrize(("given", "kept"), [(5.0, 5), (1e3, 1000)])
+def test_a_whole_number_has_no_point(catalogue: Catalogue, given: float, kept: int) -> None:
+    (row,) = rows(flat(catalogue, {"services": [{"name": "s", "host": "h", "retries": given}]}), "services")
+    assert (row["retries"], type(row["retries"])) == (kept, int)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from pylae.database.dao import Catalogue
 from pylae.database.strategies.off.holding import decode_row
 from pylae.declarative import differences, dump, parse
 from pylae.declarative.document import reader_of
-from pylae.declarative.export import scalar
+from pylae.declarative.export import _pair, scalar
 from pylae.declarative.text import read
 
 TEXTS = [
@@ -139,3 +140,18 @@ def test_the_example_of_init_is_proper(catalogue: Catalogue, tmp_path: Path) -> 
     proper = "\n".join(line for line in told.splitlines() if not line.endswith("."))
     holding = parse(b'_format_version: "3.0"\n' + proper.encode()).flatten(catalogue)
     assert len(holding["plugins"].encoded) == 2
+
+
+def test_keys_of_any_length_come_back(catalogue: Catalogue) -> None:
+    headers = {"x" * length: ["1"] for length in (999, 1022, 1023, 1024, 1025, 5000)} | {"k": ["2"]}
+    values = {"_format_version": "3.0", "services": [{"name": "s", "host": "h", "routes": [{"headers": headers}]}]}
+    text = dump(reader_of(parse(json.dumps(values).encode()).flatten(catalogue)), catalogue)
+    assert read(text.encode())["routes"][0]["headers"] == headers
+    assert yaml.safe_load(text)["routes"][0]["headers"] == headers
+
+
+def test_long_keys_may_hold_anything() -> None:
+    key, inner = "é'\n" * 500, {"a": [1, {"b": 2}]}
+    lines: list[str] = []
+    _pair(lines, "", "out", {key: inner, "list": [{key: [3]}, {key: {}}]})
+    assert read("".join(lines).encode()) == {"out": {key: inner, "list": [{key: [3]}, {key: {}}]}}

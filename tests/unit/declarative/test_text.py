@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import math
+import random
 import time
 from typing import Any
 
 import pytest
 
-from pylae.declarative.text import MAX_DEPTH, Unreadable, line_of, read
+from pylae.declarative.text import MAX_DEPTH, Unreadable, lines_of, plain_scalar, read
 
 WITHIN_S = 2.0
 """Of CPU, for a text that is meant to cost more."""
@@ -103,6 +104,15 @@ def bomb(levels: int) -> bytes:
 HOSTILE = {
     "aliases that stand for billions": bomb(12),
     "one alias many times": b"a: &a [" + b"x, " * 5000 + b"x]\nb: [" + b"*a, " * 5000 + b"*a]\n",
+    "one long text many times": b"a: &a " + b"x" * 100_000 + b"\nb: [" + b"*a, " * 10_000 + b"*a]\n",
+    "a list of long texts many times": b"a: &a ["
+    + b"x" * 50_000
+    + b", '"
+    + "é".encode() * 25_000
+    + b"']\nb: ["
+    + b"*a, " * 10_000
+    + b"*a]\n",
+    "a long key many times": b"a: &a {? " + b"x" * 100_000 + b" : 1}\nb: [" + b"*a, " * 10_000 + b"*a]\n",
     "deep JSON": b"[" * 200_000,
     "deep JSON, closed": b"[" * 200_000 + b"]" * 200_000,
     "JSON deeper than we take": b'{"a":' * (MAX_DEPTH + 1) + b"1" + b"}" * (MAX_DEPTH + 1),
@@ -118,6 +128,24 @@ def test_a_hostile_text_is_refused_at_little_cost(text: bytes) -> None:
     with pytest.raises(Unreadable):
         read(text)
     assert time.process_time() - begun_s < WITHIN_S
+
+
+@pytest.mark.parametrize("text", ["0x_", "-0x_", "0b_", "+0b__", "0x", "0b", "-_", ".", "._", "-.", "+_"])
+def test_a_sign_without_a_digit_is_text(text: str) -> None:
+    assert read(f"a: {text}\n".encode()) == {"a": text}
+
+
+@pytest.mark.parametrize("text", ["9" * 400, "-" + "9" * 399, "0x" + "f" * 398, "0" + "7" * 399, "1" + "0" * 380 + ":30"])
+def test_a_number_that_no_double_holds_is_none(text: str) -> None:
+    value = read(f"a: {text}\n".encode())["a"]
+    assert math.isnan(value)
+
+
+def test_no_scalar_is_too_much() -> None:
+    source = random.Random(11)
+    for _ in range(60_000):
+        start = source.choice(["", "0x", "-0x", "0b", "0", "-", ".", "1:", "9" * source.randint(1, 390)])
+        plain_scalar(start + "".join(source.choices("0179_:.-+xXbeEafinN~ é", k=source.randint(0, 7))))
 
 
 def test_a_number_of_a_million_digits_is_text() -> None:
@@ -151,8 +179,13 @@ services:
     ],
 )
 def test_the_line_of_a_value_is_known(path: tuple[str | int, ...], line: int) -> None:
-    assert line_of(TEXT, path) == line
+    assert lines_of(TEXT, [path]) == {path: line}
 
 
 def test_json_has_lines_too() -> None:
-    assert line_of(b'{\n "services": [\n  {"name": 1}\n ]\n}', ("services", 0, "name")) == 3
+    path = ("services", 0, "name")
+    assert lines_of(b'{\n "services": [\n  {"name": 1}\n ]\n}', [path]) == {path: 3}
+
+
+def test_a_text_that_cannot_be_followed_has_no_lines() -> None:
+    assert lines_of(b"a: [b", [("a",)]) == {}
