@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from pylae.database.dao import Dao
+from pylae.database.dao import Catalogue, Dao
 from pylae.database.strategies.off import FILE_NAME, Holding, OffStrategy
 from pylae.database.strategies.off.holding import encode_row
 from pylae.database.strategies.off.strategy import EMPTY_HASH, MAX_TOLD_CHANGES
+from pylae.entities import CORE
 from pylae.errors import OperationUnsupported, SchemaViolation, StrategyUnavailable
 from tests.strategies import rows
 from tests.strategies.conftest import CATALOGUE
@@ -52,6 +53,20 @@ def test_a_replacement_tells_what_differs(tmp_path: Path) -> None:
     assert (told.sequence, told.is_whole) == (6, False)
     assert told.changes[2].row == new
     assert ("services", "name", "gone") in told.changes[0].invalidations
+
+
+def test_a_reference_that_is_unique_is_told_by_its_id(tmp_path: Path) -> None:
+    tables = Catalogue({entity.table: entity for entity in CORE}).tables
+    strategy = OffStrategy(tmp_path / FILE_NAME, tables, "node")
+    strategy.open()
+    holding = Holding(tables, "1" * 32)
+    service = rows.service("s")
+    chain = {"id": rows.service("chain")["id"], "name": None, "tags": None, "service": {"id": service["id"]}, "route": None}
+    for table, row in (("services", service), ("filter_chains", chain)):
+        holding[table].add(row, encode_row(row))
+    holding.finish()
+    told = {change.table: change.invalidations for change in strategy.replace(holding).changes}
+    assert told["filter_chains"] == (("filter_chains", "id", chain["id"]), ("filter_chains", "service", service["id"]))
 
 
 def test_rows_that_go_come_before_rows_that_come(tmp_path: Path) -> None:

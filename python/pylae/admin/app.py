@@ -152,7 +152,7 @@ class Face:
         try:
             await self._serve(scope, receive, send_on, fields, origin)
         except Exception as error:
-            self._log("error", f"{scope['method']} {shown_target}: {type(error).__name__}: {error} ({_where(error)})")
+            self._log("error", f"{scope['method']} {shown_target}: {redaction.told(error)} ({_where(error)})")
             if has_begun:
                 raise
             await message(500, "An unexpected error occurred")(scope, receive, send_on)

@@ -11,15 +11,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from pylae.database.ca_certificates import check_ca_certificate_is_unused
-from pylae.database.changes import Change, Invalidation, Operation, Row
+from pylae.database.changes import Change, Operation, Row
 from pylae.database.companions import COMPANIONS, Companion
 from pylae.database.paging import DEFAULT_PAGE_SIZE, Page, id_before, key_before, offset_after
 from pylae.database.strategies import Reader, TagFilter, Transaction
-from pylae.database.table import Table, Tables, table_of
+from pylae.database.table import Tables, table_of
 from pylae.entities.targets import normalise_target
 from pylae.errors import ForeignKeysUnresolved, ForeignKeyViolation, InvalidUnique, SchemaViolation
 from pylae.schema import Entity, Schema, schema_of
-from pylae.schema.limits import MAX_INTEGER as MAX_INTEGER
 from pylae.schema.validate import is_uuid
 
 TIMES: Final = ("created_at", "updated_at")
@@ -296,10 +295,6 @@ class Dao(ReadDao):
 
     def _check(self, table: str, row: Row) -> None:
         declared = self._catalogue.tables[table]
-        for column in declared.columns:
-            value = row.get(column.field)
-            if column.type in ("integer", "number") and isinstance(value, int) and abs(value) > MAX_INTEGER:
-                raise SchemaViolation({column.field: f"expected {'an integer' if column.type == 'integer' else 'a number'}"})
         for column in declared.foreign:
             key = row.get(column.field)
             if key is None or column.references is None:
@@ -346,7 +341,7 @@ class Dao(ReadDao):
     def _note(self, operation: Operation, table: str, old: Row | None, new: Row | None) -> None:
         row = new or old
         assert row is not None
-        invalidations = _invalidations(self._catalogue.tables[table], old, new)
+        invalidations = self._catalogue.tables[table].invalidations(old, new)
         self.changes.append(Change(0, table, operation, row["id"], new, invalidations))
 
 
@@ -356,15 +351,3 @@ def _target(key: str) -> str:
         return normalise_target(key)
     except ValueError:
         return key
-
-
-def _invalidations(table: Table, old: Row | None, new: Row | None) -> tuple[Invalidation, ...]:
-    """Every value by which the row could be, or could not be, found."""
-    found: dict[Invalidation, None] = {}
-    for row in (old, new):
-        if row is not None:
-            for field in table.unique:
-                value = row.get(field)
-                if value is not None:
-                    found[table.name, field, value["id"] if isinstance(value, dict) else value] = None
-    return tuple(found)

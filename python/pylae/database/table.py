@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from pylae.database.changes import Invalidation, Row
 from pylae.schema import Entity
 from pylae.schema.ddl import Column
 from pylae.schema.ddl import table_of as columns_of
@@ -50,6 +51,17 @@ class Table:
             return self.endpoint_key
         rest = [field for field in self.cache_key if field != parent_field]
         return rest[0] if len(rest) == 1 and parent_field in self.cache_key else None
+
+    def invalidations(self, *rows: Row | None) -> tuple[Invalidation, ...]:
+        """Every value by which a row could be found, before or after it was written."""
+        found: dict[Invalidation, None] = {}
+        for row in rows:
+            if row is not None:
+                for field in self.unique:
+                    value = row.get(field)
+                    if value is not None:
+                        found[self.name, field, value["id"] if isinstance(value, dict) else value] = None
+        return tuple(found)
 
     def column(self, field: str) -> Column | None:
         """The column of a field."""

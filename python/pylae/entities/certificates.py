@@ -8,7 +8,7 @@ from typing import Any
 
 from pylae.entities import common
 from pylae.schema import Entity, custom, field, kinds, mutually_required
-from pylae.schema.rules import is_reference
+from pylae.vaults.reference import is_reference
 
 
 def _public_keys(certificate: str, key: str) -> tuple[Any, Any]:

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from pylae.entities import common
 from pylae.schema import Entity, Record, at_least_one_of, custom, field, kinds, mutually_exclusive
-from pylae.schema.rules import is_reference, load_private_key
+from pylae.schema.rules import load_private_key
+from pylae.vaults.reference import is_reference
 
 _NOT_LOADED: Final = "could not load JWK, likely not a valid key"
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from pylae.schema.copying import SCALARS, copied, copier
 from pylae.schema.field import UNSET, Field
 from pylae.schema.limits import MAX_INTEGER, UUID, contents, equality, exclusion, form, length, rule_of, searcher, spelling
-from pylae.schema.rules import is_reference
+from pylae.vaults.reference import is_reference
 
 if TYPE_CHECKING:
     from pylae.schema.validate import Schema

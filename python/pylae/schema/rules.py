@@ -389,14 +389,6 @@ def upstream_name(value: str) -> str | None:
     return None if parsed.port is None else f"Invalid name ('{value}'); no port allowed"
 
 
-_REFERENCE: Final = re.compile(r"\{vault://.*[^/]\}", re.DOTALL)
-
-
-def is_reference(value: object) -> bool:
-    """Whether a value stands for one that a vault holds."""
-    return isinstance(value, str) and value.startswith("{") and _REFERENCE.fullmatch(value) is not None
-
-
 _PRIVATE_KEY: Final = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")
 
 

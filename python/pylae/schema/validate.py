@@ -21,8 +21,8 @@ from pylae.schema.field import UNSET, Field
 from pylae.schema.limits import MAX_INTEGER, broken_limit
 from pylae.schema.limits import is_uuid as is_uuid
 from pylae.schema.record import Entity, Record, Variant, default_of
-from pylae.schema.rules import is_reference
 from pylae.schema.shorthands import Shorthand
+from pylae.vaults.reference import is_reference
 
 TTL_MAX_S: Final = 100_000_000
 REQUIRED: Final = "required field missing"
@@ -62,16 +62,6 @@ class Schema:
     def name(self) -> str:
         """The table of an entity, the class of another record."""
         return self.declaration.__name__ if self.entity is None else self.entity.table
-
-    @property
-    def foreign_fields(self) -> dict[str, Field]:
-        """The fields that refer to other tables."""
-        return {name: declared for name, declared in self.fields.items() if declared.type == "foreign"}
-
-    @property
-    def unique_fields(self) -> dict[str, Field]:
-        """The fields of which no two rows share a value."""
-        return {name: declared for name, declared in self.fields.items() if declared.unique}
 
     def insert(self, values: Mapping[str, Any], *, now_s: float | None = None) -> dict[str, Any]:
         """The whole row to store for what a client gave: defaults and generated values filled in.
@@ -151,10 +141,6 @@ class Schema:
     def holds(self, declared: Field) -> Callable[[Any], bool]:
         """Tells whether values, nothing filled in, hold to a declaration."""
         return holds_of(self, declared)
-
-    def field_error(self, name: str, value: Any) -> Any:
-        """What is wrong with a value of one field, or `None`."""
-        return self.violation(self.fields[name], value)
 
     def variant_for(self, row: Mapping[str, Any]) -> Schema | None:
         """The rules for rows of this row's type; `None` when there are no types or this is none of them."""
@@ -427,14 +413,14 @@ def filled(declared: Field, value: Any, context: Context, now_s: float) -> Any:
         if value == {}:
             value = []
         if isinstance(value, list):
-            value = [__filled_item(declared.elements, item, context, now_s) for item in value]
+            value = [_filled_item(declared.elements, item, context, now_s) for item in value]
             if declared.type == "set":
                 value = without_duplicates(value)
     elif declared.values is not None:
         if value == []:
             value = {}
         if isinstance(value, dict):
-            value = {name: __filled_item(declared.values, item, context, now_s) for name, item in value.items()}
+            value = {name: _filled_item(declared.values, item, context, now_s) for name, item in value.items()}
     elif declared.type in ("integer", "number") and isinstance(value, float) and value.is_integer() and abs(value) <= MAX_INTEGER:
         return int(value)
     elif declared.type == "foreign" and isinstance(value, dict) and value.get("id") is not None:
@@ -442,7 +428,7 @@ def filled(declared: Field, value: Any, context: Context, now_s: float) -> Any:
     return value
 
 
-def __filled_item(declared: Field, item: Any, context: Context, now_s: float) -> Any:
+def _filled_item(declared: Field, item: Any, context: Context, now_s: float) -> Any:
     return None if item is None else filled(declared, item, context, now_s)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pylae.database.changes import Change
-from pylae.database.dao import Catalogue, Dao, _invalidations
+from pylae.database.dao import Catalogue, Dao
 from pylae.database.protocols import check_plugin_protocols
 from pylae.database.strategies.sqlite import SqliteStrategy
 from pylae.database.strategies.sqlite.strategy import SqliteReader
@@ -271,12 +271,9 @@ def test_a_ca_certificate_that_a_service_names_stays(store: Store, tmp_path: Pat
 
 
 def test_a_reference_that_is_unique_is_noted_by_its_id(store: Store, service: dict[str, Any]) -> None:
-    change = _invalidations(
-        store.catalogue.tables["filter_chains"],
-        None,
-        {"id": NOWHERE, "name": None, "service": {"id": service["id"]}, "route": None},
-    )
-    assert change == (("filter_chains", "id", NOWHERE), ("filter_chains", "service", service["id"]))
+    row = {"id": NOWHERE, "name": None, "service": {"id": service["id"]}, "route": None}
+    noted = store.catalogue.tables["filter_chains"].invalidations(None, row)
+    assert noted == (("filter_chains", "id", NOWHERE), ("filter_chains", "service", service["id"]))
 
 
 def test_a_row_may_be_over_before_it_is_shown(store: Store) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import pytest
 
-from pylae.errors import SettingsError
+from pylae.errors import SchemaViolation, SettingsError
+from pylae.schema import Record, field, kinds, schema_of
+from pylae.sdk.references import resolved
 from pylae.vaults import InvalidReference, Reference, Vaults, enabled_kinds, is_reference, parse
 
 ENVIRON = {
@@ -59,6 +61,39 @@ def test_a_reference_has_parts(text: str, reference: Reference) -> None:
 def test_what_is_not_a_whole_reference_is_none(text: str) -> None:
     with pytest.raises(InvalidReference):
         parse(text)
+
+
+ODD = (
+    "{vault://env/a}b}",
+    "{vault://env/{x}}",
+    "{vault://env/a}{vault://env/b}",
+    "{vault://env/a}\n{vault://env/b}",
+    "{vault://env/a}\n",
+    "{vault://env/{vault://env/a}}",
+    "{{vault://env/a}}",
+    "{vault://env/a/}",
+    "{vault://}",
+    "{vault:/env/a}",
+)
+
+
+class Refers(Record):
+    password: str | None = field(kinds.string(len_max=3), referenceable=True, doc="Short.")
+
+
+@pytest.mark.parametrize("text", ODD)
+def test_what_is_no_reference_is_held_to_the_rules_of_its_field(text: str) -> None:
+    assert not is_reference(text)
+    assert resolved(Refers, {"password": text}, lambda _: "secret") == {"password": text}
+    with pytest.raises(SchemaViolation) as caught:
+        schema_of(Refers).insert({"password": text})
+    assert caught.value.fields == {"password": "length must be at most 3"}
+
+
+def test_what_is_a_reference_is_held_to_no_rule_and_resolved() -> None:
+    text = "{vault://env/a-longer-one}"
+    assert schema_of(Refers).insert({"password": text}) == {"password": text}
+    assert resolved(Refers, {"password": text}, lambda _: "secret") == {"password": "secret"}
 
 
 def test_only_text_is_a_reference() -> None:

@@ -17,10 +17,10 @@ from typing import Any, Final
 
 import msgspec
 
-from pylae.database.changes import Change, Invalidation, Replacement, Row
+from pylae.database.changes import Change, Replacement, Row
 from pylae.database.strategies.off.holding import Holding, HoldingReader, Rows, decode_row
 from pylae.database.strategies.off.store import load, save
-from pylae.database.table import Table, Tables
+from pylae.database.table import Tables
 from pylae.errors import OperationUnsupported, StrategyUnavailable
 
 EMPTY_HASH: Final = "0" * 32
@@ -276,16 +276,5 @@ def _changes(old: Holding, new: Holding, sequence: int) -> tuple[list[Change], i
 def _change(rows: Rows, sequence: int, id_: str, old: bytes | None, new: bytes | None) -> Change:
     table = rows.table
     row = None if new is None else decode_row(new)
-    invalidations = _invalidations(table, None if old is None else decode_row(old), row)
+    invalidations = table.invalidations(None if old is None else decode_row(old), row)
     return Change(sequence, table.name, "upsert" if row else "delete", id_, row, invalidations)
-
-
-def _invalidations(table: Table, *both: Row | None) -> tuple[Invalidation, ...]:
-    """Every value by which the row could be, or could not be, found."""
-    found: dict[Invalidation, None] = {}
-    for row in both:
-        if row is not None:
-            for field in table.unique:
-                if row.get(field) is not None:
-                    found[table.name, field, row[field]] = None
-    return tuple(found)
