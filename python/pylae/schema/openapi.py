@@ -179,7 +179,7 @@ def ecma_pattern(regex: str) -> str | None:
     r"""A regular expression of Python's as ECMA-262 writes it in Unicode mode; `None` when it has no such form.
 
     >>> ecma_pattern(r"^[^\s*\&%]+\-[]a]$")
-    '^[^\\\\s*&%]+-[\\\\]a]$'
+    '^[^\\s*&%]+-[\\]a]$'
     >>> ecma_pattern(r"(?i)^a") is None
     True
     """
