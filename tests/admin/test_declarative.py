@@ -18,6 +18,7 @@ import pytest
 import yaml
 from starlette.requests import Request
 
+from pylae.admin.answers import Refusal
 from pylae.admin.declarative import Config
 from pylae.control.control import Control, catalogue_of
 from pylae.database.strategies.off import OffStrategy
@@ -155,6 +156,45 @@ def test_a_text_may_come_in_any_of_these_ways(admin: Admin, body: bytes, content
     answer = send(admin, body, content_type)
     assert answer.status == 201, answer.body
     assert names(admin) == ["yaml"]
+
+
+FORM = "application/x-www-form-urlencoded"
+PAIRS = "config=1&x=2&config=3"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        YAML + f"  tags: ['a', 'x=1&{PAIRS}']\n".encode(),
+        json.dumps(document(services=[{"name": "yaml", "host": "h", "tags": [f"&{PAIRS}"]}]), separators=(",", ":")).encode(),
+        b"x=1&config=" + YAML.replace(b'"', b"%22").replace(b"\n", b"%0A").replace(b" ", b"+") + b"&y=2",
+        b"config=" + YAML.replace(b"yaml", b"yaml\n  tags: ['\xc3\xa9']"),
+    ],
+    ids=["YAML that holds a form", "JSON that holds a form", "form with more fields", "form that is not encoded"],
+)
+def test_a_form_is_told_from_a_text(admin: Admin, body: bytes) -> None:
+    admin.post("/config", services("before"))
+    answer = send(admin, body, FORM)
+    assert answer.status == 201, answer.body
+    assert names(admin) == ["yaml"]
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (b"config=a" + b"&x=1" * 1000, FORM),
+        (b"x=1" + b"&x=1" * 100_000, FORM),
+        ((b'--b\r\nContent-Disposition: form-data; name="x"\r\n\r\n1\r\n' * 1001) + b"--b--", "multipart/form-data; boundary=b"),
+    ],
+    ids=["form", "long form", "multipart"],
+)
+def test_a_form_has_a_thousand_fields_at_most(admin: Admin, body: bytes, content_type: str) -> None:
+    answer = send(admin, body, content_type)
+    assert (answer.status, answer.json) == (400, {"message": "Too many arguments"})
+
+
+def test_a_form_without_a_text_is_none(admin: Admin) -> None:
+    assert send(admin, b"x=1", FORM).json == {"message": "expected a declarative configuration"}
 
 
 def test_other_types_are_not_taken(admin: Admin) -> None:
@@ -372,6 +412,26 @@ def test_who_reads_does_not_wait_for_what_is_loaded(tmp_path: Path) -> None:
             await loading
 
     assert asyncio.run(read()) == 200
+
+
+def test_the_answer_to_many_errors_is_made_in_the_thread(tmp_path: Path) -> None:
+    catalogue = catalogue_of(registry(), {})
+    strategy = OffStrategy(tmp_path / "off", catalogue.tables, "node")
+    strategy.open()
+    control = Control(strategy, catalogue, {}, tmp_path / "control.sock", lambda level, text: None)
+    config = Config(control, 10_000_000)
+    body = json.dumps(document(routes=[{"paths": ["x"]}] * 300)).encode()
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    headers = [(b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": "/config", "headers": headers, "query_string": b""}
+    # Not the error itself, of which the loop would have to make an answer.
+    with pytest.raises(Refusal) as caught:
+        asyncio.run(config.post(Request(scope, receive)))
+    assert caught.value.response.status_code == 400
+    assert len(json.loads(bytes(caught.value.response.body))["fields"]["routes"]) == 300
 
 
 def test_two_at_once_are_one_after_the_other(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,19 +20,22 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from pylae.admin.answers import JSON, Refusal, empty, message, page
-from pylae.admin.bodies import read_body
+from pylae.admin.answers import JSON, Refusal, empty, message, of_error, page
+from pylae.admin.bodies import MAX_ARGUMENTS, read_body
 from pylae.admin.crud import Handlers
 from pylae.control.control import Control
 from pylae.database.strategies.off import Holding, OffStrategy
 from pylae.database.strategies.off.holding import decode_row
 from pylae.declarative import hash_of, parse
 from pylae.declarative.export import pieces
+from pylae.errors import InvalidDeclarativeConfig
 from pylae.sdk.bodies import parse_multipart
 
 NEEDS_NO_DATABASE: Final = "this endpoint is only available when Kong is configured to not use a database"
 EXPECTED: Final = "expected a declarative configuration"
 BUSY: Final = "Currently loading previous configuration"
+TOO_MANY: Final = "Too many arguments"
+_WHITE: Final = re.compile(rb"[ \n]")
 _TRUE: Final = frozenset({"true", "1", "on", "yes"})
 _TEXT_TYPES: Final = ("application/yaml", "text/yaml", "application/x-yaml", "text/x-yaml")
 _SLICE_BYTES: Final = 1 << 18
@@ -87,7 +91,6 @@ class Config:
 
         Raises:
             Refusal: 400, 413, 415 or 429.
-            InvalidDeclarativeConfig: 400.
         """
         off = self._off()
         text = await self._text(request)
@@ -103,7 +106,11 @@ class Config:
             def judge() -> Holding | None:
                 if checks_hash and hash_of(text) == off.holding.hash:
                     return None
-                return parse(text).flatten(self._control.catalogue, keep=off.holding, flatten_errors=flatten_errors)
+                try:
+                    return parse(text).flatten(self._control.catalogue, keep=off.holding, flatten_errors=flatten_errors)
+                except InvalidDeclarativeConfig as error:
+                    # Here, not on the loop: there may be megabytes of errors.
+                    raise Refusal(of_error(error)) from error
 
             holding = await self._in_thread(judge)
             if holding is None:
@@ -145,34 +152,52 @@ class Config:
         body = await read_body(request, self._max_body_bytes)
         if not body:
             raise Refusal(message(400, EXPECTED))
-        kind = types[0].lower() if types else ""
-        text: bytes | None
-        if kind.startswith("multipart/form-data"):
-            text = _of_multipart(body, types[0])
-        elif kind.startswith("application/x-www-form-urlencoded"):
-            # `curl --data-binary @kong.yml` says that it is a form.
-            text = _of_form(body) if b"config=" in body[:7] or b"&config=" in body else body
-        elif kind.startswith("application/json"):
-            text = await self._in_thread(lambda: _of_json(body))
-        elif kind.startswith(_TEXT_TYPES):
-            text = body
-        else:
-            raise Refusal(page(415))
+        content_type = types[0] if types else ""
+        # Not in the thread that loads: whoever comes meanwhile is told so at once.
+        text = await self._in_thread(lambda: _text_in(body, content_type), self._reading)
         if not text:
             raise Refusal(message(400, EXPECTED))
         return text
+
+
+def _text_in(body: bytes, content_type: str) -> bytes | None:
+    kind = content_type.lower()
+    if kind.startswith("multipart/form-data"):
+        return _of_multipart(body, content_type)
+    if kind.startswith("application/x-www-form-urlencoded"):
+        # `curl --data-binary @kong.yml` says that it is a form.
+        return _of_form(body) if _is_form(body) else body
+    if kind.startswith("application/json"):
+        return _of_json(body)
+    if kind.startswith(_TEXT_TYPES):
+        return body
+    raise Refusal(page(415))
 
 
 def _of_multipart(body: bytes, content_type: str) -> bytes | None:
     form = parse_multipart(body, content_type)
     if form is None:
         raise Refusal(message(400, "Cannot parse multipart body"))
+    if len(form.parts) > MAX_ARGUMENTS:
+        raise Refusal(message(400, TOO_MANY))
     return next((part.content for part in form.parts if part.name == "config"), None)
 
 
+def _is_form(body: bytes) -> bool:
+    """Whether a body is a form, and not a configuration: a form is encoded, a configuration is JSON or has spaces or lines."""
+    if body.startswith(b"config="):
+        return True
+    return b"=" in body and not body.startswith((b"{", b"[")) and _WHITE.search(body) is None
+
+
 def _of_form(body: bytes) -> bytes | None:
-    found = parse_qs(body, keep_blank_values=True).get(b"config")
-    return None if found is None else found[0]
+    try:
+        # As Latin-1 every byte comes back as it was.
+        fields = parse_qs(body.decode("latin-1"), keep_blank_values=True, encoding="latin-1", max_num_fields=MAX_ARGUMENTS)
+    except ValueError as error:
+        raise Refusal(message(400, TOO_MANY)) from error
+    found = fields.get("config")
+    return None if found is None else found[0].encode("latin-1")
 
 
 def _of_json(body: bytes) -> bytes:
