@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which settings does the data plane read? Values come whole from Python: there are no defaults in here.
 
+use crate::router::{Flavour, Ranking, RouterOptions};
 use serde::Deserialize;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -75,6 +76,19 @@ pub struct DataPlaneSettings {
     pub allow_debug_header: bool,
     /// How long a drain may take.
     pub drain_timeout_ms: u64,
+    /// Which language Routes are written in.
+    #[serde(default)]
+    pub router_flavor: Flavour,
+    /// How overlapping Routes are ordered under `traditional_compatible`.
+    #[serde(default)]
+    pub router_ranking: Ranking,
+}
+
+impl DataPlaneSettings {
+    /// How Routes are compiled.
+    pub fn router_options(&self) -> RouterOptions {
+        RouterOptions { flavour: self.router_flavor, ranking: self.router_ranking }
+    }
 }
 
 /// A peer or block of peers.

@@ -19,9 +19,10 @@ use crate::proxy::{self, Failure, Timeouts, body_failure, doing};
 use crate::response::{ClientFraming, HeadFacts, body, client_framing, write_head};
 use crate::router::RequestView;
 use crate::router::path::upstream_path;
-use crate::snapshot::model::{PathHandling, Protocol};
+use crate::snapshot::model::Protocol;
 use crate::upstream::{PoolKey, UpstreamConnection, connect};
 use std::future::Future;
+use std::net::SocketAddr;
 use std::os::unix::fs::FileExt;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
@@ -156,7 +157,7 @@ async fn steps(
     let matched = {
         let borrowed = exchange.borrow();
         let view = RequestView {
-            is_https: borrowed.connection.tls.is_some() || (borrowed.peer_is_trusted && borrowed.forwarded.proto == "https"),
+            is_https: borrowed.connection.tls.is_some(),
             method: borrowed.request.method.as_bytes(),
             host: borrowed.request.host.as_bytes(),
             host_port: borrowed.request.host_port,
@@ -164,6 +165,9 @@ async fn steps(
             path: &borrowed.request.path,
             headers: &borrowed.request.headers,
             sni: borrowed.connection.tls.as_ref().and_then(|tls| tls.sni.as_deref()).map(str::as_bytes),
+            query: borrowed.request.query.as_deref(),
+            source: SocketAddr::new(borrowed.client_ip, borrowed.client_port),
+            local_address: borrowed.connection.local.ip(),
         };
         snapshot.router.match_request(&view)
     };
@@ -303,9 +307,8 @@ fn gone(gateway: &Rc<Gateway>, exchange: &ExchangeRef) {
 fn set_upstream(exchange: &mut Exchange, matched: crate::router::Match) {
     let route = &matched.route;
     if let Some(service) = &matched.service {
-        let handling = route.path_handling.unwrap_or(PathHandling::V0);
         exchange.upstream.path =
-            upstream_path(service.path.as_deref(), &exchange.request.path, matched.matched_length, route.strip_path, handling);
+            upstream_path(service.path.as_deref(), &exchange.request.path, matched.matched_length, route.strip_path, matched.path_handling);
         service.host.as_ref().clone_into(&mut exchange.upstream.target_host);
         exchange.upstream.target_port = service.port;
         exchange.upstream.is_tls = service.protocol.is_tls();

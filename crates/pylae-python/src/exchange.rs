@@ -833,11 +833,11 @@ impl Request {
         self.life.read(|e| {
             let Some(captures) = e.matched.as_ref().and_then(|m| m.captures.as_ref()) else { return Ok(None) };
             let dict = PyDict::new(py);
-            for (number, name, value) in captures.iter() {
+            for (number, value) in captures.numbers() {
                 dict.set_item(number, text(py, value))?;
-                if let Some(name) = name {
-                    dict.set_item(name, text(py, value))?;
-                }
+            }
+            for (name, value) in captures.names() {
+                dict.set_item(name, text(py, value))?;
             }
             Ok(Some(dict))
         })?

@@ -185,7 +185,7 @@ impl Gateway {
 
         let monitor = Rc::clone(&this.monitor);
         let host = PythonHost::new(py, definitions, Rc::clone(&monitor), event_loop, Rc::clone(&this.progress.waiting))?;
-        let mut empty = Store::new(Arc::clone(&this.registry));
+        let mut empty = Store::with_options(Arc::clone(&this.registry), this.settings.router_options());
         let served = Arc::new(ArcSwap::new(empty.compile().snapshot));
         let core = Core::new(this.settings.clone(), Arc::clone(&served), Box::new(host), random_bits()?);
         let sink = Rc::downgrade(&core);
@@ -203,6 +203,7 @@ impl Gateway {
             snapshot_file: this.settings.prefix.join("snapshot.bin"),
             worker: this.worker_index,
             generation: this.generation,
+            router: this.settings.router_options(),
         };
         let (line, mut events, ending) = line::start(line_settings, Arc::clone(&this.registry), served)?;
         *this.line.borrow_mut() = Some(line.clone());

@@ -33,6 +33,8 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_m
 const PERSIST_AFTER: Duration = Duration::from_millis(500);
 /// How often snapshots are looked at that are no longer served.
 const RETIRE_EVERY: Duration = Duration::from_millis(500);
+/// Pairs of Routes warned of, of which the order depends on `router_ranking`.
+const CONFLICTS_SAID: usize = 20;
 /// How long the last items may take when the worker leaves.
 const FAREWELL: Duration = Duration::from_millis(800);
 
@@ -92,9 +94,10 @@ impl Helper {
         events: mpsc::UnboundedSender<Event>,
         counts: Arc<Counts>,
     ) -> Self {
+        let store = Store::with_options(registry, settings.router);
         Helper {
             settings,
-            store: Store::new(registry),
+            store,
             served,
             events,
             counts,
@@ -421,8 +424,10 @@ impl Helper {
 
     /// Compiles what is held and serves it.
     fn serve(&mut self) {
-        let compiled = self.store.compile();
-        let old = self.served.swap(compiled.snapshot);
+        let mut compiled = self.store.compile();
+        let old = self.served.swap(Arc::clone(&compiled.snapshot));
+        // After the swap: no change waits for what is only said about it.
+        compiled.warnings.extend(compiled.snapshot.router.ranking_conflicts(CONFLICTS_SAID));
         self.retired.push(old);
         self.retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
         for warning in compiled.warnings.iter().filter(|warning| !self.warned.contains(warning)) {
@@ -466,7 +471,7 @@ impl Helper {
             self.log(Level::Error, format!("the database can't be reached ({reason}) and there is no snapshot on disk"));
             return;
         };
-        let mut store = Store::new(Arc::clone(self.store.registry()));
+        let mut store = Store::with_options(Arc::clone(self.store.registry()), self.store.options());
         let applied = match frame_of(&bytes) {
             Ok((_, body)) => store.apply_snapshot(body).map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),

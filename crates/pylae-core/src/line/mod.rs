@@ -10,6 +10,7 @@ mod helper;
 mod tests;
 
 use crate::observe::Level;
+use crate::router::RouterOptions;
 use crate::snapshot::{Invalidation, PluginRegistry, Snapshot};
 use arc_swap::ArcSwap;
 use helper::Helper;
@@ -39,6 +40,8 @@ pub struct LineSettings {
     pub worker: usize,
     /// Our generation.
     pub generation: u64,
+    /// How Routes are compiled.
+    pub router: RouterOptions,
 }
 
 /// Why a call came to nothing.

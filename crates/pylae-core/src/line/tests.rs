@@ -124,8 +124,13 @@ impl Worker {
         let listener = UnixListener::bind(folder.file("control.sock")).expect("a socket");
         let registry = Arc::new(PluginRegistry::default());
         let served = Arc::new(ArcSwap::new(Store::new(Arc::clone(&registry)).compile().snapshot));
-        let settings =
-            LineSettings { socket: folder.file("control.sock"), snapshot_file: folder.file("snapshot.bin"), worker: 0, generation: 3 };
+        let settings = LineSettings {
+            socket: folder.file("control.sock"),
+            snapshot_file: folder.file("snapshot.bin"),
+            worker: 0,
+            generation: 3,
+            router: RouterOptions::default(),
+        };
         let (line, events, ending) = super::start(settings, registry, Arc::clone(&served)).expect("a thread");
         Worker { line, events, ending, served, listener, folder }
     }

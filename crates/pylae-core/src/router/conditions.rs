@@ -1,12 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What must a request look like to match this Route, and how does the Route rank among those that match too?
+//! What must a request look like to match this Route?
 
-use super::RequestView;
+use super::expression::{Program, Subsystem};
+use super::facts::{Facts, header_values, lower};
+use super::ranking::{Attributes, Flavour, Rank, RouterOptions, is_regex};
+use super::record::Demand;
+use super::regexes::{CompiledRegex, LazyRegex, literals};
+use super::stream::{self, StreamAlternative};
+use super::{Captures, RequestView};
 use crate::snapshot::Id;
-use crate::snapshot::model::Route;
-use regex::bytes::{Regex, RegexBuilder};
+use crate::snapshot::model::{Protocol, Route};
 use std::fmt;
 use std::sync::Arc;
+
+/// Highest `priority` of a Route with an expression.
+const PRIORITY_LIMIT: u64 = (1 << 46) - 1;
 
 /// A Route with its conditions compiled; kept from snapshot to snapshot as long as its row does not change.
 #[derive(Debug)]
@@ -14,25 +22,30 @@ pub struct CompiledRoute {
     /// The row.
     pub route: Arc<Route>,
     pub(super) alternatives: Vec<Alternative>,
+    pub(super) streams: Vec<StreamAlternative>,
 }
 
 /// A Route, or the part of it whose paths rank alike: all regular expressions, or all prefixes of one length.
 #[derive(Debug)]
 pub(super) struct Alternative {
     pub(super) rank: Rank,
+    /// Under `traditional` none.
+    pub(super) attributes: Option<Attributes>,
+    /// The scheme a request must have, if one is required.
+    scheme: Option<Scheme>,
     pub(super) methods: Vec<Box<[u8]>>,
     pub(super) hosts: Vec<HostCondition>,
     pub(super) paths: Vec<PathCondition>,
     pub(super) headers: Vec<HeaderCondition>,
     pub(super) snis: Vec<NamePattern>,
+    /// The Route's expression; then all lists are empty.
+    pub(super) program: Option<Box<Program>>,
 }
 
-/// The greatest rank wins. Kong's matching engine keeps its routes in an ordered map by (priority, UUID) and walks it backwards: of
-/// equal priorities the greater UUID wins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Rank {
-    pub(super) priority: u64,
-    pub(super) id: Id,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scheme {
+    Http,
+    Https,
 }
 
 /// A name with at most one wildcard at an end.
@@ -48,33 +61,31 @@ pub(super) enum NamePattern {
 #[derive(Debug)]
 pub(super) struct HostCondition {
     pub(super) name: NamePattern,
-    /// Port of the Host header, or else of the listener.
     pub(super) port: Option<u16>,
+    /// Is a missing port that of the scheme, and must a wildcard stand for something?
+    is_traditional: bool,
 }
 
 #[derive(Debug)]
 pub(super) enum PathCondition {
     Prefix(Box<[u8]>),
-    Regex(Arc<PathRegex>),
+    Regex(Box<PathRegex>),
 }
 
 /// A regular expression over the path.
 #[derive(Debug)]
 pub(super) struct PathRegex {
-    pub(super) regex: Regex,
+    pub(super) regex: LazyRegex,
     /// What every match begins with.
     literal: Box<[u8]>,
     /// A text that is in every match after that, the longest one known; empty if none is.
     inner_text: Box<[u8]>,
-    /// By number of the group; `[0]` is the whole match.
-    pub(super) names: Arc<[Option<Arc<str>>]>,
 }
 
 #[derive(Debug)]
 pub(super) struct HeaderCondition {
-    pub(super) name: Arc<str>,
-    /// The name with hyphens for underscores, where that differs: the engine can't tell them apart.
-    pub(super) hyphenated: Option<Arc<str>>,
+    /// As the Route spells it. The engine can't tell underscores from hyphens.
+    pub(super) name: Box<str>,
     pub(super) values: Vec<HeaderValue>,
 }
 
@@ -82,7 +93,7 @@ pub(super) struct HeaderCondition {
 pub(super) enum HeaderValue {
     /// Lower case.
     Exact(Box<[u8]>),
-    Regex(Regex),
+    Regex(LazyRegex),
 }
 
 /// Why a Route can't be compiled. It matches nothing then; the others do.
@@ -109,39 +120,95 @@ impl CompiledRoute {
     /// Compiles the conditions of a Route.
     ///
     /// # Errors
-    /// A regular expression is not one, or a condition is empty and could never hold.
-    pub fn new(route: Arc<Route>) -> Result<Self, RouteError> {
-        let alternatives = compile(&route).map_err(|detail| RouteError { route: route.id, detail })?;
-        Ok(CompiledRoute { route, alternatives })
+    /// A regular expression or the expression is not one, or nothing could ever match.
+    pub fn new(route: Arc<Route>, options: RouterOptions) -> Result<Self, RouteError> {
+        let compiled = if route.protocols.iter().any(|protocol| protocol.is_http()) {
+            compile(&route, options).map(|alternatives| (alternatives, Vec::new()))
+        } else {
+            stream::compile(&route, options).map(|streams| (Vec::new(), streams))
+        };
+        match compiled {
+            Ok((alternatives, streams)) => Ok(CompiledRoute { route, alternatives, streams }),
+            Err(detail) => Err(RouteError { route: route.id, detail }),
+        }
     }
 }
 
-fn compile(route: &Route) -> Result<Vec<Alternative>, String> {
-    // Streams have a router of their own.
-    if !route.protocols.iter().any(|protocol| protocol.is_http()) {
-        return Ok(Vec::new());
+fn compile(route: &Route, options: RouterOptions) -> Result<Vec<Alternative>, String> {
+    let scheme = if options.flavour == Flavour::Expressions { scheme_of(&route.protocols) } else { None };
+    if options.flavour == Flavour::Expressions
+        && let Some(text) = &route.expression
+    {
+        let alternative = Alternative {
+            rank: rank_of_expression(route)?,
+            attributes: None,
+            scheme,
+            methods: Vec::new(),
+            hosts: Vec::new(),
+            paths: Vec::new(),
+            headers: Vec::new(),
+            snis: Vec::new(),
+            program: Some(Box::new(Program::new(text, Subsystem::Http)?)),
+        };
+        return Ok(vec![alternative]);
     }
-    let groups = group_paths(route.paths.as_deref().unwrap_or_default());
+    let is_traditional = options.flavour == Flavour::Traditional;
+    let paths = route.paths.as_deref().unwrap_or_default();
+    let groups = if is_traditional { vec![traditional_order(paths)] } else { group_paths(paths) };
     let is_split = groups.len() > 1;
     let groups = if groups.is_empty() { vec![Vec::new()] } else { groups };
     let mut alternatives = Vec::with_capacity(groups.len());
     for (at, paths) in groups.into_iter().enumerate() {
         let id = if is_split { SPLIT_NAMESPACE.derive(format!("{}#{}", route.id, at + 1).as_bytes()) } else { route.id };
+        let attributes = Attributes::of(route, &paths);
+        if attributes.count == 0 {
+            return Err("it sets no condition, so it matches nothing".into());
+        }
         let alternative = Alternative {
-            rank: Rank { priority: priority_of(route, &paths), id },
+            rank: if is_traditional { Rank::of_traditional(route) } else { Rank::of_attributes(attributes, options.ranking, id) },
+            attributes: (!is_traditional).then_some(attributes),
+            scheme,
             methods: list(route.methods.as_ref()).map(|method| method.as_bytes().into()).collect(),
-            hosts: list(route.hosts.as_ref()).map(|host| HostCondition::new(host)).collect(),
-            paths: paths.into_iter().map(PathCondition::new).collect::<Result<_, _>>()?,
-            headers: compile_headers(route)?,
+            hosts: list(route.hosts.as_ref()).map(|host| HostCondition::new(host, is_traditional)).collect(),
+            paths: paths.into_iter().map(|path| PathCondition::new(path, is_traditional)).collect::<Result<_, _>>()?,
+            headers: compile_headers(route, is_traditional)?,
             snis: list(route.snis.as_ref()).map(|sni| sni_pattern(sni)).collect(),
+            program: None,
         };
         alternatives.push(alternative);
     }
     Ok(alternatives)
 }
 
-fn list(values: Option<&Vec<String>>) -> std::slice::Iter<'_, String> {
+/// The rank of a Route that has an expression.
+pub(super) fn rank_of_expression(route: &Route) -> Result<Rank, String> {
+    let priority = route.priority.unwrap_or(0);
+    if priority > PRIORITY_LIMIT {
+        return Err(format!("priority {priority} is above {PRIORITY_LIMIT}"));
+    }
+    Ok(Rank::of_expression(priority, route.id))
+}
+
+/// Under `expressions` the protocols are a condition, except that a Route for TLS alone is found without it, to send the client there.
+fn scheme_of(protocols: &[Protocol]) -> Option<Scheme> {
+    let has_tls = protocols.iter().any(|protocol| protocol.is_tls());
+    let has_clear = protocols.iter().any(|protocol| !protocol.is_tls());
+    match (has_clear, has_tls) {
+        (true, false) => Some(Scheme::Http),
+        (false, true) if protocols.len() > 1 => Some(Scheme::Https),
+        _ => None,
+    }
+}
+
+pub(super) fn list(values: Option<&Vec<String>>) -> std::slice::Iter<'_, String> {
     values.map(Vec::as_slice).unwrap_or_default().iter()
+}
+
+/// Which path of a Route counts when several match: regular expressions as they stand, then the longest prefix.
+fn traditional_order(paths: &[String]) -> Vec<&str> {
+    let mut order: Vec<&str> = paths.iter().map(String::as_str).collect();
+    order.sort_by_key(|path| if is_regex(path) { (0, 0) } else { (1, usize::MAX - path.len()) });
+    order
 }
 
 /// The paths in groups of equal rank, in the order of each group's first path.
@@ -157,59 +224,6 @@ fn group_paths(paths: &[String]) -> Vec<Vec<&str>> {
     groups.into_iter().map(|(_, group)| group).collect()
 }
 
-fn is_regex(path: &str) -> bool {
-    path.starts_with('~')
-}
-
-fn priority_of(route: &Route, paths: &[&str]) -> u64 {
-    let is_set = |values: Option<usize>| u32::from(values.is_some_and(|count| count > 0));
-    let is_regex_path = paths.first().is_some_and(|path| is_regex(path));
-    Attributes {
-        count: is_set(route.sources.as_ref().map(Vec::len))
-            + is_set(route.destinations.as_ref().map(Vec::len))
-            + is_set(route.methods.as_ref().map(Vec::len))
-            + is_set(route.hosts.as_ref().map(Vec::len))
-            + is_set(route.headers.as_ref().map(std::collections::BTreeMap::len))
-            + is_set(route.snis.as_ref().map(Vec::len))
-            + u32::from(!paths.is_empty()),
-        // An empty list of hosts is no condition but counts as plain all the same.
-        has_plain_hosts_only: route.hosts.as_ref().is_some_and(|hosts| hosts.iter().all(|host| !host.contains('*'))),
-        header_count: route.headers.as_ref().map_or(0, |headers| headers.len().min(255) as u32),
-        has_regex_path: is_regex_path,
-        regex_priority: if is_regex_path { route.regex_priority.unwrap_or(0) } else { 0 },
-        prefix_length: if is_regex_path { 0 } else { paths.first().map_or(0, |path| path.len()) },
-    }
-    .priority()
-}
-
-/// What the rank of a Route is computed from.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Attributes {
-    pub(super) count: u32,
-    pub(super) has_plain_hosts_only: bool,
-    pub(super) header_count: u32,
-    pub(super) has_regex_path: bool,
-    pub(super) regex_priority: i64,
-    pub(super) prefix_length: usize,
-}
-
-impl Attributes {
-    /// The priority as a real Kong computes it, not as it documents it. Its shifts of plain numbers are 32 bits wide, the distance
-    /// taken modulo 32, and the signed results are extended when they meet the 64-bit constants: `count << 61` becomes `count << 29`
-    /// (negative, so above all else, from 4 on), `headers << 52` becomes `headers << 20`, and a negative `regex_priority`, or one with
-    /// bit 12 set, fills the upper half with ones.
-    pub(super) fn priority(self) -> u64 {
-        let shifted = |number: i64, distance: u32| i64::from((number as i32).wrapping_shl(distance)) as u64;
-        let bit = |is_set: bool, place: u32| u64::from(is_set) << place;
-        shifted(i64::from(self.count), 61)
-            | bit(self.has_plain_hosts_only, 60)
-            | shifted(i64::from(self.header_count), 52)
-            | bit(self.has_regex_path, 51)
-            | shifted(self.regex_priority, 19)
-            | self.prefix_length as u64 & 0x7_ffff
-    }
-}
-
 /// Splits a Host header, or a Route's host, at its first colon, if a port follows. `[v6]:port` stays whole, as in Kong.
 pub fn split_host_port(host: &[u8]) -> (&[u8], Option<u16>) {
     let Some(colon) = memchr::memchr(b':', host) else { return (host, None) };
@@ -222,18 +236,39 @@ pub fn split_host_port(host: &[u8]) -> (&[u8], Option<u16>) {
 }
 
 impl HostCondition {
-    fn new(text: &str) -> Self {
-        let (host, port) = split_host_port(text.as_bytes());
-        HostCondition { name: NamePattern::new(host), port }
+    fn new(text: &str, is_traditional: bool) -> Self {
+        let (host, port) = if is_traditional { split_bracketed(text.as_bytes()) } else { split_host_port(text.as_bytes()) };
+        HostCondition { name: NamePattern::new(host), port, is_traditional }
     }
 
+    #[inline]
     fn holds(&self, view: &RequestView<'_>) -> bool {
-        self.name.matches(view.host) && self.port.is_none_or(|port| port == view.host_port.unwrap_or(view.listen_port))
+        if !self.is_traditional {
+            return self.name.matches(view.host) && self.port.is_none_or(|port| port == view.host_port.unwrap_or(view.listen_port));
+        }
+        let default_port = if view.is_https { 443 } else { 80 };
+        self.name.matches(view.host)
+            && !self.name.is_all_of(view.host)
+            && self.port.is_none_or(|port| port == view.host_port.unwrap_or(default_port))
     }
 }
 
+/// As [`split_host_port`], and takes the brackets off an IPv6 address, as `traditional` does.
+pub(super) fn split_bracketed(host: &[u8]) -> (&[u8], Option<u16>) {
+    let Some(inner) = host.strip_prefix(b"[") else { return split_host_port(host) };
+    let Some(end) = memchr::memchr(b']', inner) else { return (host, None) };
+    let port = match &inner[end + 1..] {
+        [] => None,
+        [b':', digits @ ..] if !digits.is_empty() && digits.iter().all(u8::is_ascii_digit) => {
+            std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok())
+        }
+        _ => return (host, None),
+    };
+    (&inner[..end], port)
+}
+
 impl NamePattern {
-    fn new(text: &[u8]) -> Self {
+    pub(super) fn new(text: &[u8]) -> Self {
         match text {
             [b'*', rest @ ..] => NamePattern::Suffix(rest.into()),
             [rest @ .., b'*'] => NamePattern::Prefix(rest.into()),
@@ -242,32 +277,45 @@ impl NamePattern {
     }
 
     #[inline]
-    fn matches(&self, name: &[u8]) -> bool {
+    pub(super) fn matches(&self, name: &[u8]) -> bool {
         match self {
             NamePattern::Exact(exact) => name == &**exact,
             NamePattern::Suffix(suffix) => name.ends_with(suffix),
             NamePattern::Prefix(prefix) => name.starts_with(prefix),
         }
     }
+
+    /// Is nothing left for the wildcard?
+    fn is_all_of(&self, name: &[u8]) -> bool {
+        match self {
+            NamePattern::Exact(_) => false,
+            NamePattern::Suffix(part) | NamePattern::Prefix(part) => part.len() == name.len(),
+        }
+    }
 }
 
 /// A trailing dot of a full name does not count.
-fn sni_pattern(text: &str) -> NamePattern {
+pub(super) fn sni_pattern(text: &str) -> NamePattern {
     let text = if text.len() > 1 { text.strip_suffix('.').unwrap_or(text) } else { text };
     NamePattern::new(text.as_bytes())
 }
 
 impl PathCondition {
-    fn new(path: &str) -> Result<Self, String> {
+    /// `traditional` anchors the whole expression; elsewhere the anchor binds to the first branch of a top-level alternation.
+    fn new(path: &str, is_traditional: bool) -> Result<Self, String> {
         let Some(pattern) = path.strip_prefix('~') else { return Ok(PathCondition::Prefix(path.as_bytes().into())) };
-        let regex = Regex::new(&format!("^{pattern}")).map_err(|error| format!("`{path}` is not a regular expression: {error}"))?;
-        let names = regex.capture_names().map(|name| name.map(Arc::from)).collect();
+        let regex = if is_traditional {
+            // The pattern alone is read first: an unbalanced one could be balanced by what is put around it.
+            LazyRegex::new(pattern.to_owned(), false).and_then(|_| LazyRegex::new(format!("^(?:{pattern})"), false))
+        } else {
+            LazyRegex::new(format!("^{pattern}"), false)
+        };
+        let regex = regex.map_err(|error| format!("`{path}` is not a regular expression: {error}"))?;
         let (literal, inner_text) = literals(pattern);
-        Ok(PathCondition::Regex(Arc::new(PathRegex {
+        Ok(PathCondition::Regex(Box::new(PathRegex {
             regex,
             literal: literal.into_bytes().into(),
             inner_text: inner_text.into_bytes().into(),
-            names,
         })))
     }
 
@@ -279,49 +327,60 @@ impl PathCondition {
         }
     }
 
-    /// A text that is somewhere in every path that matches, if one is known beyond what they begin with.
-    pub(super) fn inner_text(&self) -> Option<&[u8]> {
+    /// A text that is somewhere in every path that matches, beyond what they begin with; empty if none is known.
+    pub(super) fn inner_text(&self) -> &[u8] {
         match self {
-            PathCondition::Regex(regex) if !regex.inner_text.is_empty() => Some(&regex.inner_text),
-            _ => None,
+            PathCondition::Prefix(_) => b"",
+            PathCondition::Regex(regex) => &regex.inner_text,
         }
     }
 
     #[inline]
-    fn holds(&self, path: &[u8]) -> bool {
+    fn find<'a, 't>(&'a self, path: &'t [u8]) -> Option<PathMatch<'a, 't>> {
         match self {
-            PathCondition::Prefix(prefix) => path.starts_with(prefix),
-            PathCondition::Regex(regex) => path.starts_with(&regex.literal) && regex.regex.is_match(path),
+            PathCondition::Prefix(prefix) => path.starts_with(prefix).then_some(PathMatch::Length(prefix.len())),
+            PathCondition::Regex(regex) if !path.starts_with(&regex.literal) => None,
+            PathCondition::Regex(regex) => {
+                let compiled = regex.regex.compiled()?;
+                if compiled.names.len() == 1 {
+                    return compiled.regex.find(path).map(|found| PathMatch::Length(found.len()));
+                }
+                // Whether it matches and what the groups match in one walk.
+                compiled.regex.captures(path).map(|groups| PathMatch::Groups(compiled, groups))
+            }
         }
     }
 }
 
-fn compile_headers(route: &Route) -> Result<Vec<HeaderCondition>, String> {
+fn compile_headers(route: &Route, is_traditional: bool) -> Result<Vec<HeaderCondition>, String> {
     let Some(headers) = &route.headers else { return Ok(Vec::new()) };
     let mut conditions = Vec::with_capacity(headers.len());
     for (name, values) in headers {
         if values.is_empty() {
             return Err(format!("header `{name}` has no values, so nothing can match"));
         }
-        let values = values.iter().map(|value| HeaderValue::new(value)).collect::<Result<_, _>>()?;
-        let hyphenated = name.contains('_').then(|| name.replace('_', "-").into());
-        conditions.push(HeaderCondition { name: name.as_str().into(), hyphenated, values });
+        // Under `traditional` an expression must be a header's only value.
+        let may_be_regex = !is_traditional || values.len() == 1;
+        let values = values.iter().map(|value| HeaderValue::new(value, may_be_regex)).collect::<Result<_, _>>()?;
+        conditions.push(HeaderCondition { name: name.as_str().into(), values });
     }
     Ok(conditions)
 }
 
 impl HeaderValue {
     /// Kong lower-cases the expression and the value; `\D` would become `\d` so. Ignoring case means the same without that.
-    fn new(value: &str) -> Result<Self, String> {
-        let Some(pattern) = value.strip_prefix("~*") else { return Ok(HeaderValue::Exact(value.to_ascii_lowercase().into_bytes().into())) };
-        let regex = RegexBuilder::new(pattern).case_insensitive(true).build();
+    fn new(value: &str, may_be_regex: bool) -> Result<Self, String> {
+        let Some(pattern) = value.strip_prefix("~*").filter(|_| may_be_regex) else {
+            return Ok(HeaderValue::Exact(lower(value.as_bytes()).into_owned().into()));
+        };
+        let regex = LazyRegex::new(pattern.to_owned(), true);
         regex.map(HeaderValue::Regex).map_err(|error| format!("`{value}` is not a regular expression: {error}"))
     }
 
     #[inline]
     fn matches(&self, value: &[u8]) -> bool {
         match self {
-            HeaderValue::Exact(exact) => value.eq_ignore_ascii_case(exact),
+            HeaderValue::Exact(exact) => value.eq_ignore_ascii_case(exact) || !value.is_ascii() && *lower(value) == **exact,
             HeaderValue::Regex(regex) => regex.is_match(value),
         }
     }
@@ -329,11 +388,10 @@ impl HeaderValue {
 
 impl HeaderCondition {
     fn holds(&self, view: &RequestView<'_>) -> bool {
-        let has_match = |name: &str| view.headers.get_all(name).any(|value| self.values.iter().any(|accepted| accepted.matches(value)));
-        has_match(&self.name) || self.hyphenated.as_deref().is_some_and(has_match)
+        header_values(view.headers, &self.name).any(|value| self.values.iter().any(|accepted| accepted.matches(value)))
     }
 
-    /// The accepted values, if none is a regular expression.
+    /// The accepted values, lower case, if none is a regular expression.
     pub(super) fn exact_values(&self) -> Option<Vec<&[u8]>> {
         self.values
             .iter()
@@ -346,246 +404,112 @@ impl HeaderCondition {
 }
 
 /// What the path matched.
-pub(super) enum PathMatch<'a> {
+pub(super) enum PathMatch<'a, 't> {
     /// The Route has no paths.
     None,
-    Prefix(usize),
-    Regex(&'a PathRegex),
+    /// A prefix, or an expression without groups.
+    Length(usize),
+    Groups(&'a CompiledRegex, regex::bytes::Captures<'t>),
+    Program(&'a Program),
 }
 
 impl Alternative {
     /// Do all conditions hold?
     #[inline]
-    pub(super) fn matches(&self, view: &RequestView<'_>) -> Option<PathMatch<'_>> {
-        let path_match = if self.paths.is_empty() {
-            PathMatch::None
-        } else {
-            match self.paths.iter().find(|condition| condition.holds(view.path))? {
-                PathCondition::Prefix(prefix) => PathMatch::Prefix(prefix.len()),
-                PathCondition::Regex(regex) => PathMatch::Regex(regex),
-            }
-        };
+    pub(super) fn matches<'a, 't>(&'a self, view: &RequestView<'t>, facts: &Facts<'_>) -> Option<PathMatch<'a, 't>> {
+        match self.scheme {
+            Some(Scheme::Http) if view.is_https => return None,
+            Some(Scheme::Https) if !view.is_https => return None,
+            _ => {}
+        }
+        if let Some(program) = &self.program {
+            return program.holds(facts).then_some(PathMatch::Program(program));
+        }
         let holds = (self.methods.is_empty() || self.methods.iter().any(|method| **method == *view.method))
             && (self.hosts.is_empty() || self.hosts.iter().any(|host| host.holds(view)))
             && self.headers.iter().all(|header| header.holds(view))
             && (self.snis.is_empty() || !view.is_https || view.sni.is_some_and(|sni| self.snis.iter().any(|name| name.matches(sni))));
-        holds.then_some(path_match)
+        if !holds {
+            return None;
+        }
+        if self.paths.is_empty() {
+            return Some(PathMatch::None);
+        }
+        self.paths.iter().find_map(|condition| condition.find(view.path))
+    }
+
+    /// All that this alternative demands, if that is a host and a path.
+    pub(super) fn demand(&self) -> Option<Demand<'_>> {
+        if self.scheme.is_some() {
+            return None;
+        }
+        if let Some(program) = &self.program {
+            return program.demand();
+        }
+        let is_more = !self.methods.is_empty() || !self.headers.is_empty() || !self.snis.is_empty();
+        if is_more || self.hosts.len() > 1 || self.paths.len() > 1 {
+            return None;
+        }
+        let mut demand = Demand::default();
+        match self.hosts.first() {
+            None => {}
+            Some(HostCondition { name: NamePattern::Exact(name), port: None, .. }) => demand.host = Some(name),
+            Some(_) => return None,
+        }
+        match self.paths.first() {
+            None => {}
+            Some(PathCondition::Prefix(prefix)) => demand.path = Some(prefix),
+            Some(PathCondition::Regex(_)) => return None,
+        }
+        Some(demand)
+    }
+
+    /// Hosts of which one must match; empty: any.
+    pub(super) fn host_keys(&self) -> Vec<&NamePattern> {
+        match &self.program {
+            Some(program) => program.keys.hosts.iter().flatten().collect(),
+            None => self.hosts.iter().map(|host| &host.name).collect(),
+        }
+    }
+
+    /// What the path must begin with, and a text that must be in it; one of these. Empty: any path.
+    pub(super) fn path_keys(&self) -> Vec<(&[u8], &[u8])> {
+        match &self.program {
+            Some(program) => program.keys.paths.iter().flatten().map(|key| (&*key.start, &*key.inner)).collect(),
+            None => self.paths.iter().map(|path| (path.literal(), path.inner_text())).collect(),
+        }
+    }
+
+    /// A header that must have one of these values, lower case.
+    pub(super) fn header_key(&self) -> Option<(&str, Vec<&[u8]>)> {
+        match &self.program {
+            Some(program) => program.keys.header.as_ref().map(|key| (&*key.name, key.values.iter().map(|value| &**value).collect())),
+            None => self.headers.iter().find_map(|header| Some((&*header.name, header.exact_values()?))),
+        }
     }
 }
 
-/// The text that every match of the expression begins with, and the longest one that comes after; both empty when in doubt. The
-/// expression is anchored at its start, but the anchor binds to the first branch of a top-level alternation only.
-fn literals(pattern: &str) -> (String, String) {
-    if has_top_level_alternation(pattern) {
-        return (String::new(), String::new());
-    }
-    let mut scan = LiteralScan { characters: pattern.chars().peekable(), run: String::new(), runs: Vec::new() };
-    scan.walk();
-    scan.end_run();
-    let mut runs = scan.runs.into_iter();
-    let first = runs.next().unwrap_or_default();
-    let longest = runs.max_by_key(String::len).unwrap_or_default();
-    (first, longest)
-}
-
-/// Collects the texts between the parts of an expression that may vary. The first one, even if empty, stands at the start.
-struct LiteralScan<'a> {
-    characters: std::iter::Peekable<std::str::Chars<'a>>,
-    run: String,
-    runs: Vec<String>,
-}
-
-impl LiteralScan<'_> {
-    fn end_run(&mut self) {
-        if self.runs.is_empty() || !self.run.is_empty() {
-            self.runs.push(std::mem::take(&mut self.run));
-        }
-    }
-
-    fn walk(&mut self) {
-        while let Some(character) = self.characters.next() {
-            let plain = match character {
-                '\\' => match self.characters.next() {
-                    Some(escaped) if escaped.is_ascii_punctuation() => Some(escaped),
-                    // A class or an assertion of one letter.
-                    Some('d' | 'D' | 'w' | 'W' | 's' | 'S' | 'b' | 'B') => None,
-                    _ => return,
-                },
-                '[' => {
-                    self.skip_class();
-                    None
-                }
-                '(' => {
-                    if !self.skip_group() {
-                        return;
-                    }
-                    None
-                }
-                '.' | '^' | '$' => None,
-                ')' | '{' | '*' | '+' | '?' | '|' => return,
-                other => Some(other),
-            };
-            let repetition = self.skip_repetition();
-            match (plain, repetition) {
-                (Some(plain), None) => self.run.push(plain),
-                // It is there once, and may be followed by itself.
-                (Some(plain), Some('+')) => {
-                    self.run.push(plain);
-                    self.end_run();
-                }
-                _ => self.end_run(),
+impl PathMatch<'_, '_> {
+    /// How much of the path was matched, and what the groups matched.
+    pub(super) fn details(&self, facts: &Facts<'_>) -> (Option<usize>, Option<Box<Captures>>) {
+        match self {
+            PathMatch::None => (None, None),
+            PathMatch::Length(length) => (Some(*length), None),
+            PathMatch::Groups(compiled, found) => {
+                let groups = found.iter().map(|group| group.map(|group| group.as_bytes().to_vec())).collect();
+                (Some(found[0].len()), Captures::new(groups, Arc::clone(&compiled.names), Vec::new()))
+            }
+            PathMatch::Program(program) => {
+                let trace = program.trace(facts);
+                (trace.matched_length, Captures::new(trace.groups, Arc::new([]), trace.named))
             }
         }
     }
-
-    /// Steps over `*`, `+`, `?` or `{…}`, also when lazy or doubled, and says which it was.
-    fn skip_repetition(&mut self) -> Option<char> {
-        let first = self.characters.next_if(|next| matches!(next, '*' | '+' | '?' | '{'))?;
-        let mut is_plus = first == '+';
-        let mut current = first;
-        loop {
-            if current == '{' {
-                self.characters.by_ref().find(|character| *character == '}');
-            }
-            let Some(next) = self.characters.next_if(|next| matches!(next, '*' | '+' | '?' | '{')) else { break };
-            // `a+?` is lazy, `a+*` may be empty.
-            is_plus &= next == '?';
-            current = next;
-        }
-        Some(if is_plus { '+' } else { '*' })
-    }
-
-    fn skip_class(&mut self) {
-        let mut depth = 1;
-        self.characters.next_if_eq(&'^');
-        self.characters.next_if_eq(&']');
-        while depth > 0 {
-            match self.characters.next() {
-                Some('\\') => {
-                    self.characters.next();
-                }
-                Some('[') => {
-                    depth += 1;
-                    self.characters.next_if_eq(&'^');
-                    self.characters.next_if_eq(&']');
-                }
-                Some(']') => depth -= 1,
-                Some(_) => {}
-                None => return,
-            }
-        }
-    }
-
-    /// False when the group may change how what follows is read, as `(?i)` does.
-    fn skip_group(&mut self) -> bool {
-        if self.characters.next_if_eq(&'?').is_some() && !self.characters.peek().is_some_and(|next| matches!(next, ':' | '<' | 'P')) {
-            return false;
-        }
-        let mut depth = 1;
-        while depth > 0 {
-            match self.characters.next() {
-                Some('\\') => {
-                    self.characters.next();
-                }
-                Some('[') => self.skip_class(),
-                Some('(') => depth += 1,
-                Some(')') => depth -= 1,
-                Some(_) => {}
-                None => return false,
-            }
-        }
-        true
-    }
-}
-
-/// Is there, or could there be, a `|` outside all groups?
-fn has_top_level_alternation(pattern: &str) -> bool {
-    // Verbose mode allows comments, which could hide anything.
-    let may_be_verbose =
-        pattern.match_indices("(?").any(|(at, _)| pattern[at + 2..].chars().take_while(char::is_ascii_lowercase).any(|flag| flag == 'x'));
-    if may_be_verbose {
-        return true;
-    }
-    let mut depth = 0i32;
-    let mut class_depth = 0i32;
-    let mut characters = pattern.chars().peekable();
-    while let Some(character) = characters.next() {
-        match character {
-            '\\' => {
-                characters.next();
-            }
-            '[' => {
-                class_depth += 1;
-                if characters.peek() == Some(&'^') {
-                    characters.next();
-                }
-                if characters.peek() == Some(&']') {
-                    characters.next();
-                }
-            }
-            ']' if class_depth > 0 => class_depth -= 1,
-            _ if class_depth > 0 => {}
-            '(' => depth += 1,
-            ')' => depth -= 1,
-            '|' if depth <= 0 => return true,
-            _ => {}
-        }
-    }
-    false
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn attributes(count: u32) -> Attributes {
-        Attributes { count, ..Attributes::default() }
-    }
-
-    #[test]
-    fn counts_land_at_bit_29_and_from_four_on_fill_the_upper_half() {
-        assert_eq!(attributes(1).priority(), 0x0000_0000_2000_0000);
-        assert_eq!(attributes(2).priority(), 0x0000_0000_4000_0000);
-        assert_eq!(attributes(3).priority(), 0x0000_0000_6000_0000);
-        assert_eq!(attributes(4).priority(), 0xffff_ffff_8000_0000);
-        assert_eq!(attributes(5).priority(), 0xffff_ffff_a000_0000);
-        assert_eq!(attributes(6).priority(), 0xffff_ffff_c000_0000);
-        assert_eq!(attributes(7).priority(), 0xffff_ffff_e000_0000);
-    }
-
-    #[test]
-    fn plain_hosts_and_regexes_outrank_counts_below_four() {
-        let host = Attributes { has_plain_hosts_only: true, ..attributes(1) }.priority();
-        let regex = Attributes { has_regex_path: true, ..attributes(1) }.priority();
-        assert_eq!(host, 0x1000_0000_2000_0000);
-        assert_eq!(regex, 0x0008_0000_2000_0000);
-        assert!(host > regex && regex > Attributes { prefix_length: 9, ..attributes(3) }.priority());
-    }
-
-    #[test]
-    fn from_four_on_plain_hosts_and_regexes_make_no_difference() {
-        for count in 4..=7 {
-            let plain = Attributes { has_plain_hosts_only: true, has_regex_path: true, ..attributes(count) };
-            assert_eq!(plain.priority(), attributes(count).priority());
-        }
-    }
-
-    #[test]
-    fn headers_land_at_bit_20_and_regex_priorities_at_bit_19() {
-        assert_eq!(Attributes { header_count: 3, ..attributes(0) }.priority(), 3 << 20);
-        assert_eq!(Attributes { header_count: 255, ..attributes(0) }.priority(), 255 << 20);
-        assert_eq!(Attributes { regex_priority: 1, ..attributes(0) }.priority(), 1 << 19);
-        assert_eq!(Attributes { regex_priority: 4096, ..attributes(0) }.priority(), 0xffff_ffff_8000_0000);
-        assert_eq!(Attributes { regex_priority: -1, ..attributes(0) }.priority(), 0xffff_ffff_fff8_0000);
-        assert_eq!(Attributes { regex_priority: 8192, ..attributes(0) }.priority(), 0);
-        // One header and an odd regex priority overlap in no bit; two headers and regex_priority 4 do.
-        assert_eq!(Attributes { header_count: 2, regex_priority: 4, ..attributes(0) }.priority(), 1 << 21);
-    }
-
-    #[test]
-    fn lengths_take_19_bits() {
-        assert_eq!(Attributes { prefix_length: 0x8_0001, ..attributes(0) }.priority(), 1);
-    }
 
     #[test]
     fn hosts_are_split_at_a_port_only() {
@@ -596,42 +520,6 @@ mod tests {
         assert_eq!(split_host_port(b"a:"), (&b"a:"[..], None));
         assert_eq!(split_host_port(b"a:x"), (&b"a:x"[..], None));
         assert_eq!(split_host_port(b"a:99999"), (&b"a"[..], None));
-    }
-
-    #[test]
-    fn literals_are_found_and_never_too_long() {
-        for (pattern, first, inner) in [
-            ("/users/(?<id>[0-9]+)", "/users/", ""),
-            ("/users/(?<id>[0-9]+)/orders-17", "/users/", "/orders-17"),
-            ("/a.b", "/a", "b"),
-            (r"/a\.b/\d", "/a.b/", ""),
-            (r"/a\.b/\d+/xy\w/z", "/a.b/", "/xy"),
-            (r"/a/\x41/bcd", "/a/", ""),
-            (r"/a/\p{L}/bcd", "/a/", ""),
-            ("/ab?", "/a", ""),
-            ("/ab*/cd", "/a", "/cd"),
-            ("/ab{0,2}/cd", "/a", "/cd"),
-            ("/ab+c", "/ab", "c"),
-            ("/ab+?c", "/ab", "c"),
-            ("/ab+*c", "/a", "c"),
-            ("/a|/b", "", ""),
-            ("/(a|b)/(c(d)[)])*?/ef$", "/", "/ef"),
-            ("/[|]x", "/", "x"),
-            ("/x[]|]|/y", "", ""),
-            (r"/a\|b", "/a|b", ""),
-            ("(?i)/a", "", ""),
-            ("/a(?i)b", "/a", ""),
-            ("/a(?i:b)c", "/a", ""),
-            ("/a(?:b)cd", "/a", "cd"),
-            ("/a(?P<n>b)cd", "/a", "cd"),
-            ("/a(?x) # (\n|/b", "", ""),
-            ("/é?x", "/", "x"),
-            ("[ab]/cd", "", "/cd"),
-            ("/$", "/", ""),
-            ("", "", ""),
-        ] {
-            assert_eq!(literals(pattern), (first.to_string(), inner.to_string()), "{pattern}");
-        }
     }
 
     #[test]

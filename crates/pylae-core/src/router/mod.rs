@@ -1,27 +1,42 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which Route does this request belong to? Fault born here: `no_route`.
 //!
-//! The flavour is Kong's `traditional_compatible`: every condition a Route sets must hold, any of its values is enough, and of the Routes
-//! that match the one with the greatest rank wins. The answer does not depend on how many others there are: an index leads from the
-//! host and the path to the few Routes whose conditions have to be looked at.
+//! Three flavours, as in Kong ([`Flavour`]). Every condition a Route sets must hold, any of its values is enough, and of the Routes that
+//! match the one with the greatest rank wins. The answer does not depend on how many others there are: an index leads from the host and
+//! the path to the few Routes whose conditions have to be looked at.
 
 mod conditions;
+mod conflicts;
+mod expression;
+mod facts;
 mod index;
 pub mod path;
+mod ranking;
+mod record;
+mod regexes;
+mod stream;
 
 pub use conditions::{CompiledRoute, RouteError, split_host_port};
+pub use expression::{check_expression, check_stream_expression};
+pub use ranking::{Flavour, Ranking, RouterOptions};
+pub use regexes::regex_problem;
+pub use stream::StreamView;
 
 use crate::http::headers::Headers;
-use crate::snapshot::model::{Route, Service};
+use crate::snapshot::model::{PathHandling, Route, Service};
 use conditions::{Alternative, PathMatch};
+use facts::Facts;
 use index::Index;
+use record::{Record, Verdict};
 use std::cmp::Reverse;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use stream::StreamRouter;
 
 /// What the router looks at.
 #[derive(Clone, Copy)]
 pub struct RequestView<'a> {
-    /// Did the request come over TLS?
+    /// Did the request come over TLS, whatever a proxy before us says of the client's?
     pub is_https: bool,
     /// The method as sent.
     pub method: &'a [u8],
@@ -37,6 +52,12 @@ pub struct RequestView<'a> {
     pub headers: &'a Headers,
     /// The name asked for in the TLS handshake.
     pub sni: Option<&'a [u8]>,
+    /// What follows `?`, undecoded.
+    pub query: Option<&'a [u8]>,
+    /// The client, after `real_ip_header`.
+    pub source: SocketAddr,
+    /// The address the connection came in on.
+    pub local_address: IpAddr,
 }
 
 /// The Route a request belongs to.
@@ -50,16 +71,27 @@ pub struct Match {
     pub matched_length: Option<usize>,
     /// What the groups of a regular expression matched; none without groups, or when the first one took no part.
     pub captures: Option<Box<Captures>>,
+    /// How the Service's path and the request's are joined: what the Route says, where the flavour heeds it.
+    pub path_handling: PathHandling,
 }
 
 /// What the groups of a path's regular expression matched.
 #[derive(Debug, Clone)]
 pub struct Captures {
     groups: Vec<Option<Vec<u8>>>,
+    /// Of the groups, by number.
     names: Arc<[Option<Arc<str>>]>,
+    /// Groups of the several regular expressions of an `expression`, by name.
+    named: Vec<(Arc<str>, Vec<u8>)>,
 }
 
 impl Captures {
+    /// None without groups, or when the first one took no part, as in Kong.
+    fn new(groups: Vec<Option<Vec<u8>>>, names: Arc<[Option<Arc<str>>]>, named: Vec<(Arc<str>, Vec<u8>)>) -> Option<Box<Self>> {
+        let has_first = groups.get(1).is_some_and(Option::is_some);
+        has_first.then(|| Box::new(Captures { groups, names, named }))
+    }
+
     /// What a group matched; 0 is the whole match.
     pub fn number(&self, group: usize) -> Option<&[u8]> {
         self.groups.get(group)?.as_deref()
@@ -67,66 +99,110 @@ impl Captures {
 
     /// What a named group matched.
     pub fn name(&self, name: &str) -> Option<&[u8]> {
+        if let Some((_, text)) = self.named.iter().find(|(other, _)| **other == *name) {
+            return Some(text);
+        }
         let group = self.names.iter().position(|other| other.as_deref() == Some(name))?;
         self.number(group)
     }
 
-    /// Number, name and match of each group that took part, from 0.
-    pub fn iter(&self) -> impl Iterator<Item = (usize, Option<&str>, &[u8])> {
-        let groups = self.groups.iter().enumerate();
-        groups.filter_map(|(group, text)| Some((group, self.names.get(group)?.as_deref(), text.as_deref()?)))
+    /// Number and match of each group that took part, from 0.
+    pub fn numbers(&self) -> impl Iterator<Item = (usize, &[u8])> {
+        self.groups.iter().enumerate().filter_map(|(group, text)| Some((group, text.as_deref()?)))
+    }
+
+    /// Name and match of each named group that took part.
+    pub fn names(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let by_number = self.names.iter().enumerate().filter_map(|(group, name)| Some((name.as_deref()?, self.number(group)?)));
+        by_number.chain(self.named.iter().map(|(name, text)| (&**name, &**text)))
     }
 }
 
 /// The Routes of a snapshot, ready to be matched.
 pub struct Router {
+    options: RouterOptions,
     routes: Vec<Entry>,
     /// By falling rank.
     order: Vec<Place>,
+    /// The same order: what is looked at first.
+    records: Vec<Record>,
     index: Index,
+    streams: StreamRouter,
 }
 
+#[derive(Clone)]
 struct Entry {
+    /// That of `compiled`, at hand.
+    route: Arc<Route>,
     compiled: Arc<CompiledRoute>,
     service: Option<Arc<Service>>,
 }
 
-/// Where in `routes` an alternative stands.
-#[derive(Clone, Copy)]
+/// An alternative, and where in `routes` its Route stands.
 struct Place {
-    route: u32,
+    compiled: Arc<CompiledRoute>,
     alternative: u32,
+    route: u32,
+}
+
+impl Place {
+    #[inline]
+    fn alternative(&self) -> &Alternative {
+        &self.compiled.alternatives[self.alternative as usize]
+    }
 }
 
 impl Router {
-    /// A router over these Routes. Routes of disabled Services are to be left out by the caller.
-    pub fn new(routes: Vec<(Arc<CompiledRoute>, Option<Arc<Service>>)>) -> Self {
-        let routes: Vec<Entry> = routes.into_iter().map(|(compiled, service)| Entry { compiled, service }).collect();
+    /// A router over these Routes, compiled with the same options. Routes of disabled Services are to be left out by the caller.
+    pub fn new(routes: Vec<(Arc<CompiledRoute>, Option<Arc<Service>>)>, options: RouterOptions) -> Self {
+        let routes: Vec<Entry> =
+            routes.into_iter().map(|(compiled, service)| Entry { route: Arc::clone(&compiled.route), compiled, service }).collect();
         let mut ranked = Vec::with_capacity(routes.len());
         for (route, entry) in routes.iter().enumerate() {
             for (at, alternative) in entry.compiled.alternatives.iter().enumerate() {
-                ranked.push((alternative.rank, Place { route: route as u32, alternative: at as u32 }));
+                let place = Place { compiled: Arc::clone(&entry.compiled), alternative: at as u32, route: route as u32 };
+                ranked.push((alternative.rank, place));
             }
         }
         ranked.sort_unstable_by_key(|(rank, _)| Reverse(*rank));
         let order: Vec<Place> = ranked.into_iter().map(|(_, place)| place).collect();
-        let index = Index::new(order.iter().map(|place| alternative_at(&routes, *place)));
-        Router { routes, order, index }
+        let index = Index::new(&order.iter().map(Place::alternative).collect::<Vec<_>>());
+        let records = order.iter().map(|place| Record::new(place.route, place.alternative().demand())).collect();
+        let streams = StreamRouter::new(&routes);
+        Router { options, routes, order, records, index, streams }
     }
 
     /// The Route with the greatest rank among those whose conditions all hold.
     pub fn match_request(&self, view: &RequestView<'_>) -> Option<Match> {
-        let (position, path_match) = self.index.find(view, |position| self.alternative(position).matches(view))?;
-        Some(self.matched(position, &path_match, view))
+        let adapted = self.adapted(view);
+        let view = adapted.as_ref().unwrap_or(view);
+        let facts = Facts::of_request(view);
+        let (position, path_match) = self.index.find(view, |position| self.try_match(position, view, &facts))?;
+        Some(self.matched(position, &path_match, &facts))
     }
 
-    /// The same by trying every Route in falling rank: what the index must agree with.
+    /// The Route a stream belongs to.
+    pub fn match_stream(&self, view: &StreamView<'_>) -> Option<Match> {
+        self.streams.find(view)
+    }
+
+    /// The same as [`Router::match_request`] by trying every Route in falling rank: what the index must agree with.
     #[cfg(test)]
     fn match_by_walking(&self, view: &RequestView<'_>) -> Option<Match> {
+        let adapted = self.adapted(view);
+        let view = adapted.as_ref().unwrap_or(view);
+        let facts = Facts::of_request(view);
         (0..self.order.len() as u32).find_map(|position| {
-            let path_match = self.alternative(position).matches(view)?;
-            Some(self.matched(position, &path_match, view))
+            let path_match = self.alternative(position).matches(view, &facts)?;
+            Some(self.matched(position, &path_match, &facts))
         })
+    }
+
+    /// Pairs of Routes that one request may match and that the two rankings order differently: `traditional_compatible` only, at most
+    /// `limit` lines, bounded work.
+    pub fn ranking_conflicts(&self, limit: usize) -> Vec<String> {
+        let alternatives = self.order.iter().map(|place| (&*place.compiled.route, place.alternative()));
+        conflicts::find(alternatives, self.options.ranking, limit)
     }
 
     /// Number of Routes.
@@ -139,32 +215,40 @@ impl Router {
         self.routes.is_empty()
     }
 
+    /// The view as the flavour reads it, if that is another: `traditional` takes the brackets off an IPv6 host.
+    #[inline]
+    fn adapted<'a>(&self, view: &RequestView<'a>) -> Option<RequestView<'a>> {
+        if self.options.flavour != Flavour::Traditional || view.host.first() != Some(&b'[') {
+            return None;
+        }
+        let (host, port) = conditions::split_bracketed(view.host);
+        Some(RequestView { host, host_port: port.or(view.host_port), ..*view })
+    }
+
+    #[inline]
+    fn try_match<'t>(&self, position: u32, view: &RequestView<'t>, facts: &Facts<'_>) -> Option<PathMatch<'_, 't>> {
+        match self.records[position as usize].judge(view) {
+            Verdict::No => None,
+            Verdict::Yes(None) => Some(PathMatch::None),
+            Verdict::Yes(Some(length)) => Some(PathMatch::Length(length)),
+            Verdict::Ask => self.alternative(position).matches(view, facts),
+        }
+    }
+
+    #[inline]
     fn alternative(&self, position: u32) -> &Alternative {
-        alternative_at(&self.routes, self.order[position as usize])
+        self.order[position as usize].alternative()
     }
 
-    fn matched(&self, position: u32, path_match: &PathMatch<'_>, view: &RequestView<'_>) -> Match {
-        let entry = &self.routes[self.order[position as usize].route as usize];
-        let (matched_length, captures) = match path_match {
-            PathMatch::None => (None, None),
-            PathMatch::Prefix(length) => (Some(*length), None),
-            PathMatch::Regex(path) if path.names.len() == 1 => (path.regex.find(view.path).map(|found| found.len()), None),
-            PathMatch::Regex(path) => {
-                let groups: Vec<Option<Vec<u8>>> = path
-                    .regex
-                    .captures(view.path)
-                    .map_or_else(Vec::new, |captures| captures.iter().map(|group| group.map(|group| group.as_bytes().to_vec())).collect());
-                let matched_length = groups.first().and_then(|whole| whole.as_ref().map(Vec::len));
-                let has_first = groups.get(1).is_some_and(Option::is_some);
-                (matched_length, has_first.then(|| Box::new(Captures { groups, names: path.names.clone() })))
-            }
+    fn matched(&self, position: u32, path_match: &PathMatch<'_, '_>, facts: &Facts<'_>) -> Match {
+        let entry = &self.routes[self.records[position as usize].route as usize];
+        let (matched_length, captures) = path_match.details(facts);
+        let path_handling = match self.options.flavour {
+            Flavour::Traditional => entry.route.path_handling.unwrap_or(PathHandling::V0),
+            Flavour::TraditionalCompatible | Flavour::Expressions => PathHandling::V0,
         };
-        Match { route: entry.compiled.route.clone(), service: entry.service.clone(), matched_length, captures }
+        Match { route: entry.route.clone(), service: entry.service.clone(), matched_length, captures, path_handling }
     }
-}
-
-fn alternative_at(routes: &[Entry], place: Place) -> &Alternative {
-    &routes[place.route as usize].compiled.alternatives[place.alternative as usize]
 }
 
 #[cfg(test)]

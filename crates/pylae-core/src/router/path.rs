@@ -179,7 +179,7 @@ pub fn escape(path: &[u8]) -> Cow<'_, [u8]> {
 /// The path of the request upstream, escaped, without the query.
 ///
 /// `service_path` is the Service's own (`/` when it has none), `request_path` the normalised one, `matched` the length of what the
-/// Route's path matched (none if the Route has no paths). Under `traditional_compatible` the handling is `V0` whatever the Route says.
+/// Route's path matched (none if the Route has no paths). The handling is that of the match, not of the Route: only `traditional` heeds it.
 pub fn upstream_path(
     service_path: Option<&str>,
     request_path: &[u8],

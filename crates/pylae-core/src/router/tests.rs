@@ -2,9 +2,14 @@
 //! Does the router choose what a real Kong chooses?
 #![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
+mod expressions;
+mod model;
+mod streams;
+mod traditional;
+
 use super::*;
 use crate::snapshot::Id;
-use crate::snapshot::model::{PathHandling, Protocol, Raw};
+use crate::snapshot::model::{Endpoint, PathHandling, Protocol, Raw};
 
 fn id(number: u32) -> Id {
     let mut bytes = [0; 16];
@@ -35,8 +40,30 @@ fn blank(number: u32) -> Route {
         headers: None,
         regex_priority: Some(0),
         path_handling: Some(PathHandling::V0),
+        expression: None,
+        priority: None,
         raw: Raw::default(),
     }
+}
+
+fn protocol(name: &str) -> Protocol {
+    let all = [
+        Protocol::Grpc,
+        Protocol::Grpcs,
+        Protocol::Http,
+        Protocol::Https,
+        Protocol::Tcp,
+        Protocol::Tls,
+        Protocol::TlsPassthrough,
+        Protocol::Udp,
+    ];
+    all.into_iter().find(|protocol| protocol.name() == name).unwrap()
+}
+
+/// `10.0.0.0/8`, `10.0.0.1|80` or `|80`.
+fn endpoint(text: &str) -> Endpoint {
+    let (ip, port) = text.split_once('|').unwrap_or((text, ""));
+    Endpoint { ip: Some(ip.to_string()).filter(|ip| !ip.is_empty()), port: port.parse().ok() }
 }
 
 /// A Route in a line: `methods=GET,POST hosts=a,b paths=/x headers=x-a:1,2;x-b:3 snis=a`.
@@ -51,6 +78,11 @@ fn route(number: u32, conditions: &str) -> Route {
             "paths" => route.paths = list,
             "snis" => route.snis = list,
             "regex_priority" => route.regex_priority = values.parse().ok(),
+            "created_at" => route.created_at = values.parse().unwrap(),
+            "path_handling" => route.path_handling = Some(if values == "v1" { PathHandling::V1 } else { PathHandling::V0 }),
+            "protocols" => route.protocols = values.split(',').map(protocol).collect(),
+            "sources" => route.sources = Some(values.split(',').map(endpoint).collect()),
+            "destinations" => route.destinations = Some(values.split(',').map(endpoint).collect()),
             "headers" => {
                 let parse = |header: &str| {
                     let (name, values) = header.split_once(':').unwrap();
@@ -65,8 +97,16 @@ fn route(number: u32, conditions: &str) -> Route {
 }
 
 fn router(routes: &[&str]) -> Router {
-    let compile = |(at, conditions): (usize, &&str)| (Arc::new(CompiledRoute::new(Arc::new(route(at as u32, conditions))).unwrap()), None);
-    Router::new(routes.iter().enumerate().map(compile).collect())
+    router_with(routes, RouterOptions::default())
+}
+
+fn router_with(routes: &[&str], options: RouterOptions) -> Router {
+    let compile = |(at, conditions): (usize, &&str)| (compiled(route(at as u32, conditions), options), None);
+    Router::new(routes.iter().enumerate().map(compile).collect(), options)
+}
+
+fn compiled(route: Route, options: RouterOptions) -> Arc<CompiledRoute> {
+    Arc::new(CompiledRoute::new(Arc::new(route), options).unwrap())
 }
 
 /// A request in a line: `GET host path name:value …`.
@@ -93,6 +133,9 @@ fn ask_with(router: &Router, line: &str, change: impl Fn(&mut RequestView<'_>)) 
         path: path.as_bytes(),
         headers: &headers,
         sni: None,
+        query: None,
+        source: "192.0.2.7:4711".parse().unwrap(),
+        local_address: "127.0.0.1".parse().unwrap(),
     };
     change(&mut view);
     let found = router.match_request(&view);
@@ -186,10 +229,10 @@ fn expressions_are_anchored_at_the_start_only() {
     assert_eq!(captures.number(1), Some(&b"42"[..]));
     assert_eq!(captures.name("id"), Some(&b"42"[..]));
     assert_eq!(captures.number(2), Some(&b"x"[..]));
-    assert_eq!(captures.iter().count(), 3);
+    assert_eq!(captures.numbers().count(), 3);
     let captures = ask(&router, "GET a /users/42/").unwrap().captures.unwrap();
     assert_eq!(captures.number(2), None);
-    assert_eq!(captures.iter().count(), 2);
+    assert_eq!(captures.numbers().count(), 2);
 }
 
 #[test]
@@ -285,27 +328,28 @@ fn the_parts_of_a_split_route_tie_by_ids_of_their_own() {
     // Parts have version 5 ids derived from the Route's; these two are far above the ids 0 and 1.
     let router = router(&["paths=/a,/bb", "paths=/a"]);
     assert_eq!(number(ask(&router, "GET h /a")), Some(0));
-    let parts = CompiledRoute::new(Arc::new(route(0, "paths=/a,/bb"))).unwrap();
-    let ids: Vec<String> = parts.alternatives.iter().map(|part| part.rank.id.to_string()).collect();
+    let parts = compiled(route(0, "paths=/a,/bb"), RouterOptions::default());
+    let ids: Vec<String> = parts.alternatives.iter().map(|part| part.rank.id().to_string()).collect();
     // Python: uuid.uuid5(uuid.UUID('7f145bf9-0dce-4f91-98eb-debbce4b9f6b'), '00000000-0000-0000-0000-000000000000#1'), then #2
     assert_eq!(ids, ["5598fb02-7dd9-5fcb-8939-e97dbe249ebc", "f06eb11c-ab59-5a9d-9c4a-431eae3937fa"]);
     // One group is no split.
-    let whole = CompiledRoute::new(Arc::new(route(7, "paths=/a,/b"))).unwrap();
+    let whole = compiled(route(7, "paths=/a,/b"), RouterOptions::default());
     assert_eq!(whole.alternatives.len(), 1);
-    assert_eq!(whole.alternatives[0].rank.id, id(7));
+    assert_eq!(whole.alternatives[0].rank.id(), id(7));
 }
 
 #[test]
 fn streams_are_not_matched() {
     let mut stream = blank(1);
     stream.protocols = vec![Protocol::Tcp];
-    let compiled = CompiledRoute::new(Arc::new(stream)).unwrap();
-    assert!(compiled.alternatives.is_empty());
+    stream.destinations = Some(vec![Endpoint { ip: None, port: Some(1) }]);
+    let stream = compiled(stream, RouterOptions::default());
+    assert!(stream.alternatives.is_empty());
 }
 
 #[test]
 fn a_bad_expression_is_named() {
-    let error = CompiledRoute::new(Arc::new(route(3, "paths=~/(?=x)"))).unwrap_err();
+    let error = CompiledRoute::new(Arc::new(route(3, "paths=~/(?=x)")), RouterOptions::default()).unwrap_err();
     assert!(error.to_string().starts_with("routes 00000000-0000-0000-0000-000000000003: `~/(?=x)` is not a regular expression"), "{error}");
 }
 
@@ -337,6 +381,10 @@ impl Dice {
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         (self.0 >> 16) as usize % sides
+    }
+
+    fn is_one_in(&mut self, sides: usize) -> bool {
+        self.roll(sides) == 0
     }
 
     fn pick(&mut self, from: &[&str]) -> String {
@@ -383,7 +431,7 @@ fn the_index_agrees_with_the_walk_on_random_sets() {
                         line.push_str(&[" ", field, "=", &dice.some(from)].concat());
                     }
                 }
-                if dice.roll(3) == 0 {
+                if dice.roll(3) == 0 || !line.contains(' ') {
                     line.push_str(&[" headers=", &dice.pick(&headers)].concat());
                 }
                 line
@@ -406,4 +454,162 @@ fn the_index_agrees_with_the_walk_on_random_sets() {
             });
         }
     }
+}
+
+// What proxy.md §2 says of `traditional_compatible` and no test above does.
+
+#[test]
+fn a_route_that_sets_nothing_matches_nothing() {
+    for conditions in ["", "methods=", "hosts="] {
+        let mut row = route(1, "");
+        if conditions == "methods=" {
+            row.methods = Some(Vec::new());
+        }
+        if conditions == "hosts=" {
+            row.hosts = Some(Vec::new());
+        }
+        let error = CompiledRoute::new(Arc::new(row), RouterOptions::default()).unwrap_err();
+        assert!(error.detail.contains("no condition"), "{error}");
+    }
+}
+
+#[test]
+fn an_empty_list_is_no_condition() {
+    let mut row = route(1, "paths=/x");
+    (row.hosts, row.methods, row.snis) = (Some(Vec::new()), Some(Vec::new()), Some(Vec::new()));
+    let router = Router::new(vec![(compiled(row, RouterOptions::default()), None)], RouterOptions::default());
+    assert_eq!(number(ask(&router, "PUT any /x")), Some(1));
+}
+
+#[test]
+fn any_value_of_an_attribute_is_enough() {
+    let router = router(&["methods=GET,PUT hosts=a,*.b,c.* paths=/x,/yy,~/z\\d snis=s,t"]);
+    for line in ["GET a /x", "PUT q.b /yy", "GET c.q /z1", "PUT a /z2/more"] {
+        assert_eq!(number(ask(&router, line)), Some(0), "{line}");
+    }
+    for line in ["POST a /x", "GET b /x", "GET a /z"] {
+        assert_eq!(number(ask(&router, line)), None, "{line}");
+    }
+}
+
+#[test]
+fn a_wildcard_host_may_name_a_port() {
+    let router = router(&["hosts=*.a:81", "hosts=b.*:82"]);
+    assert_eq!(number(ask(&router, "GET x.a:81 /")), Some(0));
+    assert_eq!(number(ask(&router, "GET x.a:82 /")), None);
+    assert_eq!(number(ask(&router, "GET b.x:82 /")), Some(1));
+    assert_eq!(number(ask(&router, "GET b.x /")), None);
+}
+
+#[test]
+fn a_header_may_have_exact_values_and_expressions_together() {
+    let router = router(&["headers=x-a:one,~*^tw[ou]"]);
+    for (line, is_found) in [("GET h / x-a:ONE", true), ("GET h / x-a:Two2", true), ("GET h / x-a:atwo", false), ("GET h /", false)] {
+        assert_eq!(ask(&router, line).is_some(), is_found, "{line}");
+    }
+}
+
+#[test]
+fn sni_wildcards_stand_at_either_end() {
+    let router = router(&["snis=*.a,b.*"]);
+    let over_tls = |name: &'static str| {
+        number(ask_with(&router, "GET h /", |view| {
+            view.is_https = true;
+            view.sni = Some(name.as_bytes());
+        }))
+    };
+    assert_eq!((over_tls("x.a"), over_tls("b.x"), over_tls("a"), over_tls("x.b")), (Some(0), Some(0), None, None));
+}
+
+#[test]
+fn protocols_are_no_condition_but_streams_stand_apart() {
+    let router = router(&["paths=/x protocols=https", "paths=/g protocols=grpcs", "destinations=|8000 protocols=tcp"]);
+    assert_eq!(number(ask(&router, "GET h /x")), Some(0));
+    assert_eq!(number(ask(&router, "GET h /g")), Some(1));
+    assert_eq!(number(ask(&router, "GET h /")), None);
+}
+
+#[test]
+fn path_handling_v1_is_not_heeded() {
+    let router = router(&["paths=/x path_handling=v1"]);
+    assert_eq!(ask(&router, "GET h /x").unwrap().path_handling, PathHandling::V0);
+}
+
+#[test]
+fn an_expression_is_not_heeded() {
+    let mut row = route(1, "paths=/x");
+    row.expression = Some("http.path ^= \"/y\"".into());
+    let router = Router::new(vec![(compiled(row, RouterOptions::default()), None)], RouterOptions::default());
+    assert_eq!(number(ask(&router, "GET h /x")), Some(1));
+    assert_eq!(number(ask(&router, "GET h /y")), None);
+}
+
+const DOCUMENTED: RouterOptions = RouterOptions { flavour: Flavour::TraditionalCompatible, ranking: Ranking::Documented };
+
+#[test]
+fn documented_more_attributes_come_first_then_plain_hosts_headers_expressions_priorities_and_lengths() {
+    // Each row outranks the next, and both match.
+    let order = [
+        "methods=GET hosts=*.b paths=/a",
+        "hosts=a.b paths=/a",
+        "hosts=*.b headers=x:1;y:2",
+        "hosts=*.b paths=~/a regex_priority=9",
+        "hosts=*.b paths=~/a regex_priority=-3",
+        "hosts=*.b paths=/a/b",
+        "hosts=*.b paths=/a",
+    ];
+    for pair in order.windows(2) {
+        let router = router_with(&[pair[1], pair[0]], DOCUMENTED);
+        let better = number(ask(&router, "GET a.b /a/b x:1 y:2"));
+        assert_eq!(better, Some(1), "{pair:?}");
+        let router = router_with(&[pair[0], pair[1]], DOCUMENTED);
+        assert_eq!(number(ask(&router, "GET a.b /a/b x:1 y:2")), Some(0), "{pair:?}");
+    }
+}
+
+#[test]
+fn pairs_that_the_rankings_order_differently_are_warned_of() {
+    // Documented: two attributes before one. Kong: a plain host before all.
+    let rows = ["methods=GET paths=/x", "hosts=a"];
+    let router = router(&rows);
+    let lines = router.ranking_conflicts(10);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    let (first, second) = (lines[0].find("(r1)"), lines[0].find("(r0)"));
+    assert!(first.is_some() && first < second, "{lines:?}");
+    assert!(lines[0].contains("router_ranking = documented"));
+    assert_eq!(number(ask(&router, "GET a /x")), Some(1));
+
+    let documented = router_with(&rows, DOCUMENTED);
+    let lines = documented.ranking_conflicts(10);
+    assert!(lines.len() == 1 && lines[0].contains("router_ranking = kong"), "{lines:?}");
+    assert!(lines[0].find("(r0)") < lines[0].find("(r1)"), "{lines:?}");
+    assert_eq!(number(ask(&documented, "GET a /x")), Some(0));
+}
+
+#[test]
+fn pairs_that_never_meet_or_rank_alike_are_not_warned_of() {
+    for rows in [
+        ["methods=GET paths=/x", "hosts=a methods=PUT"],
+        ["methods=GET hosts=*.b paths=/x", "hosts=a"],
+        ["methods=GET paths=/x/y", "hosts=a paths=~/z/"],
+        ["methods=GET headers=x:1 paths=/x", "hosts=a headers=x:2"],
+        ["hosts=a paths=/x", "hosts=a"],
+        ["paths=/x", "paths=/x/y"],
+    ] {
+        assert_eq!(router(&rows).ranking_conflicts(10), [""; 0], "{rows:?}");
+    }
+    let traditional = RouterOptions { flavour: Flavour::Traditional, ranking: Ranking::Kong };
+    assert_eq!(router_with(&["methods=GET paths=/x", "hosts=a"], traditional).ranking_conflicts(10), [""; 0]);
+}
+
+#[test]
+fn warnings_and_the_work_for_them_are_bounded() {
+    let mut rows: Vec<String> = (0..3000).map(|at| format!("methods=GET paths=/x{at}")).collect();
+    rows.extend((0..3000).map(|at| format!("hosts=h{at}")));
+    let router = router(&rows.iter().map(String::as_str).collect::<Vec<_>>());
+    let started = std::time::Instant::now();
+    let lines = router.ranking_conflicts(20);
+    assert_eq!(lines.len(), 21);
+    assert!(lines[20].starts_with("there may be more"), "{}", lines[20]);
+    assert!(started.elapsed() < std::time::Duration::from_secs(5), "{:?}", started.elapsed());
 }

@@ -10,6 +10,36 @@ pub(crate) type ConfigMap<K, V> = HashMap<K, V, BuildHasherDefault<FoldHasher>>;
 /// A set of such keys.
 pub(crate) type ConfigSet<K> = HashSet<K, BuildHasherDefault<FoldHasher>>;
 
+/// A map whose keys are hashes of texts ([`hash_of`]), for those who look at what they find in any case: nothing is stored of the text, so
+/// nothing has to be fetched to compare it.
+pub(crate) type HashedMap<V> = HashMap<u64, V, BuildHasherDefault<GivenHasher>>;
+
+/// The hash of a text.
+#[inline]
+pub(crate) fn hash_of(text: &[u8]) -> u64 {
+    let mut hasher = FoldHasher::default();
+    hasher.write(text);
+    hasher.finish()
+}
+
+/// For keys that are hashes already.
+#[derive(Default)]
+pub(crate) struct GivenHasher(u64);
+
+impl Hasher for GivenHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = hash_of(bytes);
+    }
+    #[inline]
+    fn write_u64(&mut self, word: u64) {
+        self.0 = word;
+    }
+    #[inline]
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// Multiplies and folds eight bytes at a time. Clients choose what is looked up but not what is stored, so a client can't fill
 /// one bucket: SipHash's defence is not needed, and its 20 ns a key would be most of a match.
 #[derive(Default)]

@@ -212,6 +212,12 @@ pub struct Route {
     /// How the Service's path and the request's are joined.
     #[serde(deserialize_with = "nullable")]
     pub path_handling: Option<PathHandling>,
+    /// The condition as a text; a field under `router_flavor = expressions` only.
+    #[serde(default)]
+    pub expression: Option<String>,
+    /// Rank of an expression, higher first; a field under `router_flavor = expressions` only.
+    #[serde(default)]
+    pub priority: Option<u64>,
     /// The row as it came.
     #[serde(skip)]
     pub raw: Raw,

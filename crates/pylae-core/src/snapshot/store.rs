@@ -8,7 +8,7 @@ use super::plugin::{PluginRegistry, PluginRow};
 use super::{CompiledUpstream, Id, Snapshot, Version};
 use crate::balancer::{Balancer, Marks};
 use crate::phases::plan::Plan;
-use crate::router::{CompiledRoute, RouteError, Router};
+use crate::router::{CompiledRoute, RouteError, Router, RouterOptions};
 use serde::de::DeserializeOwned;
 use std::fmt;
 use std::sync::Arc;
@@ -89,6 +89,7 @@ pub fn frame_of(bytes: &[u8]) -> Result<(&str, &[u8]), MessageError> {
 /// The rows of the configuration, with what is costly to compile. Lives on the helper thread.
 pub struct Store {
     registry: Arc<PluginRegistry>,
+    options: RouterOptions,
     version: Version,
     services: ConfigMap<Id, Arc<Service>>,
     routes: ConfigMap<Id, RouteRow>,
@@ -155,10 +156,16 @@ fn decode<T: DeserializeOwned>(table: Table, raw: &[u8]) -> Result<T, ApplyError
 }
 
 impl Store {
-    /// An empty store for a worker with these plugins.
+    /// An empty store for a worker with these plugins, whose Routes are in Kong's default flavour.
     pub fn new(registry: Arc<PluginRegistry>) -> Self {
+        Store::with_options(registry, RouterOptions::default())
+    }
+
+    /// An empty store for a worker with these plugins, whose Routes are compiled so.
+    pub fn with_options(registry: Arc<PluginRegistry>, options: RouterOptions) -> Self {
         Store {
             registry,
+            options,
             version: Version::default(),
             services: ConfigMap::default(),
             routes: ConfigMap::default(),
@@ -177,6 +184,11 @@ impl Store {
     /// The plugins this worker runs.
     pub fn registry(&self) -> &Arc<PluginRegistry> {
         &self.registry
+    }
+
+    /// How Routes are compiled.
+    pub fn options(&self) -> RouterOptions {
+        self.options
     }
 
     /// Replaces everything: `{"version": [database_id, sequence], "entities": {table: [row, …], …}}`. Rows that are the same bytes as
@@ -312,7 +324,7 @@ impl Store {
                 let kept = self.routes.get(&route.id).filter(|row| row.route.raw == route.raw);
                 Change::Route(Box::new(match kept {
                     Some(row) => RouteRow { route: row.route.clone(), compiled: row.compiled.clone() },
-                    None => RouteRow { route: route.clone(), compiled: CompiledRoute::new(route).map(Arc::new) },
+                    None => RouteRow { route: route.clone(), compiled: CompiledRoute::new(route, self.options).map(Arc::new) },
                 }))
             }
             Table::Plugins => {
@@ -412,8 +424,13 @@ impl Store {
         let upstreams = self.compile_upstreams(&mut warnings);
         let routes = self.compile_routes(&mut warnings);
         let plan = self.compile_plan(&routes, &mut warnings);
-        let snapshot =
-            Snapshot { version: self.version.clone(), router: Router::new(routes), plan, services: self.services.clone(), upstreams };
+        let snapshot = Snapshot {
+            version: self.version.clone(),
+            router: Router::new(routes, self.options),
+            plan,
+            services: self.services.clone(),
+            upstreams,
+        };
         warnings.sort_unstable();
         Compiled { snapshot: Arc::new(snapshot), warnings }
     }
