@@ -4,12 +4,28 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal, Self, final
 
-__all__ = ["Answer", "Exchange", "Gateway", "Reactor", "Shared", "build_profile", "create_shared"]
+__all__ = [
+    "Answer",
+    "Exchange",
+    "Gateway",
+    "Reactor",
+    "Shared",
+    "build_profile",
+    "check_expression",
+    "create_shared",
+    "regex_problem",
+]
 
 build_profile: Literal["debug", "release"]
 
 def create_shared(worker_slots: int, counter_slots: int = 262_144) -> int:
     """Makes the shared segment and returns its descriptor (close-on-exec), which the caller owns."""
+
+def check_expression(text: str, *, is_stream: bool = False) -> str | None:
+    """What is wrong with a Route's `expression` and where, over several lines; `None`: nothing."""
+
+def regex_problem(pattern: str) -> str | None:
+    """What is wrong with a regular expression in a Route's `paths` (without `~`) or `headers` (without `~*`); `None`: nothing."""
 
 @final
 class Shared:

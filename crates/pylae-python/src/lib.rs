@@ -6,6 +6,7 @@ mod event_loop;
 mod exchange;
 mod gateway;
 mod monitor;
+mod routing;
 mod shared;
 
 use pyo3::prelude::*;
@@ -25,6 +26,8 @@ fn core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<exchange::Exchange>()?;
     module.add_class::<exchange::Answer>()?;
     module.add_function(wrap_pyfunction!(shared::create_shared, module)?)?;
+    module.add_function(wrap_pyfunction!(routing::check_expression, module)?)?;
+    module.add_function(wrap_pyfunction!(routing::regex_problem, module)?)?;
     module.add("build_profile", if cfg!(debug_assertions) { "debug" } else { "release" })?;
     Ok(())
 }
