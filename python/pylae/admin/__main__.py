@@ -20,19 +20,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pylae.control.control import Control, catalogue_of
+from pylae.control.control import Control, prepared
 from pylae.control.draining import Draining
-from pylae.control.health import run_of
 from pylae.control.log import ErrorLog, LogFile
 from pylae.control.node_id import database_id_of, node_id_of
+from pylae.control.run import part_of_run
 from pylae.database.dao import Catalogue
 from pylae.database.strategies import Strategy
-from pylae.entities import enable_plugins, registry, use_router_flavor
-from pylae.entities.vaults import Vault
 from pylae.errors import PylaeError, SettingsError
-from pylae.sdk.loader import load_plugins
 from pylae.settings import Settings
-from pylae.vaults import Vaults, enabled_kinds
+from pylae.vaults import Vaults
 
 if TYPE_CHECKING:
     from pylae.admin.listening import Servers
@@ -69,12 +66,12 @@ def strategy_of(settings: Settings, catalogue: Catalogue, generation: int) -> St
     """
     prefix = Path(settings.prefix)
     if settings.database == "off":
-        from pylae.control.declared import is_declared, read_declared, source_of
+        from pylae.control.declared import is_declared, read_declared
         from pylae.database.strategies.off import FILE_NAME, OffStrategy
 
         node_id = settings.node_id or node_id_of(prefix)
         read_text = partial(read_declared, settings, catalogue) if is_declared(settings) else None
-        return OffStrategy(prefix / FILE_NAME, catalogue.tables, database_id_of(node_id), source_of(generation), read_text)
+        return OffStrategy(prefix / FILE_NAME, catalogue.tables, database_id_of(node_id), part_of_run(generation), read_text)
     if settings.database != "sqlite":
         raise SettingsError(f"`database = {settings.database}` is not there yet; hint: `database = sqlite`")
     from pylae.database.strategies.sqlite import SqliteStrategy
@@ -92,11 +89,7 @@ async def control(settings: Settings, flags: argparse.Namespace, log: ErrorLog) 
     loop.add_signal_handler(signal.SIGUSR1, _reopen, log_files)
     loop.add_reader(flags.parent_fd, _watch_parent, flags.parent_fd, leaving)
 
-    plugins = load_plugins(settings)
-    enable_plugins(plugins, has_database=settings.database != "off")
-    use_router_flavor(settings.router_flavor)
-    Vault.enable(enabled_kinds(settings.vaults))
-    catalogue = catalogue_of(registry(), plugins)
+    plugins, catalogue = prepared(settings)
     strategy = strategy_of(settings, catalogue, flags.generation)
     running = Control(
         strategy,
@@ -111,7 +104,7 @@ async def control(settings: Settings, flags: argparse.Namespace, log: ErrorLog) 
 
     # In a thread of its own: workers that say hello meanwhile are answered.
     serve = await asyncio.to_thread(_import_serve)
-    draining = Draining(flags.prefix / "spool" / "draining", f"{run_of(os.getppid())}:{flags.generation}", log)
+    draining = Draining(flags.prefix / "spool" / "draining", part_of_run(flags.generation), log)
     servers = serve(running, plugins, settings, json.loads(flags.listeners), flags.shared_fd, draining, log, log_files)
     try:
         await leaving.wait()

@@ -17,20 +17,16 @@ from typing import Any, Final
 
 from pylae.cli import node
 from pylae.cli.talk import CommandFailed, explain
-from pylae.control.control import catalogue_of
+from pylae.control.control import prepared
 from pylae.control.frames import FrameReader, LineError, message
 from pylae.database.dao import Catalogue, Dao
 from pylae.database.strategies import Reader, Strategy
 from pylae.database.strategies.off import FILE_NAME, Holding, OffStrategy
 from pylae.declarative.document import reader_of
 from pylae.declarative.importing import import_text
-from pylae.entities import enable_plugins, registry, use_router_flavor
-from pylae.entities.vaults import Vault
 from pylae.errors import DatabaseError, InvalidDeclarativeConfig
-from pylae.sdk.loader import load_plugins
 from pylae.settings import Settings
 from pylae.supervisor import prefix as prefix_directory
-from pylae.vaults import enabled_kinds
 
 IMPORT_WITHIN_S: Final = 60.0
 """The most that a call may take."""
@@ -51,11 +47,7 @@ class Place:
     def __init__(self, settings: Settings) -> None:
         self._prefix = Path(settings.prefix)
         self.has_database = settings.database != "off"
-        plugins = load_plugins(settings)
-        enable_plugins(plugins, has_database=self.has_database)
-        use_router_flavor(settings.router_flavor)
-        Vault.enable(enabled_kinds(settings.vaults))
-        self.catalogue: Catalogue = catalogue_of(registry(), plugins)
+        self.catalogue: Catalogue = prepared(settings)[1]
 
     def __repr__(self) -> str:
         return f"<place {self._prefix}>"

@@ -21,11 +21,15 @@ from pylae.database.database import Database
 from pylae.database.protocols import check_plugin_protocols
 from pylae.database.strategies import Reader, Strategy
 from pylae.database.strategies.off import OffReader, OffStrategy
+from pylae.entities import enable_plugins, registry, use_router_flavor
+from pylae.entities.vaults import Vault
 from pylae.errors import StrategyUnavailable
 from pylae.schema import Entity
+from pylae.sdk.loader import load_plugins
 from pylae.sdk.plugin import Plugin
 from pylae.sdk.undone import Undone
-from pylae.vaults import Vaults
+from pylae.settings import Settings
+from pylae.vaults import Vaults, enabled_kinds
 
 OPEN_AGAIN_AFTER_S: Final = 1.0
 MAX_TOLD_ROUTES: Final = 5
@@ -42,6 +46,19 @@ def catalogue_of(entities: Mapping[str, type[Entity]], plugins: Mapping[str, typ
         plugins[str(row["name"])].check_config(config)
 
     return Catalogue(entities, {"plugins": check_plugin})
+
+
+def prepared(settings: Settings) -> tuple[dict[str, type[Plugin]], Catalogue]:
+    """The plugins that the settings ask for, and every entity as the settings have them.
+
+    Raises:
+        PluginNotLoaded: one of the plugins cannot be had.
+    """
+    plugins = load_plugins(settings)
+    enable_plugins(plugins, has_database=settings.database != "off")
+    use_router_flavor(settings.router_flavor)
+    Vault.enable(enabled_kinds(settings.vaults))
+    return plugins, catalogue_of(registry(), plugins)
 
 
 class Control:

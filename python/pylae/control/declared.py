@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Final
 
@@ -16,19 +15,6 @@ from pylae.errors import InvalidDeclarativeConfig, SettingsError
 from pylae.settings import Settings
 
 MAX_TOLD_ERRORS: Final = 5
-_START_TIME: Final = 19
-"""Place of `starttime` after the command in /proc/PID/stat (proc(5))."""
-
-
-def source_of(generation: int) -> str:
-    """Names this start or reload: the supervisor's process, which may not be told by its id alone, and its generation."""
-    parent = os.getppid()
-    try:
-        fields = Path(f"/proc/{parent}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
-        started_at = fields[_START_TIME]
-    except (OSError, IndexError):
-        started_at = "?"
-    return f"{parent}:{started_at}:{generation}"
 
 
 def is_declared(settings: Settings) -> bool:

@@ -21,6 +21,7 @@ import msgspec
 
 from pylae.control.frames import message
 from pylae.control.line import LineServer, Log
+from pylae.control.run import run_of
 from pylae.database.changes import Commit, Replacement, Row
 from pylae.database.dao import ReadDao
 from pylae.entities.targets import DEFAULT_PORT
@@ -198,16 +199,6 @@ class Health:
             addresses = [None] if mark.is_whole else sorted(mark.addresses)
             rows += [(mark.upstream_id, target_id, address, False) for address in addresses]
         return message("health", rows)
-
-
-def run_of(supervisor_pid: int) -> str:
-    """Which run of the gateway this is: its supervisor's process id and when it began (proc_pid_stat(5), field 22)."""
-    try:
-        stat = Path(f"/proc/{supervisor_pid}/stat").read_text()
-    except OSError:
-        return str(supervisor_pid)
-    # The name in parentheses may hold anything.
-    return f"{supervisor_pid}:{stat.rpartition(')')[2].split()[19]}"
 
 
 def place_of(target: str) -> tuple[str, int]:
