@@ -8,7 +8,9 @@ import json
 import os
 import pty
 import signal
+import sqlite3
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -17,6 +19,9 @@ from typing import Any
 import pytest
 import yaml
 
+from pylae.cli.declared import raise_refusal
+from pylae.cli.talk import CommandFailed
+from pylae.errors import DatabaseError
 from tests.support import processes
 from tests.support.gateway import COMMAND, Gateway
 from tests.support.origin import Origin, answer
@@ -233,6 +238,66 @@ def test_rows_that_an_import_leaves_are_counted(shell: Shell) -> None:
     )
 
 
+def test_what_is_stored_is_what_was_looked_at(shell: Shell) -> None:
+    # A pipe gives its text once.
+    path = shell.folder / "pipe"
+    os.mkfifo(path)
+    writer = threading.Thread(target=path.write_text, args=(good(),))
+    writer.start()
+    imported = shell.run("db_import", "pipe")
+    writer.join(10)
+    assert (imported.returncode, imported.stdout) == (0, "parse successful, beginning import\nimport successful\n")
+    assert [row["name"] for row in shell.exported()["routes"]] == ["r"]
+
+
+def shape(path: Path) -> list[Any]:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return connection.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()
+
+
+@pytest.mark.parametrize("action", ["db_export", "diff"])
+def test_who_reads_leaves_a_database_as_it_is(shell: Shell, action: str) -> None:
+    shell.run("db_import", shell.write(good()))
+    path = shell.folder / "prefix" / "pylae.db"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        # As an older version had it.
+        connection.execute("DROP TABLE key_sets")
+        connection.execute("ALTER TABLE services DROP COLUMN tls_verify_depth")
+    before, data = shape(path), path.read_bytes()
+    failed = shell.run(action, "kong.yml" if action == "diff" else "export.yml")
+    assert failed.returncode == 1
+    assert "has not the column `services.tls_verify_depth`, the table `key_sets`; hint: start the gateway" in failed.stderr
+    assert (shape(path), path.read_bytes()) == (before, data)
+
+
+@pytest.mark.parametrize("content", [b"", b"no database" * 500], ids=["blank", "damaged"])
+def test_a_file_without_a_database_in_it(shell: Shell, content: bytes) -> None:
+    path = shell.folder / "prefix" / "pylae.db"
+    path.parent.mkdir()
+    path.write_bytes(content)
+    told = shell.run("diff", shell.write('_format_version: "3.0"\n'))
+    if content:
+        assert (told.returncode, "file is not a database" in told.stderr) == (1, True)
+    else:
+        assert told.stdout == "0 to create, 0 to update, 0 to delete\n"
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected", "told"),
+    [
+        (["reply", 1, True, 3], None, ""),
+        (["reply", 1, False, {"error": "timeout", "message": "m"}], CommandFailed, "needs more than 60 s and goes on"),
+        (["reply", 1, False, {"error": "unavailable", "message": "m"}], DatabaseError, "m"),
+        (["what"], CommandFailed, "not confirmed"),
+    ],
+    ids=["stored", "later", "refused", "unknown"],
+)
+def test_what_a_gateway_says_of_an_import_is_told(reply: list[Any], expected: type[Exception] | None, told: str) -> None:
+    with contextlib.nullcontext() if expected is None else pytest.raises(expected, match=told):
+        raise_refusal(reply)
+
+
 def in_terminal(shell: Shell, *arguments: str, **environment: str) -> str:
     """What a command writes to a terminal."""
     ours, theirs = pty.openpty()
@@ -332,6 +397,50 @@ def test_a_gateway_without_a_database_can_be_exported_and_compared(tmp_path: Pat
         assert [row["name"] for row in shell.exported()["routes"]] == ["r"]
         told = shell.run("diff", shell.write('_format_version: "3.0"\nconsumers:\n- username: bob\n'))
         assert told.stdout.endswith("0 to create, 0 to update, 3 to delete\n")
+
+
+def test_a_running_gateway_is_read_with_its_own_settings(running: tuple[Gateway, Shell], origin: Origin) -> None:
+    gateway, shell = running
+    assert shell.run("db_import", shell.write(good(origin.url))).returncode == 0
+    before = shape(gateway.prefix / "pylae.db")
+    for name in list(shell.environment):
+        if name.startswith(("KONG_", "PYLAE_")) and name != "KONG_PREFIX":
+            del shell.environment[name]
+    shell.environment |= {"KONG_DATABASE": "off", "KONG_PLUGINS": "off"}
+    assert [row["key"] for row in shell.exported()["keyauth_credentials"]] == ["k1"]
+    assert shell.run("diff", "kong.yml").stdout == "0 to create, 0 to update, 0 to delete\n"
+    assert shell.run("db_import", "kong.yml").returncode == 0
+    assert shape(gateway.prefix / "pylae.db") == before
+
+
+def test_an_import_whose_gateway_dies_is_not_said_to_have_failed(running: tuple[Gateway, Shell]) -> None:
+    gateway, shell = running
+    control = gateway.control_pid()
+    processes.send(control, signal.SIGSTOP)
+    process = subprocess.Popen(
+        [COMMAND, "config", "db_import", shell.write(good())],
+        cwd=shell.folder,
+        env=shell.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    assert process.stderr
+    assert process.stdout.readline() == "parse successful, beginning import\n"
+    until(lambda: _waits_for_an_answer(process.pid), "the import to be sent", 10)
+    processes.send(control, signal.SIGKILL)
+    assert process.wait(10) == 1
+    told = process.stderr.read()
+    assert "Import not confirmed; it stores all of the file or nothing" in told
+    assert "Failed importing" not in told
+    process.stdout.close()
+    process.stderr.close()
+
+
+def _waits_for_an_answer(pid: int) -> bool:
+    # The system call in which it sleeps: poll or ppoll, on x86-64 and arm64.
+    return Path(f"/proc/{pid}/syscall").read_text().split()[0] in {"7", "271", "73"}
 
 
 @pytest.mark.parametrize("after_ms", [400, 800, 1200])

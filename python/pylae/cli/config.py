@@ -85,8 +85,7 @@ def init(arguments: Namespace) -> None:
 
 def parse(arguments: Namespace) -> None:
     """Checks a file."""
-    place = _place(arguments)
-    _flattened(place, arguments)
+    _flattened(_place(arguments), _read(arguments))
     say("parse successful")
 
 
@@ -123,7 +122,8 @@ def db_import(arguments: Namespace) -> None:
             "hint: without one, set `declarative_config` to the file, or send it to POST /config"
         )
     text = _read(arguments)
-    _flattened(place, arguments)
+    # The text that was looked at, whatever the file holds by now.
+    _flattened(place, text)
     say("parse successful, beginning import")
     try:
         place.store(text)
@@ -157,7 +157,9 @@ def _place(arguments: Namespace) -> Place:
         raise CommandFailed(EXPECTED)
     from pylae.cli.declared import Place
 
-    return Place(given_settings.load(arguments))
+    # What stands in a prefix is that of the gateway that runs there, whatever this command's environment says.
+    is_about_file = arguments.action == "parse"
+    return Place(given_settings.load(arguments) if is_about_file else given_settings.as_running(arguments))
 
 
 def _read(arguments: Namespace) -> bytes:
@@ -177,15 +179,15 @@ def _parsed(text: bytes) -> Document:
         raise _failed(error, None) from error
 
 
-def _flattened(place: Place, arguments: Namespace) -> None:
-    """Looks at the whole file.
+def _flattened(place: Place, text: bytes) -> None:
+    """Looks at the whole text.
 
     Raises:
         CommandFailed: with all that is wrong.
     """
     from pylae.cli.progress import Bar
 
-    document = _parsed(_read(arguments))
+    document = _parsed(text)
     with Bar("checking") as bar:
         try:
             document.flatten(place.catalogue, hide_secrets=True, progress=bar.show)

@@ -30,6 +30,11 @@ from pylae.supervisor import prefix as prefix_directory
 
 IMPORT_WITHIN_S: Final = 60.0
 """The most that a call may take."""
+_GRACE_S: Final = 5.0
+"""The gateway says first that time is over."""
+_WHOLE: Final = "it stores all of the file or nothing; hint: see with `pylae config diff FILE`"
+STILL_RUNNING: Final = f"Still importing:\nthe gateway needs more than {IMPORT_WITHIN_S:g} s and goes on; {_WHOLE}"
+UNKNOWN: Final = f"Import not confirmed; {_WHOLE}:\nthe control process does not answer any more"
 DATABASE: Final = "pylae.db"
 _RECEIVED_BYTES: Final = 1 << 16
 
@@ -59,30 +64,41 @@ class Place:
         Raises:
             StrategyUnavailable: the file cannot be read.
         """
-        if self.has_database and not (self._prefix / DATABASE).exists():
-            yield reader_of(Holding(self.catalogue.tables))
-            return
         strategy = self._strategy()
-        strategy.open()
         try:
-            with strategy.read() as reader:
-                yield reader
+            if strategy is None:
+                yield reader_of(Holding(self.catalogue.tables))
+            else:
+                with strategy.read() as reader:
+                    yield reader
         finally:
-            strategy.close()
+            if strategy is not None:
+                strategy.close()
 
-    def _strategy(self) -> Strategy:
-        if self.has_database:
-            from pylae.database.strategies.sqlite import SqliteStrategy
+    def _strategy(self) -> Strategy | None:
+        """Where the configuration is, open, and left as it is; None when nothing was ever stored."""
+        if not self.has_database:
+            off = OffStrategy(self._prefix / FILE_NAME, self.catalogue.tables, "")
+            off.open()
+            return off
+        path = self._prefix / DATABASE
+        if not path.exists():
+            return None
+        from pylae.database.strategies.sqlite import SqliteView
 
-            return SqliteStrategy(self._prefix / DATABASE, self.catalogue.tables)
-        return OffStrategy(self._prefix / FILE_NAME, self.catalogue.tables, "")
+        view = SqliteView(path, self.catalogue.tables)
+        view.open()
+        if view.is_blank:
+            view.close()
+            return None
+        return view
 
     def store(self, text: bytes) -> None:
         """Stores all that a text declares, or nothing.
 
         Raises:
             DatabaseError: it cannot be.
-            CommandFailed: the control process does not answer.
+            CommandFailed: the control process does not answer, or is not ready in time.
         """
         prefix_directory.prepare(self._prefix)
         if node.pid_of(self._prefix) is not None:
@@ -107,13 +123,19 @@ class Place:
     def _store_through_control(self, text: bytes) -> None:
         explain("the gateway runs: its control process does the import")
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(IMPORT_WITHIN_S)
+            connection.settimeout(IMPORT_WITHIN_S + _GRACE_S)
             try:
                 connection.connect(str(self._prefix / "sockets" / "control.sock"))
-                connection.sendall(message("call", 1, int(IMPORT_WITHIN_S * 1000), "import", {"text": text}))
-                _raise_refusal(_reply(connection))
-            except (OSError, LineError) as error:
+            except OSError as error:
                 raise CommandFailed(f"Failed importing:\nthe control process does not answer: {error}") from error
+            try:
+                connection.sendall(message("call", 1, int(IMPORT_WITHIN_S * 1000), "import", {"text": text}))
+                reply = _reply(connection)
+            except TimeoutError as error:
+                raise CommandFailed(STILL_RUNNING) from error
+            except (OSError, LineError) as error:
+                raise CommandFailed(f"{UNKNOWN}: {error}") from error
+            raise_refusal(reply)
 
 
 def _reply(connection: socket.socket) -> list[Any]:
@@ -125,10 +147,19 @@ def _reply(connection: socket.socket) -> list[Any]:
     raise LineError("it closed the line")
 
 
-def _raise_refusal(parts: list[Any]) -> None:
+def raise_refusal(parts: list[Any]) -> None:
+    """Nothing when a reply says that all was stored.
+
+    Raises:
+        DatabaseError: nothing was.
+        CommandFailed: that is not known yet.
+    """
     match parts:
         case ["reply", 1, True, _]:
             return
+        case ["reply", 1, False, {"error": "timeout"}]:
+            # The gateway answers no more, but what it has begun it ends.
+            raise CommandFailed(STILL_RUNNING)
         case ["reply", 1, False, Mapping() as refusal]:
             raise DatabaseError(str(refusal.get("message")))
-    raise LineError(f"an unknown reply of {len(parts)} parts")
+    raise CommandFailed(f"{UNKNOWN}: an unknown reply of {len(parts)} parts")

@@ -9,6 +9,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Final
 
+from pylae.cli import node
 from pylae.cli.talk import explain
 from pylae.errors import SettingsError
 from pylae.settings import ENVIRONMENT_FILE, Settings
@@ -52,6 +53,22 @@ def of_running(arguments: Namespace) -> Settings:
         return Settings.load(conf, prefix)
     except SettingsError:
         return Settings.load(conf, prefix, resolves=False)
+
+
+def as_running(arguments: Namespace) -> Settings:
+    """The settings with which a gateway runs in the prefix of a command; if none does, those that the command names.
+
+    Raises:
+        SettingsError: all that is wrong with them.
+    """
+    prefix = prefix_of(arguments)
+    if node.pid_of(prefix) is None:
+        return load(arguments)
+    try:
+        return Settings.from_prefix(prefix)
+    except SettingsError:
+        # Secrets that the environment of the command does not have.
+        return Settings.load(prefix / ENVIRONMENT_FILE, prefix, environ={}, resolves=False)
 
 
 def write_prefix(arguments: Namespace, settings: Settings, *, resolves: bool = True) -> None:

@@ -230,7 +230,7 @@ class SqliteStrategy:
             self._path.touch(mode=0o600)
         except OSError as error:
             raise StrategyUnavailable(f"`{self._path}` cannot be written: {error.strerror}") from error
-        with _translating():
+        with translating():
             self._writer = self._connect()
         try:
             with self._transaction(self._writer, "BEGIN IMMEDIATE") as connection:
@@ -255,7 +255,7 @@ class SqliteStrategy:
 
     @contextmanager
     def _transaction(self, connection: sqlite3.Connection, begin: str) -> Iterator[sqlite3.Connection]:
-        with _translating():
+        with translating():
             connection.execute(begin)
             try:
                 yield connection
@@ -274,7 +274,7 @@ class SqliteStrategy:
         try:
             connection = self._idle.pop()
         except IndexError:
-            with _translating():
+            with translating():
                 connection = self._connect()
         try:
             with self._transaction(connection, "BEGIN"):
@@ -306,7 +306,7 @@ class SqliteStrategy:
 
 
 @contextmanager
-def _translating() -> Iterator[None]:
+def translating() -> Iterator[None]:
     """Whatever SQLite refuses is the database that cannot be worked with."""
     try:
         yield
