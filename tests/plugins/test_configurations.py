@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+import base64
+import subprocess
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,7 +19,10 @@ PLUGINS = loader.load(["bundled"])
 
 
 @pytest.fixture(autouse=True)
-def enabled() -> None:
+def enabled() -> Iterator[None]:
+    entities.enable_plugins(PLUGINS)
+    yield
+    # Whatever a test said of the database holds for the whole process.
     entities.enable_plugins(PLUGINS)
 
 
@@ -161,7 +168,13 @@ def test_a_plugin_may_be_put_where_kong_lets_it() -> None:
 
 
 def test_the_secret_of_session_is_another_one_in_each_process_and_never_empty() -> None:
-    assert len(stored("session", {})["secret"]) == 44
+    code = "from pylae.plugins.session.config import Config; print(Config.fields['secret'].default)"
+    processes = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(2)]
+    secrets = [stored("session", {})["secret"], *(process.stdout.strip() for process in processes)]
+    assert len(set(secrets)) == 3
+    assert all(len(base64.b64decode(secret, validate=True)) == 32 for secret in secrets)
+    # Within one process all take the same: a cookie that one plugin signed is good for the next request.
+    assert stored("session", {})["secret"] == secrets[0]
 
 
 def test_oauth2_makes_a_provision_key() -> None:

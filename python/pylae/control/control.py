@@ -164,14 +164,15 @@ class Control:
                 self._log("notice", "the database can be reached now")
 
     def _committed(self, commit: Commit | Replacement) -> None:
-        self.health.committed(commit)
+        # Workers first: nothing that is not for them may keep a change from them.
         if self.feed is None:
             self._early.append(commit)
-            return
-        self.feed.apply(commit)
-        self._warn_of_undone(_configured(commit))
-        self._warn_of_withheld(self.feed.withheld_routes(_written_routes(commit)))
-        self.line.push()
+        else:
+            self.feed.apply(commit)
+            self.line.push()
+            self._warn_of_undone(_configured(commit))
+            self._warn_of_withheld(self.feed.withheld_routes(_written_routes(commit)))
+        self.health.committed(commit)
 
     def _warn_of_undone(self, configured: Mapping[str, str]) -> None:
         """Says of plugins that are configured what that cannot bring about.

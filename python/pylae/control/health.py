@@ -43,7 +43,8 @@ def is_checked(upstream: Mapping[str, Any]) -> bool:
         passive["unhealthy"]["timeouts"],
         passive["unhealthy"]["http_failures"],
     )
-    return any(limit > 0 for limit in limits)
+    # A limit may be null, which is none.
+    return any(limit is not None and limit > 0 for limit in limits)
 
 
 @dataclass

@@ -268,6 +268,18 @@ def test_a_worker_that_is_free_is_sent_the_whole_at_once(rig: Rig) -> None:
     rig.run(test)
 
 
+def test_an_upstream_whose_limits_are_null_reaches_workers(rig: Rig) -> None:
+    async def test() -> None:
+        worker = await rig.serving()
+        nothing = dict.fromkeys(("tcp_failures", "timeouts", "http_failures"))
+        checks = {"active": {"healthy": {"interval": None}, "unhealthy": {"interval": None}}, "passive": {"unhealthy": nothing}}
+        row = await rig.insert("upstreams", name="u.test", healthchecks=checks)
+        _, body = await worker.config()
+        assert body["changes"] == [["upstreams", "upsert", row["id"], row]]
+
+    rig.run(test)
+
+
 # === what is kept and does nothing ===
 
 
