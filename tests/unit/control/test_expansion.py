@@ -57,6 +57,15 @@ def test_a_row_is_worked_into_the_references_that_lead_to_it(feed: Feed) -> None
     assert endpoint_of(feed) == ENDPOINT
 
 
+def test_a_row_is_known_by_the_prefix_that_it_has_now(feed: Feed) -> None:
+    feed.apply(commit(1, "vaults", {**vault("APP_"), "prefix": "others"}))
+    assert endpoint_of(feed) == ENDPOINT
+    feed.apply(commit(2, "vaults", vault("APP_")))
+    assert endpoint_of(feed) == "{vault://env/endpoint?prefix=APP_}"
+    feed.apply(commit(3, "vaults", {**vault("APP_"), "prefix": "others"}))
+    assert endpoint_of(feed) == ENDPOINT
+
+
 def test_only_fields_that_may_refer_are_touched(feed: Feed) -> None:
     text = "{vault://apps/x}"
     feed.apply(commit(1, "vaults", vault("A_")))

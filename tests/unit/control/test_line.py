@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import stat
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,7 +15,10 @@ import pytest
 from pylae.control.control import Control, catalogue_of
 from pylae.control.frames import FrameReader, LineError, frame, message
 from pylae.database.dao import Dao
+from pylae.database.strategies import Strategy
+from pylae.database.strategies.off import FILE_NAME, OffStrategy
 from pylae.database.strategies.sqlite import SqliteStrategy
+from pylae.declarative import parse
 from pylae.entities import enable_plugins, registry, use_router_flavor
 from pylae.errors import SchemaViolation, StrategyUnavailable
 from pylae.plugins.acl.plugin import Acl
@@ -108,7 +112,7 @@ class Worker:
 class Rig:
     """A control on a socket in a folder of its own."""
 
-    def __init__(self, folder: Path, strategy: SqliteStrategy | None = None) -> None:
+    def __init__(self, folder: Path, strategy: Strategy | None = None) -> None:
         self.socket_path = folder / "control.sock"
         self.lines: list[str] = []
         enable_plugins(PLUGINS)
@@ -338,6 +342,18 @@ def test_a_plugin_without_its_work_is_named_once_at_every_start(tmp_path: Path) 
     second = Rig(tmp_path)
     second.run(lambda: asyncio.sleep(0))
     assert second.lines == [warning]
+
+
+def test_what_a_declared_configuration_cannot_bring_about_is_told_at_the_start(tmp_path: Path) -> None:
+    enable_plugins(PLUGINS, has_database=False)
+    catalogue = catalogue_of(registry(), PLUGINS)
+    text = json.dumps({"_format_version": "3.0", "plugins": [{"name": "acl", "config": {"allow": ["a"]}}, {"name": "key-auth"}]})
+    strategy = OffStrategy(
+        tmp_path / FILE_NAME, catalogue.tables, "node", "start", lambda: parse(text.encode()).flatten(catalogue)
+    )
+    rig = Rig(tmp_path, strategy)
+    rig.run(lambda: asyncio.sleep(0))
+    assert rig.lines == [f"[warn] {Acl.warning()}"]
 
 
 def test_a_worker_that_missed_a_push_gets_the_delta_from_the_log(tmp_path: Path) -> None:
