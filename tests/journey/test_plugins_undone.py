@@ -41,6 +41,9 @@ def test_a_request_that_nobody_guards_is_refused(gateway: Gateway, blueprints: B
     assert f"the plugin `{name}` {CONFIGURED}" in line
     assert "[error]" in line
     assert reply.request_id in line
+    record = until(lambda: [one for one in gateway.failures.records() if one["request_id"] == reply.request_id], "the record")[0]
+    assert (record["fault"], record["side"]) == ("plugin_failed", "gateway")
+    assert f"`{name}`" in record["phrase"]
 
 
 @pytest.mark.parametrize("name", OBSERVERS)

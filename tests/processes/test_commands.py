@@ -19,6 +19,7 @@ from tests.support.blueprints import Blueprints
 from tests.support.gateway import COMMAND, Gateway
 from tests.support.load import Load
 from tests.support.origin import Behaviour, Connection, Origin, answer
+from tests.support.ports import free_port
 from tests.support.raw import request
 from tests.support.wait import until
 
@@ -115,8 +116,32 @@ def test_a_start_that_fails_says_why(background: Gateway) -> None:
     background.settings["plugins"] = "bundled,not-there"
     failed = background.command("start")
     assert failed.returncode == 1
-    assert "not-there plugin is enabled but not installed" in failed.stderr
+    assert failed.stderr.startswith("Error: not-there plugin is enabled but not installed")
     assert tree_of(background) == []
+
+
+def test_a_misspelt_variable_is_refused(background: Gateway) -> None:
+    background.variables["PYLAE_ADMIN_AUTH_TOKENS"] = "a-long-secret"
+    for command in ("start", "restart", "check"):
+        failed = background.command(command)
+        assert failed.returncode == 1
+        assert "hint: the nearest is `PYLAE_ADMIN_AUTH_TOKEN`" in failed.stderr
+    background.variables.clear()
+    pids = start(background)
+    background.variables["PYLAE_ADMIN_AUTH_TOKENS"] = "a-long-secret"
+    assert "no setting `admin_auth_tokens`" in background.command("reload").stderr
+    assert background.command("health").returncode == 0
+    assert background.command("stop").returncode == 0
+    assert not any(map(processes.is_alive, pids))
+
+
+def test_a_variable_that_looks_like_a_setting_is_told_at_start(background: Gateway) -> None:
+    background.variables["KONG_ADMIN_AUTH_TOKN"] = "a-long-secret"
+    started = background.command("start")
+    assert (started.returncode, started.stdout) == (0, "Pylae started\n")
+    assert started.stderr.startswith("Warning: the environment has KONG_ADMIN_AUTH_TOKN, which is no setting")
+    assert len(started.stderr.splitlines()) == 1
+    assert "[warn]" in background.error_log.wait_for("KONG_ADMIN_AUTH_TOKN")[0]
 
 
 def test_settings_without_effect_are_told_once_at_warn(background: Gateway) -> None:
@@ -217,7 +242,7 @@ def test_a_reload_with_bad_settings_is_refused(background: Gateway) -> None:
     background.settings["plugins"] = "bundled,not-there"
     refused = background.command("reload")
     assert refused.returncode == 1
-    assert "not-there plugin is enabled but not installed" in refused.stderr
+    assert refused.stderr.startswith("Error: not reloaded: not-there plugin is enabled but not installed")
     assert raw.get(background.proxy_port, "/nothing").status == 404
     assert set(background.worker_pids()) <= set(pids)
     assert "not-there" not in (background.prefix / ".kong_env").read_text()
@@ -261,6 +286,77 @@ def test_check_prints_each_error_on_a_line(background: Gateway, tmp_path: Path) 
     assert "log_level" in checked.stderr
 
 
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ("database = postgres", "`database = postgres` is not there yet; hint: `database = sqlite`"),
+        ("plugins = bundled, not-there", "not-there plugin is enabled but not installed"),
+        ("admin_listen = 0.0.0.0:8001", "admin_listen 0.0.0.0:8001 can be reached from beyond this machine"),
+        ("database = off\ndeclarative_config = /nowhere.yml", "error parsing declarative config file /nowhere.yml"),
+    ],
+)
+def test_check_and_start_refuse_the_same_with_the_same_words(tmp_path: Path, settings: str, complaint: str) -> None:
+    conf = tmp_path / "pylae.conf"
+    conf.write_text(f"prefix = {tmp_path}/p\nproxy_listen = 127.0.0.1:{free_port()}\nstatus_listen = off\n{settings}\n")
+    if "admin_listen" not in settings:
+        conf.write_text(f"{conf.read_text()}admin_listen = 127.0.0.1:{free_port()}\n")
+    for words in (["check", str(conf)], ["start", "-c", str(conf)]):
+        done = outside(*words)
+        assert done.returncode == 1
+        assert done.stdout == ""
+        assert done.stderr.removeprefix("Error: ").startswith(complaint)
+
+
+def outside(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a command from a shell that has no settings."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("KONG_", "PYLAE_"))}
+    return subprocess.run([COMMAND, *words], env=kept | variables, capture_output=True, text=True, timeout=30, check=False)
+
+
+def test_a_restart_does_not_open_the_admin_api_by_accident(background: Gateway, tmp_path: Path) -> None:
+    background.variables["PYLAE_ADMIN_AUTH_TOKEN"] = "a-long-secret"
+    start(background)
+    del background.variables["PYLAE_ADMIN_AUTH_TOKEN"]
+    conf = tmp_path / "pylae.conf"
+    conf.write_text("log_level = info\n")
+    for words in (["restart"], ["reload", "-c", str(conf)]):
+        refused = background.command(*words)
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert refused.stderr.startswith("Error: the running gateway was given admin_auth_token, and these settings have none:")
+    assert background.admin.call("GET", "/services").status == 401
+    forced = background.command("restart", "--force")
+    assert (forced.returncode, forced.stdout) == (0, "Pylae started\n")
+    assert forced.stderr.startswith("Warning: the running gateway was given admin_auth_token, which these settings do not name")
+    assert background.admin.call("GET", "/services").status == 200
+
+
+def test_a_reader_that_leaves_ends_the_command_quietly(background: Gateway) -> None:
+    for words in ("version", "help", "start --help", "health", "nonsense"):
+        reading, writing = os.pipe()
+        os.close(reading)
+        with os.fdopen(writing, "wb") as nobody:
+            done = subprocess.run(
+                [COMMAND, *words.split()],
+                env=background.environment(),
+                stdout=nobody,
+                stderr=subprocess.PIPE,
+                text=True,
+                timeout=30,
+                check=False,
+            )
+        assert "Traceback" not in done.stderr, words
+        assert "BrokenPipe" not in done.stderr, words
+        assert done.returncode in ((1,) if words in ("nonsense", "health") else (141,)), words
+
+
+def test_an_output_that_cannot_be_written_is_said(background: Gateway) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run([COMMAND, "version"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=30, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: the output can't be written: No space left on device\n")
+    assert "Exception" not in done.stderr
+
+
 def test_version(background: Gateway) -> None:
     assert background.command("version").stdout == f"{__version__}\n"
     assert "Kong: 3.10.0" in background.command("version", "-a").stdout
@@ -290,3 +386,22 @@ def test_a_taken_port_does_not_hide_behind_reuseport(background: Gateway) -> Non
         refused = background.command("start")
     assert refused.returncode == 1
     assert "Address already in use" in refused.stderr
+
+
+def test_a_gateway_does_not_start_without_a_plugin_that_its_configuration_uses(background: Gateway) -> None:
+    start(background)
+    with Origin(late(0)) as origin:
+        path = Blueprints(background).plugged(origin, "key-auth")
+    assert background.get(path).status == 401
+    background.settings["plugins"] = "rate-limiting"
+    reloaded = background.command("reload")
+    assert reloaded.returncode == 1
+    assert "`key-auth`: plugin is in use but not enabled" in reloaded.stderr
+    assert background.get(path).status == 401
+    background.command("stop")
+    started = background.command("start")
+    assert started.returncode == 1
+    assert "`key-auth`: plugin is in use but not enabled" in started.stderr
+    background.settings["plugins"] = "bundled"
+    assert background.command("start").returncode == 0
+    assert background.get(path).status == 401

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +23,7 @@ from pylae.database.strategies import Reader, Strategy
 from pylae.database.strategies.off import OffReader, OffStrategy
 from pylae.entities import enable_plugins, registry, use_router_flavor
 from pylae.entities.vaults import Vault
-from pylae.errors import StrategyUnavailable
+from pylae.errors import SettingsError, StrategyUnavailable
 from pylae.schema import Entity
 from pylae.sdk.loader import load_plugins
 from pylae.sdk.plugin import Plugin
@@ -132,7 +132,9 @@ class Control:
             if commit.sequence > feed.sequence:
                 feed.apply(commit)
         self._early.clear()
-        self._warn_of_undone(dict.fromkeys(sorted(feed.plugin_names()), ""))
+        configured = sorted(feed.plugin_names())
+        _refuse_unloaded(configured, self._plugins)
+        self._warn_of_undone(dict.fromkeys(configured, ""))
         self._warn_of_withheld(feed.withheld_routes())
         self.line.serve(feed)
         return True
@@ -160,7 +162,14 @@ class Control:
     async def _open_later(self) -> None:
         while self.feed is None:
             await asyncio.sleep(OPEN_AGAIN_AFTER_S)
-            if await self._open():
+            try:
+                is_open = await self._open()
+            except SettingsError as error:
+                # Nothing is served of it: workers stay with what they have.
+                self.line.unavailable_reason = str(error)
+                self._log("crit", str(error))
+                return
+            if is_open:
                 self._log("notice", "the database can be reached now")
 
     def _committed(self, commit: Commit | Replacement) -> None:
@@ -214,6 +223,20 @@ class Control:
         await self.line.stop()
         await self.streams.stop()
         await self.database.close()
+
+
+def _refuse_unloaded(configured: Sequence[str], loaded: Container[str]) -> None:
+    """Does not serve a configuration whose guards are not there: a Route would stand open.
+
+    Raises:
+        SettingsError: a plugin is configured that this gateway did not load.
+    """
+    missing = [name for name in configured if name not in loaded]
+    if missing:
+        names = ", ".join(f"`{name}`" for name in missing)
+        raise SettingsError(
+            f"{names}: plugin is in use but not enabled; hint: add it to the setting `plugins`, or remove its rows"
+        )
 
 
 def _configured(commit: Commit | Replacement) -> dict[str, str]:

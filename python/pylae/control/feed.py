@@ -29,9 +29,10 @@ Version = tuple[str, int]
 
 
 class _Named(msgspec.Struct):
-    """A row by its name; all else is skipped."""
+    """A plugin's row by its name; all else is skipped."""
 
     name: str
+    enabled: bool = True
 
 
 _decode_name = msgspec.msgpack.Decoder(_Named).decode
@@ -110,8 +111,9 @@ class Feed:
         self._snapshot_frame = self._delta_frame = None
 
     def plugin_names(self) -> set[str]:
-        """The plugins that are configured."""
-        return {_decode_name(row).name for row in self._rows[PLUGINS].values()}
+        """The plugins that are configured and not disabled."""
+        named = map(_decode_name, self._rows[PLUGINS].values())
+        return {row.name for row in named if row.enabled}
 
     def withheld_routes(self, ids: Iterable[str] | None = None) -> list[str]:
         """Which of these Routes, or of all, workers do not get."""

@@ -10,9 +10,14 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from pylae.sdk.exchange import Answer, Exchange
+from pylae.errors import PylaeError
+from pylae.sdk.exchange import Exchange
 from pylae.sdk.host import Host
 from pylae.sdk.plugin import Instance, Plugin
+
+
+class WorkMissing(PylaeError):
+    """A request met a plugin that can be configured and does nothing."""
 
 
 class Undone(Plugin):
@@ -44,13 +49,11 @@ class Undone(Plugin):
         """Nothing of the configuration is used."""
 
 
-def _refuse(plugin: Undone, exchange: Exchange, config: None) -> Answer:  # noqa: ARG001 - a phase of a plugin
-    """Fails closed: a request that nobody guarded does not go upstream."""
-    exchange.log(
-        "error",
-        f"the plugin `{plugin.name}` is configured, but its work is not part of this version: the request is refused",
+def _refuse(plugin: Undone, exchange: Exchange, config: None) -> None:  # noqa: ARG001 - a phase of a plugin
+    """Fails closed: a request that nobody guarded does not go upstream, and there is a record of it."""
+    raise WorkMissing(
+        f"the plugin `{plugin.name}` is configured, but its work is not part of this version: the request is refused"
     )
-    return exchange.error(500)
 
 
 def _warn_once(plugin: Undone, exchange: Exchange, config: None) -> None:  # noqa: ARG001 - a phase of a plugin
