@@ -32,7 +32,7 @@ from pylae.settings import Settings
 from pylae.vaults import Vaults, enabled_kinds
 
 OPEN_AGAIN_AFTER_S: Final = 1.0
-MAX_TOLD_ROUTES: Final = 5
+MAX_TOLD_ROWS: Final = 5
 SWEEP_EVERY_S: Final = 30.0
 
 
@@ -136,6 +136,7 @@ class Control:
         _refuse_unloaded(configured, self._plugins)
         self._warn_of_undone(dict.fromkeys(configured, ""))
         self._warn_of_withheld(feed.withheld_routes())
+        self._warn_of_trusting(feed.trusting_services())
         self.line.serve(feed)
         return True
 
@@ -180,7 +181,8 @@ class Control:
             self.feed.apply(commit)
             self.line.push()
             self._warn_of_undone(_configured(commit))
-            self._warn_of_withheld(self.feed.withheld_routes(_written_routes(commit)))
+            self._warn_of_withheld(self.feed.withheld_routes(_written(commit, "routes")))
+        self._warn_of_trusting(self.feed.trusting_services(_written(commit, "services")))
         self.health.committed(commit)
 
     def _warn_of_undone(self, configured: Mapping[str, str]) -> None:
@@ -197,9 +199,13 @@ class Control:
     def _warn_of_withheld(self, ids: Sequence[str]) -> None:
         """Says of Routes that are kept, and that no request reaches."""
         if ids:
-            shown = ", ".join(f"`{id_}`" for id_ in ids[:MAX_TOLD_ROUTES])
-            more = f" and {len(ids) - MAX_TOLD_ROUTES} more" if len(ids) > MAX_TOLD_ROUTES else ""
-            self._log("warn", f"no request reaches the Routes {shown}{more}: they match by an expression, or by nothing at all")
+            self._log("warn", f"no request reaches the Routes {_listed(ids)}: they match by an expression, or by nothing at all")
+
+    def _warn_of_trusting(self, ids: Sequence[str]) -> None:
+        """Says of Services that what they name for TLS is kept, and not used."""
+        if ids:
+            what = "client_certificate and ca_certificates are kept and have no effect in this version"
+            self._log("warn", f"the Services {_listed(ids)}: {what}; hint: lua_ssl_trusted_certificate")
 
     async def _sweep(self) -> None:
         while True:
@@ -247,8 +253,14 @@ def _configured(commit: Commit | Replacement) -> dict[str, str]:
     return {row["name"]: f" (plugin {row['id']})" for row in rows}
 
 
-def _written_routes(commit: Commit | Replacement) -> Iterable[str]:
-    """The ids of the Routes that a transaction wrote."""
+def _written(commit: Commit | Replacement, table: str) -> Iterable[str]:
+    """The ids of the rows that a transaction wrote."""
     if isinstance(commit, Replacement) and commit.is_whole:
-        return commit.rows.get("routes", {})
-    return [change.id for change in commit.changes if change.table == "routes"]
+        return commit.rows.get(table, {})
+    return [change.id for change in commit.changes if change.table == table]
+
+
+def _listed(ids: Sequence[str]) -> str:
+    """The first of these ids, and how many more there are."""
+    shown = ", ".join(f"`{id_}`" for id_ in ids[:MAX_TOLD_ROWS])
+    return f"{shown} and {len(ids) - MAX_TOLD_ROWS} more" if len(ids) > MAX_TOLD_ROWS else shown

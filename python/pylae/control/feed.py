@@ -22,6 +22,7 @@ from pylae.sdk.references import MARK
 
 PLUGINS: Final = "plugins"
 ROUTES: Final = "routes"
+SERVICES: Final = "services"
 MAX_REMEMBERED_CHANGES: Final = 10_000
 """A worker that is further behind gets a snapshot, which is then smaller than the delta would be."""
 
@@ -35,6 +36,14 @@ class _Named(msgspec.Struct):
     enabled: bool = True
 
 
+class _Trusting(msgspec.Struct):
+    """A Service by the certificates it names."""
+
+    client_certificate: Any = None
+    ca_certificates: Any = None
+
+
+_decode_trusting = msgspec.msgpack.Decoder(_Trusting).decode
 _decode_name = msgspec.msgpack.Decoder(_Named).decode
 
 
@@ -114,6 +123,17 @@ class Feed:
         """The plugins that are configured and not disabled."""
         named = map(_decode_name, self._rows[PLUGINS].values())
         return {row.name for row in named if row.enabled}
+
+    def trusting_services(self, ids: Iterable[str] | None = None) -> list[str]:
+        """Which of these Services, or of all, name certificates; workers use none of them yet."""
+        rows = self._rows[SERVICES]
+        found = []
+        for id_ in rows if ids is None else ids:
+            if id_ in rows:
+                row = _decode_trusting(rows[id_])
+                if row.client_certificate is not None or row.ca_certificates is not None:
+                    found.append(id_)
+        return found
 
     def withheld_routes(self, ids: Iterable[str] | None = None) -> list[str]:
         """Which of these Routes, or of all, workers do not get."""

@@ -198,3 +198,12 @@ def test_a_replacement_that_changes_no_row_is_no_new_version() -> None:
     feed = Feed.of_encoded(DATABASE, 4, {"services": encoded({"id": "a"})})
     feed.apply(Replacement((), 4, {"services": encoded({"id": "a"})}, is_whole=False))
     assert feed.version == (DATABASE, 4)
+
+
+def test_services_that_name_certificates_are_known() -> None:
+    plain = {"id": "a", "name": "a", "client_certificate": None, "ca_certificates": None}
+    shows = {**plain, "id": "b", "client_certificate": {"id": "c"}}
+    trusts = {**plain, "id": "c", "ca_certificates": ["d"]}
+    feed = Feed("db", 1, {"services": [plain, shows, trusts]})
+    assert feed.trusting_services() == ["b", "c"]
+    assert feed.trusting_services(["a", "c", "gone"]) == ["c"]
