@@ -25,6 +25,7 @@ test: test-environment ## run all tests but the nightly ones, against real proce
 
 nightly: test-environment ## run the tests that take minutes
 	@scripts/test-packages.sh
+	PYLAE_ROUTER_SETS=100000 cargo test --quiet --profile test-build -p pylae-core -- --ignored many_sets
 	$(TEST)/python -m pytest -q -m nightly --timeout 1800
 
 lint: test-environment ## check form, types and imports of everything
