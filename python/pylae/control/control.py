@@ -181,8 +181,8 @@ class Control:
             self.feed.apply(commit)
             self.line.push()
             self._warn_of_undone(_configured(commit))
-            self._warn_of_withheld(self.feed.withheld_routes(_written(commit, "routes")))
-        self._warn_of_trusting(self.feed.trusting_services(_written(commit, "services")))
+            self._warn_of_withheld(feed.withheld_routes(_written(commit, "routes")))
+        self._warn_of_trusting(feed.trusting_services(_written(commit, "services")))
         self.health.committed(commit)
 
     def _warn_of_undone(self, configured: Mapping[str, str]) -> None:
