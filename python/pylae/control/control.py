@@ -175,14 +175,15 @@ class Control:
 
     def _committed(self, commit: Commit | Replacement) -> None:
         # Workers first: nothing that is not for them may keep a change from them.
-        if self.feed is None:
+        feed = self.feed
+        if feed is None:
             self._early.append(commit)
         else:
-            self.feed.apply(commit)
+            feed.apply(commit)
             self.line.push()
             self._warn_of_undone(_configured(commit))
             self._warn_of_withheld(feed.withheld_routes(_written(commit, "routes")))
-        self._warn_of_trusting(feed.trusting_services(_written(commit, "services")))
+            self._warn_of_trusting(feed.trusting_services(_written(commit, "services")))
         self.health.committed(commit)
 
     def _warn_of_undone(self, configured: Mapping[str, str]) -> None:
