@@ -219,13 +219,13 @@ def test_many_plugins_of_two_services_that_they_never_fit_cost_little(catalogue:
 
 
 def test_lines_of_many_errors_cost_one_reading(catalogue: Catalogue) -> None:
-    lines = "\n".join(f"- {{name: s{n}, host: h, port: x}}" for n in range(1500))
+    lines = "\n".join(f"- {{name: s{n}, host: h, port: x}}" for n in range(6000))
     document = parse(f'_format_version: "3.0"\nservices:\n{lines}\n'.encode())
     with pytest.raises(InvalidDeclarativeConfig) as caught:
         document.flatten(catalogue)
     begun_s = time.process_time()
     found = document.lines(caught.value.fields or {})
-    assert time.process_time() - begun_s < 1
+    assert time.process_time() - begun_s < 2
     assert found == {("services", n, "port"): n + 3 for n in range(20)}
 
 
