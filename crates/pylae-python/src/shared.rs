@@ -8,9 +8,9 @@ use std::os::fd::IntoRawFd;
 
 /// Makes the shared segment and answers its descriptor, which the caller owns.
 #[pyfunction]
-#[pyo3(signature = (worker_slots, counter_slots = 262_144))]
-pub fn create_shared(worker_slots: usize, counter_slots: usize) -> PyResult<i32> {
-    Ok(pylae_shared::create(worker_slots, counter_slots)?.into_raw_fd())
+#[pyo3(signature = (worker_slots, counter_slots = 262_144, health_slots = HEALTH_SLOTS))]
+pub fn create_shared(worker_slots: usize, counter_slots: usize, health_slots: usize) -> PyResult<i32> {
+    Ok(pylae_shared::create(worker_slots, counter_slots, health_slots)?.into_raw_fd())
 }
 
 /// A view of the segment.

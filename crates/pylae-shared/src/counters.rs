@@ -365,7 +365,7 @@ mod tests {
     const NOW_MS: u64 = 1_767_225_602_000;
 
     fn segment(slots: usize) -> Segment {
-        let descriptor = crate::create(2, slots).expect("a segment");
+        let descriptor = crate::create(2, slots, 64).expect("a segment");
         Segment::open(descriptor.as_raw_fd()).expect("the same")
     }
 

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What must the workers of one node agree on? A memfd passed by descriptor: heartbeats, counts, rate-limit counters.
+//! What must the workers of one node agree on? A memfd passed by descriptor: heartbeats, counts, rate-limit counters,
+//! the health of Targets.
 //!
 //! Every word is an atomic; a process that dies at any instruction leaves a segment the others can go on with.
 
 pub mod counters;
+pub mod health;
 mod siphash;
 
 use portable_atomic::AtomicU128;
@@ -12,8 +14,8 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// `PYLAESM2`: another layout gets another number.
-const MAGIC: u64 = 0x5059_4c41_4553_4d32;
+/// `PYLAESM3`: another layout gets another number.
+const MAGIC: u64 = 0x5059_4c41_4553_4d33;
 const HEADER_WORDS: usize = 32;
 const SLOT_WORDS: usize = 64;
 const NAME_WORDS: usize = 8;
@@ -25,6 +27,11 @@ mod header {
     pub const SECRET: usize = 3;
     pub const EVICTED: usize = 5;
     pub const REFUSED: usize = 6;
+    pub const HEALTH_SLOTS: usize = 7;
+    pub const HEALTH_REFUSED: usize = 8;
+    /// Words that all workers write to, each in a cache line of its own.
+    pub const HEALTH_EPOCH: usize = 16;
+    pub const LEASE: usize = 24;
 }
 
 mod slot {
@@ -88,20 +95,25 @@ impl Drop for Segment {
     }
 }
 
-fn words_for(worker_slots: usize, buckets: usize) -> usize {
+fn words_before_health(worker_slots: usize, buckets: usize) -> usize {
     HEADER_WORDS + worker_slots * SLOT_WORDS + buckets * counters::BUCKET_WORDS
+}
+
+fn words_for(worker_slots: usize, buckets: usize, health_slots: usize) -> usize {
+    words_before_health(worker_slots, buckets) + health::bitmap_words(health_slots) + health_slots * health::ENTRY_WORDS
 }
 
 /// Makes a segment and answers its descriptor (close-on-exec; pass it on explicitly).
 ///
 /// # Errors
 /// No memory, or no random bytes.
-pub fn create(worker_slots: usize, counter_slots: usize) -> io::Result<OwnedFd> {
+pub fn create(worker_slots: usize, counter_slots: usize, health_slots: usize) -> io::Result<OwnedFd> {
     if !AtomicU128::is_lock_free() {
         return Err(io::Error::new(io::ErrorKind::Unsupported, "this processor has no 128-bit compare-and-swap"));
     }
     let buckets = counter_slots.div_ceil(counters::BUCKET_SLOTS).clamp(1, u32::MAX as usize);
-    let bytes = words_for(worker_slots, buckets) * 8;
+    let health_slots = health_slots.clamp(1, 1 << 24);
+    let bytes = words_for(worker_slots, buckets, health_slots) * 8;
     // SAFETY: the name is a C string; the result is checked.
     let raw = unsafe { libc::memfd_create(c"pylae".as_ptr(), libc::MFD_CLOEXEC) };
     if raw < 0 {
@@ -122,6 +134,7 @@ pub fn create(worker_slots: usize, counter_slots: usize) -> io::Result<OwnedFd> 
     let secret = u128::from_ne_bytes(secret);
     segment.word(header::WORKER_SLOTS).store(worker_slots as u64, Ordering::Relaxed);
     segment.word(header::BUCKETS).store(buckets as u64, Ordering::Relaxed);
+    segment.word(header::HEALTH_SLOTS).store(health_slots as u64, Ordering::Relaxed);
     segment.word(header::SECRET).store(secret as u64, Ordering::Relaxed);
     segment.word(header::SECRET + 1).store((secret >> 64) as u64, Ordering::Relaxed);
     segment.word(header::MAGIC).store(MAGIC, Ordering::Release);
@@ -165,7 +178,7 @@ impl Segment {
             return Err(broken());
         }
         let segment = Segment::map(descriptor, count)?;
-        let whole = words_for(segment.worker_slots(), segment.buckets());
+        let whole = words_for(segment.worker_slots(), segment.buckets(), segment.health_slots());
         if segment.word(header::MAGIC).load(Ordering::Acquire) != MAGIC || whole > count {
             return Err(broken());
         }
@@ -183,7 +196,7 @@ impl Segment {
     fn wide_word(&self, index: usize) -> &AtomicU128 {
         assert!(index & 1 == 0 && index + 1 < self.count, "two words of the segment");
         // SAFETY: both words lie within the mapping, which begins at a page, so an even index is aligned to 16 bytes; words
-        // of the counters are never used singly.
+        // of counters, and keys and states of health, are never used singly.
         unsafe { &*self.words.add(index).cast::<AtomicU128>() }
     }
 

@@ -101,7 +101,7 @@ fn count_in_processes(descriptor: &OwnedFd, processes: usize) -> HashMap<u64, u6
 
 #[test]
 fn test_processes_together_reach_a_limit_and_never_exceed_it() {
-    let descriptor = pylae_shared::create(2, 4096).expect("a segment");
+    let descriptor = pylae_shared::create(2, 4096, 64).expect("a segment");
     let admitted = count_in_processes(&descriptor, 3);
     assert_eq!(admitted.len() as u64, KEYS);
     assert!(admitted.values().all(|&count| count == LIMIT), "{admitted:?}");
@@ -109,14 +109,14 @@ fn test_processes_together_reach_a_limit_and_never_exceed_it() {
 
 #[test]
 fn test_processes_that_crowd_one_bucket_never_exceed_a_limit() {
-    let descriptor = pylae_shared::create(2, BUCKET_SLOTS).expect("a segment");
+    let descriptor = pylae_shared::create(2, BUCKET_SLOTS, 64).expect("a segment");
     let admitted = count_in_processes(&descriptor, 3);
     assert!(admitted.values().all(|&count| count <= LIMIT), "{admitted:?}");
 }
 
 #[test]
 fn test_workers_killed_amid_inserts_lose_no_slot_and_lift_no_limit() {
-    let descriptor = pylae_shared::create(2, BUCKET_SLOTS).expect("a segment");
+    let descriptor = pylae_shared::create(2, BUCKET_SLOTS, 64).expect("a segment");
     let segment = Segment::open(descriptor.as_raw_fd()).expect("the same");
     let mut admitted = 0;
     let survivor = Window { limit: 500, start_ms: NOW_MS, end_ms: NOW_MS + 3_000_000 };
