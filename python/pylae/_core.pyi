@@ -18,7 +18,7 @@ __all__ = [
 
 build_profile: Literal["debug", "release"]
 
-def create_shared(worker_slots: int, counter_slots: int = 262_144) -> int:
+def create_shared(worker_slots: int, counter_slots: int = 262_144, health_slots: int = 131_072) -> int:
     """Makes the shared segment and returns its descriptor (close-on-exec), which the caller owns."""
 
 def check_expression(text: str, *, is_stream: bool = False) -> str | None:
@@ -47,6 +47,24 @@ class Shared:
         """Says that the slot's worker is gone: its siblings accept in its place."""
     def statistics(self) -> dict[str, int]:
         """Counts summed over all workers, under the names `/status` uses."""
+    def health(self) -> list[dict[str, Any]]:
+        """What is known of every address of a Target whose health is looked at, or was within the last minute.
+
+        Returns:
+            `upstream`, `target` (ids), `address`, `port`, `is_healthy`, `state` (`healthy`, `mostly_healthy`, `mostly_unhealthy`,
+            `unhealthy`), `why`, `since_ms` (epoch), how often each came in a row (`successes`, `tcp_failures`, `timeouts`,
+            `http_failures`), `probed_ms` (epoch; None: never) and `evidence`, what the last probe, or the request that turned
+            the state, found. An address that is not among them is healthy and was never asked for.
+        """
+    def mark_health(self, upstream: str, target: str, address: str, port: int, is_healthy: bool) -> bool:
+        """Says how an address does; what was counted is forgotten, and checks go on from there.
+
+        Returns:
+            False when the table has no room for it.
+
+        Raises:
+            ValueError: An id is no UUID, or the address no IP address.
+        """
 
 @final
 class Reactor:

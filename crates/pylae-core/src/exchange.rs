@@ -3,10 +3,11 @@
 //!
 //! Facts of the connection stand apart ([`ConnectionFacts`]): one socket carries many exchanges.
 
+use crate::balancer::Turn;
 use crate::fault::Fault;
 use crate::http::headers::Headers;
 use crate::router::Match;
-use crate::snapshot::{PluginInstance, Snapshot};
+use crate::snapshot::{Id, PluginInstance, Snapshot};
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
@@ -207,6 +208,19 @@ pub struct Attempt {
     pub fault: Option<Fault>,
 }
 
+/// What choosing a Target needs to remember between two attempts.
+#[derive(Debug, Default)]
+pub struct Balancing {
+    /// The hash of the request's key, once it was asked for.
+    pub hash: Option<u64>,
+    /// Value of the cookie that is to be set, so that the client's next request goes the same way.
+    pub new_cookie: Option<String>,
+    /// Targets that were tried.
+    pub tried: Vec<Id>,
+    /// The request is with this Target now.
+    pub turn: Option<Turn>,
+}
+
 /// Moments of the walk, each absent until reached.
 #[derive(Debug, Default)]
 pub struct Moments {
@@ -245,7 +259,11 @@ pub struct Exchange {
     /// The Route that matched, its Service and captures.
     pub matched: Option<Match>,
     /// Id of the Consumer a plugin authenticated, as 16 bytes; decides which plugin rows apply.
-    pub consumer_id: Option<crate::snapshot::Id>,
+    pub consumer_id: Option<Id>,
+    /// Id of the credential a plugin let it in by; hashed where there is no Consumer.
+    pub credential_id: Option<Id>,
+    /// What choosing a Target needs to remember.
+    pub balancing: Balancing,
     /// What goes upstream.
     pub upstream: UpstreamRequest,
     /// The answer, once there is one.

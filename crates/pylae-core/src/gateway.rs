@@ -3,10 +3,11 @@
 
 use crate::config::{AddedHeaders, DataPlaneSettings, IpBlock};
 use crate::exchange::RequestId;
+use crate::healthcheck::Watch;
 use crate::http::wire::Deadline;
 use crate::observe::{Level, Logs};
 use crate::phases::PluginHost;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Id, Snapshot};
 use crate::upstream::dns::Resolver;
 use crate::upstream::pool::Pool;
 use crate::upstream::tls::UpstreamTls;
@@ -53,6 +54,8 @@ pub struct Gateway {
     pub trusted: Vec<IpBlock>,
     /// The configuration served now; the helper thread swaps it.
     pub snapshot: Arc<ArcSwap<Snapshot>>,
+    /// The health of Targets.
+    pub watch: Watch,
     /// What runs plugins.
     pub host: Box<dyn PluginHost>,
     /// Idle upstream connections.
@@ -74,7 +77,13 @@ pub struct Gateway {
 
 impl Gateway {
     /// A gateway that serves `snapshot` with plugins run by `host`; `seed`: 128 random bits for request ids.
-    pub fn new(settings: DataPlaneSettings, snapshot: Arc<ArcSwap<Snapshot>>, host: Box<dyn PluginHost>, seed: u128) -> Rc<Self> {
+    pub fn new(
+        settings: DataPlaneSettings,
+        snapshot: Arc<ArcSwap<Snapshot>>,
+        watch: Watch,
+        host: Box<dyn PluginHost>,
+        seed: u128,
+    ) -> Rc<Self> {
         let logs = Logs::open(&settings);
         let trusted = settings.trusted_ips.iter().filter_map(|text| IpBlock::parse(text)).collect();
         Rc::new(Gateway {
@@ -82,6 +91,7 @@ impl Gateway {
             token: format!("pylae/{}", settings.version),
             trusted,
             snapshot,
+            watch,
             host,
             pool: Pool::new(
                 settings.upstream_keepalive_pool_size,
@@ -114,6 +124,18 @@ impl Gateway {
 
     /// 128 bits that no other request of this or another worker has (a seeded PCG step; unique, not secret).
     pub fn next_request_id(&self) -> RequestId {
+        RequestId::from_bits(self.next_random())
+    }
+
+    /// A UUID of version 4, as unique as a request id.
+    pub fn next_uuid(&self) -> Id {
+        let mut bytes = self.next_random().to_be_bytes();
+        bytes[6] = bytes[6] & 0x0f | 0x40;
+        bytes[8] = bytes[8] & 0x3f | 0x80;
+        Id(bytes)
+    }
+
+    fn next_random(&self) -> u128 {
         let state = self
             .random
             .get()
@@ -121,7 +143,7 @@ impl Gateway {
             .wrapping_add(0x5851_F42D_4C95_7F2D_1405_7B7E_F767_814F);
         self.random.set(state);
         let mixed = (state ^ (state >> 64)).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835);
-        RequestId::from_bits(mixed ^ (mixed >> 61))
+        mixed ^ (mixed >> 61)
     }
 
     /// Is this peer believed?

@@ -4,9 +4,11 @@
 //! The journey belongs to the connection's task and to nobody else: no client and no plugin can drop it half way. A
 //! client's departure is an event it sees in every phase, and it ends in [`finish`] exactly once, whatever happened.
 
+use crate::balancer::{self, Ask, Peer};
 use crate::exchange::{Attempt, BodyStore, Exchange, ExchangeRef, Response, Source, Version};
-use crate::fault::{Fault, FaultKind, Retry};
+use crate::fault::{Fault, FaultKind, Retry, Side};
 use crate::gateway::Gateway;
+use crate::healthcheck::{Observer, Outcome as Seen, Place};
 use crate::http::body::Decoder;
 use crate::http::head::{Framing, ResponseHead};
 use crate::http::headers::Headers;
@@ -19,6 +21,7 @@ use crate::proxy::{self, Failure, Timeouts, body_failure, doing};
 use crate::response::{ClientFraming, HeadFacts, body, client_framing, write_head};
 use crate::router::RequestView;
 use crate::router::path::upstream_path;
+use crate::snapshot::CompiledUpstream;
 use crate::snapshot::model::Protocol;
 use crate::upstream::{PoolKey, UpstreamConnection, connect};
 use std::future::Future;
@@ -480,10 +483,16 @@ async fn proxy_heads(
     let mut stale = 0;
     loop {
         let started = Instant::now();
-        let key = choose(gateway, client, exchange, verify, started).await?;
+        let (key, choice) = choose(gateway, client, exchange, verify, started).await?;
         let outcome = attempt(gateway, client, exchange, &key, timeouts).await;
         let (fault, what) = match outcome {
-            Ok((head, connection)) => return Ok((head, connection, key)),
+            Ok((head, connection)) => {
+                if let Some(choice) = &choice {
+                    choice.peer.load.observe(started.elapsed(), pylae_shared::monotonic());
+                    observed(gateway, exchange, choice, Seen::of_answer(head.status), || format!("status {}", head.status));
+                }
+                return Ok((head, connection, key));
+            }
             Err(Failure::Fault(fault, what)) => (fault, what),
             Err(other) => return Err(other),
         };
@@ -504,8 +513,17 @@ async fn proxy_heads(
         };
         if is_stale && may_repeat && stale < 3 {
             stale += 1;
+            exchange.borrow_mut().balancing.turn = None;
             decided(gateway, exchange, || "retry.made reason=stale_connection".to_owned());
             continue;
+        }
+        if let Some(choice) = &choice {
+            if let Some(seen) = seen_of(&fault) {
+                observed(gateway, exchange, choice, seen, || fault.phrase().to_owned());
+            }
+            let balancing = &mut exchange.borrow_mut().balancing;
+            balancing.turn = None;
+            balancing.tried.push(choice.peer.target);
         }
         tried += 1;
         if !may_repeat || tried >= tries || client.is_gone() {
@@ -533,6 +551,128 @@ fn may_repeat(exchange: &Exchange, client: &ClientConnection) -> bool {
     !matches!(exchange.request.body, BodyStore::Unread) || exchange.upstream.body.is_some() || client.body_bytes == 0
 }
 
+/// What a failed attempt tells of its Target; nothing when it was not the Target's fault.
+fn seen_of(fault: &Fault) -> Option<Seen> {
+    let facts = fault.kind.facts();
+    match (facts.side, facts.status) {
+        (Side::Upstream, 504) => Some(Seen::Timeout),
+        (Side::Upstream, 502) => Some(Seen::TcpFailure),
+        _ => None,
+    }
+}
+
+/// Where an attempt goes, when an Upstream's Targets are chosen from.
+struct Choice {
+    upstream: CompiledUpstream,
+    peer: Arc<Peer>,
+    place: Arc<Place>,
+}
+
+/// A request tells how its Target does.
+fn observed(gateway: &Rc<Gateway>, exchange: &ExchangeRef, choice: &Choice, seen: Seen, what: impl FnOnce() -> String) {
+    let rules = &choice.upstream.rules;
+    if !rules.is_on {
+        return;
+    }
+    let evidence = || format!("request {}: {}", exchange.borrow().id.as_str(), what());
+    if let Some(turned) = gateway.watch.report(&choice.place, &rules.passive, Observer::Passive, seen, evidence) {
+        gateway
+            .logs
+            .log(Level::Warn, &crate::healthcheck::active::turned_text(&choice.upstream.upstream.name, &choice.place, &turned.health));
+    }
+}
+
+/// The hash of the request's key; a cookie that is missing is made.
+fn hash_of(gateway: &Rc<Gateway>, exchange: &mut Exchange, upstream: &CompiledUpstream) -> u64 {
+    if !upstream.balancer.is_hashing() {
+        return 0;
+    }
+    if let Some(hash) = exchange.balancing.hash {
+        return hash;
+    }
+    let hash = match balancer::key::of(&upstream.upstream, exchange) {
+        balancer::key::Key::Found(key) => balancer::key::hash(&key),
+        balancer::key::Key::Nothing => balancer::key::hash(b""),
+        balancer::key::Key::NewCookie => {
+            let value = gateway.next_uuid().to_string();
+            let hash = balancer::key::hash(value.as_bytes());
+            exchange.balancing.new_cookie = Some(value);
+            hash
+        }
+    };
+    exchange.balancing.hash = Some(hash);
+    hash
+}
+
+/// Chooses among the Targets of an Upstream, and an address of the one chosen. A Target whose name has no address that may be
+/// chosen is passed over.
+async fn choose_target(
+    gateway: &Rc<Gateway>,
+    client: &mut ClientConnection,
+    exchange: &ExchangeRef,
+    upstream: CompiledUpstream,
+) -> Result<Choice, Failure> {
+    let hash = hash_of(gateway, &mut exchange.borrow_mut(), &upstream);
+    let mut passed_over = Vec::new();
+    loop {
+        let now = pylae_shared::monotonic();
+        let turn = {
+            let borrowed = exchange.borrow();
+            let ask = Ask { hash, tried: &borrowed.balancing.tried, barred: &passed_over, now };
+            upstream.balancer.choose(&ask, &upstream.rules, &gateway.watch)
+        };
+        let Ok(turn) = turn else { return Err(Failure::Fault(FaultKind::NoHealthyTarget.into(), "")) };
+        let peer = Arc::clone(&turn.peer);
+        let is_alone = upstream.balancer.peers().len() == 1;
+        let found = if peer.address.is_some() {
+            Ok(Vec::new())
+        } else if peer.load.is_nameless(now) && !is_alone {
+            Err(FaultKind::NameNotFound.into())
+        } else {
+            addresses_of(gateway, client, &peer, now).await?
+        };
+        let ask = Ask { hash, tried: &[], barred: &[], now: Duration::ZERO };
+        let place = found.and_then(|addresses| {
+            let place = upstream.balancer.place(&peer, &addresses, &ask, &upstream.rules, &gateway.watch);
+            place.ok_or_else(|| FaultKind::NoHealthyTarget.into())
+        });
+        match place {
+            Ok(place) => {
+                exchange.borrow_mut().balancing.turn = Some(turn);
+                return Ok(Choice { upstream, peer, place });
+            }
+            Err(fault) if is_alone => return Err(Failure::Fault(fault, "")),
+            Err(fault) => {
+                decided(gateway, exchange, || format!("target.passed_over host={} reason={}", peer.host, fault.kind.facts().name));
+                passed_over.push(peer.target);
+            }
+        }
+    }
+}
+
+/// The addresses of a Target's name; while nobody tells them, those it had last.
+async fn addresses_of(
+    gateway: &Rc<Gateway>,
+    client: &mut ClientConnection,
+    peer: &Peer,
+    now: Duration,
+) -> Result<Result<Vec<std::net::IpAddr>, Fault>, Failure> {
+    let mut lookup = std::pin::pin!(gateway.resolver.addresses(&peer.host));
+    let found = std::future::poll_fn(|cx| match lookup.as_mut().poll(cx) {
+        Poll::Ready(outcome) => Poll::Ready(Ok(outcome)),
+        Poll::Pending => client.poll_departed(cx).map(|()| Err(Failure::Gone)),
+    })
+    .await?;
+    Ok(found.or_else(|fault| {
+        let known: Vec<_> = peer.places().iter().map(|place| place.address().ip()).collect();
+        if known.is_empty() {
+            peer.load.miss_name(now);
+            return Err(fault);
+        }
+        Ok(known)
+    }))
+}
+
 /// Chooses a Target and finds its address; begins the record of the attempt.
 async fn choose(
     gateway: &Rc<Gateway>,
@@ -540,21 +680,22 @@ async fn choose(
     exchange: &ExchangeRef,
     verify: bool,
     started: Instant,
-) -> Result<PoolKey, Failure> {
-    let (host, port, is_tls, peer) = {
+) -> Result<(PoolKey, Option<Choice>), Failure> {
+    let (name, upstream) = {
         let mut borrowed = exchange.borrow_mut();
         borrowed.moments.head_received = None;
-        let snapshot = Arc::clone(&borrowed.snapshot);
-        let name = borrowed.upstream.target_host.clone();
+        (borrowed.upstream.target_host.clone(), borrowed.snapshot.upstream(&borrowed.upstream.target_host).cloned())
+    };
+    let choice = match upstream {
+        Some(upstream) => Some(choose_target(gateway, client, exchange, upstream).await?),
+        None => None,
+    };
+    let (host, port, is_tls) = {
+        let mut borrowed = exchange.borrow_mut();
         let preserved = borrowed.matched.as_ref().is_some_and(|m| m.route.preserve_host).then(|| borrowed.request.authority.clone());
-        let (host, port, host_header, peer) = match snapshot.upstream(&name) {
-            Some(upstream) => {
-                let Ok(peer) = upstream.balancer.next() else {
-                    return Err(Failure::Fault(FaultKind::NoHealthyTarget.into(), ""));
-                };
-                (peer.host.to_string(), peer.port, upstream.upstream.host_header.clone(), Some(Arc::clone(peer)))
-            }
-            None => (name, borrowed.upstream.target_port, None, None),
+        let (host, port, host_header) = match &choice {
+            Some(choice) => (choice.peer.host.to_string(), choice.peer.port, choice.upstream.upstream.host_header.clone()),
+            None => (name, borrowed.upstream.target_port, None),
         };
         let is_tls = borrowed.upstream.is_tls;
         let bare_host = if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.clone() };
@@ -569,22 +710,24 @@ async fn choose(
         let kept = borrowed.upstream.host_by_plugin.clone().or(preserved.filter(|host| !host.is_empty()));
         let chosen = kept.or_else(|| host_header.map(String::into_bytes)).unwrap_or_else(|| with_port.into_bytes());
         borrowed.upstream.host_header = Some(chosen);
-        (host, port, is_tls, peer)
+        (host, port, is_tls)
     };
-    let resolved = {
-        let shunned = peer.as_ref().map_or(&[][..], |peer| &peer.shunned);
-        let mut lookup = std::pin::pin!(gateway.resolver.resolve(&host, shunned));
-        std::future::poll_fn(|cx| match lookup.as_mut().poll(cx) {
-            Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
-            Poll::Pending => client.poll_departed(cx).map(|()| None),
-        })
-        .await
-    };
-    let address = match resolved {
-        None => return Err(Failure::Gone),
-        Some(Err(fault)) => return Err(Failure::Fault(fault, "")),
-        Some(Ok(Some(address))) => std::net::SocketAddr::new(address, port),
-        Some(Ok(None)) => return Err(Failure::Fault(FaultKind::NoHealthyTarget.into(), "")),
+    let address = if let Some(choice) = &choice {
+        choice.place.address()
+    } else {
+        let resolved = {
+            let mut lookup = std::pin::pin!(gateway.resolver.resolve(&host));
+            std::future::poll_fn(|cx| match lookup.as_mut().poll(cx) {
+                Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+                Poll::Pending => client.poll_departed(cx).map(|()| None),
+            })
+            .await
+        };
+        match resolved {
+            None => return Err(Failure::Gone),
+            Some(Err(fault)) => return Err(Failure::Fault(fault, "")),
+            Some(Ok(address)) => std::net::SocketAddr::new(address, port),
+        }
     };
     let mut borrowed = exchange.borrow_mut();
     borrowed.moments.attempt_started = Some(started);
@@ -616,7 +759,7 @@ async fn choose(
         head_ms: None,
         fault: None,
     });
-    Ok(PoolKey { address, tls: server_name })
+    Ok((PoolKey { address, tls: server_name }, choice))
 }
 
 /// One attempt: a connection, the request out, the head back.
@@ -742,6 +885,7 @@ async fn deliver_upstream(
         body: None,
         status_of_upstream: Some(head.status),
     });
+    set_hash_cookie(&mut exchange.borrow_mut());
     let mut decoder = Decoder::new(framing);
     let (read_timeout, is_buffered) = {
         let borrowed = exchange.borrow();
@@ -767,6 +911,7 @@ async fn deliver_upstream(
             Err(failure) => return end_of_failure(gateway, client, exchange, failure, keep_alive).await,
         }
         give_back(gateway, exchange, &key, upstream, decoder.is_done() && head.keep_alive);
+        exchange.borrow_mut().balancing.turn = None;
         let passage = corridor::run_collected(gateway, client, exchange, Phase::Response).await;
         if let Some(outcome) = end_of(gateway, client, exchange, passage, keep_alive).await {
             return outcome;
@@ -790,7 +935,20 @@ async fn deliver_upstream(
     )
     .await;
     give_back(gateway, exchange, &key, upstream, is_clean && head.keep_alive);
+    exchange.borrow_mut().balancing.turn = None;
     outcome
+}
+
+/// The cookie by which the client's next request goes the same way. (`Same-Site` is Kong's spelling.)
+fn set_hash_cookie(exchange: &mut Exchange) {
+    let Some(value) = exchange.balancing.new_cookie.take() else { return };
+    let Some(upstream) = exchange.snapshot.upstream(&exchange.upstream.target_host) else { return };
+    let row = &upstream.upstream;
+    let (name, path) = (row.hash_on_cookie.as_deref().unwrap_or_default(), row.hash_on_cookie_path.as_deref().unwrap_or("/"));
+    let cookie = format!("{name}={value}; Path={path}; Same-Site=Lax; HttpOnly");
+    if let Some(response) = exchange.response.as_mut() {
+        response.headers.add("Set-Cookie", cookie);
+    }
 }
 
 /// Kong's nginx says `charset UTF-8`: textual answers that name none get one (nginx's default `charset_types`).

@@ -8,6 +8,7 @@
 //! | [`http`] | is this one well-formed message? |
 //! | [`router`] | which Route? |
 //! | [`phases`] | may it pass, as whom, at what rate? |
+//! | [`healthcheck`] | which Targets may be chosen? |
 //! | [`balancer`] | which Target? |
 //! | [`upstream`] | is there a connection? |
 //! | [`proxy`] | did the exchange finish? |
@@ -24,6 +25,7 @@ pub mod config;
 pub mod exchange;
 pub mod fault;
 pub mod gateway;
+pub mod healthcheck;
 pub mod http;
 pub mod journey;
 pub mod line;

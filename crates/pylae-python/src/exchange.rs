@@ -1279,7 +1279,13 @@ impl Client {
             }
             None => None,
         };
-        self.life.write(|e| e.consumer_id = id)?;
+        // One that came from elsewhere need not have an id, nor a UUID for one.
+        let credential_id = credential.as_ref().and_then(|credential| credential.get_item("id").ok());
+        let credential_id = credential_id.and_then(|id| Id::parse(id.cast::<PyString>().ok()?.to_str().ok()?));
+        self.life.write(|e| {
+            e.consumer_id = id;
+            e.credential_id = credential_id;
+        })?;
         let mut kept = self.life.kept.borrow_mut();
         let before = (kept.consumer.take(), kept.credential.take());
         kept.consumer = consumer.map(Bound::unbind);

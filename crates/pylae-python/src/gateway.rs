@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use pylae_core::config::DataPlaneSettings;
 use pylae_core::exchange::ExchangeRef;
 use pylae_core::gateway::Gateway as Core;
+use pylae_core::healthcheck::{Watch, active};
 use pylae_core::line::{self, CallError, Ending, Event, Line, LineSettings};
 use pylae_core::listener::{self, Listener};
 use pylae_core::observe::Level;
@@ -187,7 +188,8 @@ impl Gateway {
         let host = PythonHost::new(py, definitions, Rc::clone(&monitor), event_loop, Rc::clone(&this.progress.waiting))?;
         let mut empty = Store::with_options(Arc::clone(&this.registry), this.settings.router_options());
         let served = Arc::new(ArcSwap::new(empty.compile().snapshot));
-        let core = Core::new(this.settings.clone(), Arc::clone(&served), Box::new(host), random_bits()?);
+        let watch = Watch::new(Arc::clone(&this.segment), this.worker_index, this.generation);
+        let core = Core::new(this.settings.clone(), Arc::clone(&served), watch, Box::new(host), random_bits()?);
         let sink = Rc::downgrade(&core);
         monitor.set_log(Box::new(move |level, text| {
             if let Some(core) = sink.upgrade() {
@@ -245,6 +247,7 @@ impl Gateway {
         inner.spawn(Rc::clone(&worker).open(configured, listeners, ready_fd));
         inner.spawn(Rc::clone(&worker).beat());
         inner.spawn(Rc::clone(&worker.core).housekeeping());
+        inner.spawn(active::run(Rc::clone(&worker.core)));
         inner.spawn(watch_parent(Rc::clone(&worker), parent_fd));
         let event_loop = event_loop.clone().unbind();
         inner.spawn(async move {

@@ -1,14 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The shared segment as the supervisor and control see it.
 
+use pylae_core::clock::now_ms;
+use pylae_core::snapshot::Id;
+use pylae_shared::health::{Health, Identity};
 use pylae_shared::{Segment, Statistic};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::os::fd::IntoRawFd;
 
 /// Makes the shared segment and answers its descriptor, which the caller owns.
 #[pyfunction]
-#[pyo3(signature = (worker_slots, counter_slots = 262_144, health_slots = HEALTH_SLOTS))]
+#[pyo3(signature = (worker_slots, counter_slots = 262_144, health_slots = 131_072))]
 pub fn create_shared(worker_slots: usize, counter_slots: usize, health_slots: usize) -> PyResult<i32> {
     Ok(pylae_shared::create(worker_slots, counter_slots, health_slots)?.into_raw_fd())
 }
@@ -62,6 +68,40 @@ impl Shared {
         let events = self.segment.counter_events();
         counts.insert("counters_evicted", events.evicted);
         counts.insert("counters_refused", events.refused);
+        counts.insert("health_refused", self.segment.health_refused());
         counts
+    }
+
+    /// What is known of every address of a Target that is looked at, or was within the last minute.
+    fn health<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let row = |row: pylae_shared::health::HealthRow| {
+            let (identity, health) = (row.identity, row.health);
+            let about = PyDict::new(py);
+            about.set_item("upstream", Id(identity.upstream).to_string())?;
+            about.set_item("target", Id(identity.target).to_string())?;
+            about.set_item("address", identity.address.to_string())?;
+            about.set_item("port", identity.port)?;
+            about.set_item("is_healthy", health.is_healthy)?;
+            about.set_item("state", health.name())?;
+            about.set_item("why", health.why.name())?;
+            about.set_item("since_ms", health.since_ms)?;
+            for (name, count) in ["successes", "tcp_failures", "timeouts", "http_failures"].into_iter().zip(health.counts) {
+                about.set_item(name, count)?;
+            }
+            about.set_item("probed_ms", row.probed_ms)?;
+            about.set_item("evidence", row.evidence)?;
+            Ok(about)
+        };
+        self.segment.health_rows().into_iter().map(row).collect()
+    }
+
+    /// An operator says how an address of a Target does; what was counted is forgotten. `false`: there is no room for it.
+    fn mark_health(&self, upstream: &str, target: &str, address: &str, port: u16, is_healthy: bool) -> PyResult<bool> {
+        let id = |text: &str| Id::parse(text).map(|id| id.0).ok_or_else(|| PyValueError::new_err(format!("`{text}` is not a UUID")));
+        let address: IpAddr = address.parse().map_err(|_| PyValueError::new_err(format!("`{address}` is not an IP address")))?;
+        let identity = Identity { upstream: id(upstream)?, target: id(target)?, address, port };
+        let at_ms = now_ms();
+        let entry = self.segment.health_entry(&identity, at_ms);
+        Ok(entry.is_some_and(|entry| self.segment.change_health(entry, |_| Health::marked(is_healthy, at_ms)).is_some()))
     }
 }

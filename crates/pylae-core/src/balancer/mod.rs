@@ -1,36 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which Target takes this attempt? Fault born here: `no_healthy_target`.
+//!
+//! One file for each algorithm. Who may be chosen is worked out when a state of health turns or an address comes, not for
+//! each request.
 
+mod consistent_hashing;
+pub mod key;
+mod latency;
+mod least_connections;
+mod peer;
+mod round_robin;
+#[cfg(test)]
+mod tests;
+
+pub use peer::{Load, Peer, Turn};
+
+use crate::healthcheck::{Place, Rules, Watch};
 use crate::snapshot::Id;
-use crate::snapshot::model::Target;
+use crate::snapshot::model::{Algorithm, Target};
+use arc_swap::ArcSwap;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// The port of a Target that names none.
 const DEFAULT_PORT: u16 = 8000;
 
 /// What an explicit null of a Target's weight means, as in Kong's schema.
 const WEIGHT_WHEN_NULL: u32 = 100;
-
-/// Where an attempt may go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Peer {
-    /// The Target's row.
-    pub target: Id,
-    /// Host name or IP address, without brackets.
-    pub host: Arc<str>,
-    /// The address, when the host is one.
-    pub address: Option<IpAddr>,
-    /// TCP port.
-    pub port: u16,
-    /// Share of the requests; never 0.
-    pub weight: u32,
-    /// Addresses of the host that were marked unhealthy; never all of an address that stands for itself.
-    pub shunned: Box<[IpAddr]>,
-}
 
 /// What an operator took out of rotation: whole Targets, and single addresses of Targets.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -53,10 +53,6 @@ impl Marks {
     fn shunned(&self, target: Id) -> &[IpAddr] {
         self.addresses.get(&target).map_or(&[], Vec::as_slice)
     }
-
-    fn is_out(&self, target: Id, address: Option<IpAddr>) -> bool {
-        self.targets.contains(&target) || address.is_some_and(|address| self.shunned(target).contains(&address))
-    }
 }
 
 /// No Target in rotation with a weight above 0.
@@ -71,66 +67,218 @@ impl fmt::Display for NoTarget {
 
 impl std::error::Error for NoTarget {}
 
-/// Smooth weighted round robin over the Targets of one Upstream: with weights 5, 1, 1 the heavy one's turns are spread
-/// (a a b a c a a), not bunched.
-///
-/// The state is atomic only because a snapshot is shared with the helper thread; the data-plane thread alone takes turns.
+/// What is asked of a balancer.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask<'a> {
+    /// The hash of the request's key, for consistent hashing.
+    pub hash: u64,
+    /// Targets that were tried for this request: again only when there is no other.
+    pub tried: &'a [Id],
+    /// Targets that are not to be chosen.
+    pub barred: &'a [Id],
+    /// The monotonic clock.
+    pub now: Duration,
+}
+
+/// Those of whom one is chosen.
+struct Candidates<'a> {
+    peers: &'a [Arc<Peer>],
+    /// Indices of those that may be chosen by their health.
+    eligible: &'a [u32],
+    /// Of these, none.
+    without: [&'a [Id]; 2],
+}
+
+impl<'a> Candidates<'a> {
+    fn iter(&self) -> impl Iterator<Item = &'a Arc<Peer>> {
+        self.iter_from(0)
+    }
+
+    fn iter_from(&self, start: usize) -> impl Iterator<Item = &'a Arc<Peer>> {
+        let (peers, without) = (self.peers, self.without);
+        let (before, after) = self.eligible.split_at(start.min(self.eligible.len()));
+        let order = after.iter().chain(before).map(|&at| &peers[at as usize]);
+        order.filter(move |peer| !without.iter().any(|ids| ids.contains(&peer.target)))
+    }
+}
+
+/// Who may be chosen, as long as health and addresses are what they were.
+#[derive(Debug)]
+struct View {
+    epoch: u64,
+    learned: u64,
+    rules: Option<Arc<Rules>>,
+    eligible: Box<[u32]>,
+    /// Is so much of the weight healthy as the threshold asks?
+    is_enough: bool,
+}
+
+/// Chooses among the Targets of one Upstream.
 #[derive(Debug)]
 pub struct Balancer {
+    algorithm: Algorithm,
     peers: Vec<Arc<Peer>>,
-    /// What each peer is owed, in the order of `peers`. Their sum is 0 between two turns.
-    owed: Vec<AtomicI64>,
-    weight_total: i64,
+    /// Have all the same weight?
+    is_even: bool,
+    view: ArcSwap<View>,
+    /// Turns when the addresses of a name change.
+    learned: AtomicU64,
+    turn: AtomicU64,
 }
 
 impl Balancer {
-    /// A balancer over these Targets, in the order of their ids, without those that are marked. Those that can't be read are
-    /// named in the second part.
-    pub fn new<'a>(targets: impl IntoIterator<Item = &'a Target>, marks: &Marks) -> (Self, Vec<String>) {
+    /// A balancer over these Targets, in the order of their ids, without those of weight 0. Those that can't be read are named in the
+    /// second part. What was known of a Target that `before` has too is kept.
+    pub fn new<'a>(
+        algorithm: Algorithm,
+        targets: impl IntoIterator<Item = &'a Target>,
+        marks: &Marks,
+        before: Option<&Balancer>,
+    ) -> (Self, Vec<String>) {
         let mut peers = Vec::new();
         let mut refused = Vec::new();
         for target in targets {
             let weight = target.weight.unwrap_or(WEIGHT_WHEN_NULL);
             match split_target(&target.target) {
                 Some((host, port)) if weight > 0 => {
-                    let address = host.parse().ok();
-                    if !marks.is_out(target.id, address) {
-                        let shunned = marks.shunned(target.id).into();
-                        peers.push(Arc::new(Peer { target: target.id, host: host.into(), address, port, weight, shunned }));
-                    }
+                    let address: Option<IpAddr> = host.parse().ok();
+                    let same = |peer: &&Arc<Peer>| peer.target == target.id && *peer.host == *host && peer.port == port;
+                    let known = before.and_then(|before| before.peers.iter().find(same));
+                    let fixed = |address| vec![Arc::new(Place::new(target.upstream.id, target.id, address, port))];
+                    let places = known.map_or_else(|| Arc::new(address.map_or_else(Vec::new, fixed)), |known| known.places());
+                    let name = format!("{host}:{port}");
+                    peers.push(Arc::new(Peer {
+                        target: target.id,
+                        host: host.into(),
+                        address,
+                        port,
+                        weight,
+                        weight_inverse: f64::from(weight).recip(),
+                        seed: key::hash(name.as_bytes()),
+                        upstream: target.upstream.id,
+                        is_out: marks.targets.contains(&target.id),
+                        shunned: marks.shunned(target.id).into(),
+                        places: ArcSwap::new(places),
+                        load: known.map_or_else(Arc::default, |known| Arc::clone(&known.load)),
+                    }));
                 }
                 Some(_) => {}
                 None => refused.push(format!("targets {}: `{}` is not `host:port`", target.id, target.target)),
             }
         }
         peers.sort_by_key(|peer| peer.target);
-        let owed = peers.iter().map(|_| AtomicI64::new(0)).collect();
-        let weight_total = peers.iter().map(|peer| i64::from(peer.weight)).sum();
-        (Balancer { peers, owed, weight_total }, refused)
+        let is_even = peers.windows(2).all(|pair| pair[0].weight == pair[1].weight);
+        let turn = before.map_or(0, |before| before.turn.load(Ordering::Relaxed));
+        let view = View { epoch: 0, learned: 0, rules: None, eligible: [].into(), is_enough: false };
+        let balancer = Balancer {
+            algorithm,
+            peers,
+            is_even,
+            view: ArcSwap::from_pointee(view),
+            learned: AtomicU64::new(0),
+            turn: AtomicU64::new(turn),
+        };
+        (balancer, refused)
     }
 
-    /// The peer whose turn it is.
+    /// Does it choose by the hash of a key?
+    pub fn is_hashing(&self) -> bool {
+        self.algorithm == Algorithm::ConsistentHashing
+    }
+
+    /// The Target that takes an attempt; one that was not tried, as long as there is one.
     ///
     /// # Errors
-    /// No Target in rotation has a weight above 0.
-    pub fn next(&self) -> Result<&Arc<Peer>, NoTarget> {
-        let mut best: Option<(usize, i64)> = None;
-        for (at, (peer, owed)) in self.peers.iter().zip(&self.owed).enumerate() {
-            let owes = owed.load(Ordering::Relaxed) + i64::from(peer.weight);
-            owed.store(owes, Ordering::Relaxed);
-            if best.is_none_or(|(_, most)| owes > most) {
-                best = Some((at, owes));
-            }
+    /// Nobody is healthy and in rotation, or not so much of the weight as the threshold asks.
+    pub fn choose(&self, ask: &Ask<'_>, rules: &Arc<Rules>, watch: &Watch) -> Result<Turn, NoTarget> {
+        let view = self.view(rules, watch);
+        if !view.is_enough {
+            return Err(NoTarget);
         }
-        let (at, owes) = best.ok_or(NoTarget)?;
-        self.owed[at].store(owes - self.weight_total, Ordering::Relaxed);
-        Ok(&self.peers[at])
+        let turn = self.turn.load(Ordering::Relaxed);
+        self.turn.store(turn.wrapping_add(1), Ordering::Relaxed);
+        let choose = |tried| {
+            let candidates = Candidates { peers: &self.peers, eligible: &view.eligible, without: [tried, ask.barred] };
+            match self.algorithm {
+                Algorithm::RoundRobin => round_robin::choose(&candidates),
+                Algorithm::LeastConnections => least_connections::choose(&candidates, turn),
+                Algorithm::Latency => latency::choose(&candidates, turn, ask.now),
+                Algorithm::ConsistentHashing => consistent_hashing::choose(&candidates, ask.hash, self.is_even),
+            }
+        };
+        choose(ask.tried).or_else(|| choose(&[])).map(Turn::new).ok_or(NoTarget)
     }
 
-    /// Every Target in rotation with a weight above 0.
+    /// One address of a Target whose name has these now; none when none of them may be chosen.
+    pub fn place(&self, peer: &Peer, addresses: &[IpAddr], ask: &Ask<'_>, rules: &Rules, watch: &Watch) -> Option<Arc<Place>> {
+        if peer.address.is_none() && peer.learn(addresses) {
+            self.learned.fetch_add(1, Ordering::Relaxed);
+        }
+        let places = peer.places.load();
+        if let (Some(_), Some(place)) = (peer.address, places.first()) {
+            return may_be_chosen(peer, place, rules, watch).then(|| Arc::clone(place));
+        }
+        let fit: Vec<&Arc<Place>> = places.iter().filter(|place| may_be_chosen(peer, place, rules, watch)).collect();
+        let at = if self.is_hashing() { mix(ask.hash ^ 1) } else { self.turn.load(Ordering::Relaxed) };
+        fit.get((at % fit.len().max(1) as u64) as usize).map(|place| Arc::clone(place))
+    }
+
+    fn view(&self, rules: &Arc<Rules>, watch: &Watch) -> arc_swap::Guard<Arc<View>> {
+        let view = self.view.load();
+        // Read before the states are: what turns meanwhile is seen the next time.
+        let (epoch, learned) = (watch.epoch(), self.learned.load(Ordering::Relaxed));
+        let is_current = |known: &Arc<Rules>| Arc::ptr_eq(known, rules) && view.epoch == epoch && view.learned == learned;
+        if view.rules.as_ref().is_some_and(is_current) {
+            return view;
+        }
+        drop(view);
+        let mut eligible = Vec::with_capacity(self.peers.len());
+        let (mut total, mut available) = (0u64, 0u64);
+        for (at, peer) in self.peers.iter().enumerate() {
+            let places = peer.places.load();
+            let weight = u64::from(peer.weight);
+            // A name that was never asked for may have one address at least.
+            total += weight * places.len().max(1) as u64;
+            let fit = if peer.is_out() {
+                0
+            } else if places.is_empty() {
+                1
+            } else {
+                places.iter().filter(|place| may_be_chosen(peer, place, rules, watch)).count() as u64
+            };
+            available += weight * fit;
+            if fit > 0 {
+                eligible.push(at as u32);
+            }
+        }
+        let is_enough = available > 0 && (!rules.is_on || available as f64 * 100.0 > rules.threshold_percent * total as f64);
+        self.view.store(Arc::new(View { epoch, learned, rules: Some(Arc::clone(rules)), eligible: eligible.into(), is_enough }));
+        self.view.load()
+    }
+
+    /// Every Target with a weight above 0.
     pub fn peers(&self) -> &[Arc<Peer>] {
         &self.peers
     }
+
+    /// Takes in what a Target's name has now.
+    pub fn learn(&self, peer: &Peer, addresses: &[IpAddr]) {
+        if peer.address.is_none() && peer.learn(addresses) {
+            self.learned.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+fn may_be_chosen(peer: &Peer, place: &Place, rules: &Rules, watch: &Watch) -> bool {
+    !peer.shunned.contains(&place.address().ip()) && (!rules.is_on || watch.health(place).is_healthy)
+}
+
+/// Spreads a number over 64 bits (the finaliser of splitmix64).
+pub(crate) fn mix(number: u64) -> u64 {
+    let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ mixed >> 31
 }
 
 /// Splits `host`, `host:port`, `[v6]` or `[v6]:port`; also takes a bare IPv6 address.
@@ -153,96 +301,5 @@ fn split_target(text: &str) -> Option<(&str, u16)> {
         None => Some((host, DEFAULT_PORT)),
         Some(digits) if digits.bytes().all(|digit| digit.is_ascii_digit()) => Some((host, digits.parse().ok()?)),
         Some(_) => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::snapshot::model::{Raw, Reference};
-
-    fn target(number: u8, text: &str, weight: u32) -> Target {
-        let mut bytes = [0; 16];
-        bytes[15] = number;
-        Target {
-            id: Id(bytes),
-            created_at: 0.0,
-            updated_at: 0.0,
-            upstream: Reference { id: Id::NIL },
-            target: text.into(),
-            weight: Some(weight),
-            tags: None,
-            raw: Raw::default(),
-        }
-    }
-
-    fn turns(balancer: &Balancer, count: usize) -> String {
-        (0..count).map(|_| balancer.next().expect("a peer").host.to_string()).collect()
-    }
-
-    #[test]
-    fn the_turns_of_a_heavy_target_are_spread() {
-        let (balancer, refused) = Balancer::new(&[target(1, "a", 5), target(2, "b", 1), target(3, "c", 1)], &Marks::default());
-        assert!(refused.is_empty());
-        assert_eq!(turns(&balancer, 14), "aabacaaaabacaa");
-    }
-
-    #[test]
-    fn shares_follow_the_weights() {
-        for weights in [[1, 1, 1], [100, 100, 1], [3, 7, 0], [65_535, 1, 13]] {
-            let (balancer, _) =
-                Balancer::new(&[target(1, "a", weights[0]), target(2, "b", weights[1]), target(3, "c", weights[2])], &Marks::default());
-            let total: u32 = weights.iter().sum();
-            let order = turns(&balancer, total as usize);
-            for (name, weight) in ["a", "b", "c"].into_iter().zip(weights) {
-                assert_eq!(order.matches(name).count(), weight as usize, "{weights:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_target_of_weight_zero_gets_nothing() {
-        let (balancer, _) = Balancer::new(&[target(1, "a", 0)], &Marks::default());
-        assert_eq!(balancer.next(), Err(NoTarget));
-        let (balancer, _) = Balancer::new(&[], &Marks::default());
-        assert_eq!(balancer.next(), Err(NoTarget));
-    }
-
-    #[test]
-    fn targets_are_read_in_every_form() {
-        assert_eq!(split_target("a.example"), Some(("a.example", 8000)));
-        assert_eq!(split_target("a.example:81"), Some(("a.example", 81)));
-        assert_eq!(split_target("10.0.0.1:0"), Some(("10.0.0.1", 0)));
-        assert_eq!(split_target("[::1]:80"), Some(("::1", 80)));
-        assert_eq!(split_target("[0000:0000:0000:0000:0000:0000:0000:0001]"), Some(("0000:0000:0000:0000:0000:0000:0000:0001", 8000)));
-        assert_eq!(split_target("::1"), Some(("::1", 8000)));
-        for text in ["", ":80", "[::1", "[::1]80", "[x]:80", "a:b", "a:", "a:70000", "a:+1"] {
-            assert_eq!(split_target(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn an_address_is_told_from_a_name() {
-        let (balancer, refused) =
-            Balancer::new(&[target(1, "[::1]:80", 1), target(2, "a.example:80", 1), target(3, "[x]:1", 1)], &Marks::default());
-        let addresses: Vec<_> = balancer.peers().iter().map(|peer| peer.address.is_some()).collect();
-        assert_eq!(addresses, [true, false]);
-        assert_eq!(refused.len(), 1);
-    }
-
-    #[test]
-    fn a_marked_target_gets_nothing_and_a_marked_address_is_shunned() {
-        let targets = [target(1, "10.0.0.1:80", 1), target(2, "b", 1), target(3, "10.0.0.3:80", 1)];
-        let address = |text: &str| Some(text.parse::<IpAddr>().expect("an address"));
-        let mut marks = Marks::default();
-        marks.take_out(targets[0].id, address("10.0.0.1"));
-        marks.take_out(targets[1].id, address("10.0.0.2"));
-        marks.take_out(targets[2].id, address("10.0.0.9"));
-        let (balancer, _) = Balancer::new(&targets, &marks);
-        let hosts: Vec<_> = balancer.peers().iter().map(|peer| &*peer.host).collect();
-        assert_eq!(hosts, ["b", "10.0.0.3"]);
-        assert_eq!(*balancer.peers()[0].shunned, [address("10.0.0.2").expect("an address")]);
-        marks.take_out(targets[1].id, None);
-        assert_eq!(Balancer::new(&targets, &marks).0.peers().len(), 1);
     }
 }

@@ -599,6 +599,8 @@ fn blank_exchange(gateway: &Rc<Gateway>, facts: &Rc<ConnectionFacts>, request: R
         forwarded: Forwarded::default(),
         matched: None,
         consumer_id: None,
+        credential_id: None,
+        balancing: crate::exchange::Balancing::default(),
         upstream: UpstreamRequest {
             method: None,
             path: request.path.clone(),

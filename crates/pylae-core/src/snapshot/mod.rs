@@ -14,6 +14,7 @@ pub use plugin::{PluginIndex, PluginInfo, PluginInstance, PluginRegistry};
 pub use store::{ApplyError, Compiled, Invalidation, Store, frame_of};
 
 use crate::balancer::Balancer;
+use crate::healthcheck::Rules;
 use crate::phases::plan::Plan;
 use crate::router::Router;
 use hash::ConfigMap;
@@ -41,6 +42,8 @@ impl fmt::Display for Version {
 pub struct CompiledUpstream {
     /// The row.
     pub upstream: Arc<Upstream>,
+    /// When a Target of it counts as dead.
+    pub rules: Arc<Rules>,
     /// Chooses the Target; stays the same, with its turns, while the Targets do.
     pub balancer: Arc<Balancer>,
 }
@@ -55,6 +58,7 @@ pub struct Snapshot {
     pub plan: Plan,
     services: ConfigMap<Id, Arc<Service>>,
     upstreams: ConfigMap<Arc<str>, CompiledUpstream>,
+    watched: Arc<[CompiledUpstream]>,
 }
 
 impl Snapshot {
@@ -66,6 +70,11 @@ impl Snapshot {
     /// The Upstream that a Service's host names; none when the host is a plain name or address.
     pub fn upstream(&self, host: &str) -> Option<&CompiledUpstream> {
         self.upstreams.get(host)
+    }
+
+    /// The Upstreams whose Targets' health is looked at, in no order.
+    pub fn watched(&self) -> &Arc<[CompiledUpstream]> {
+        &self.watched
     }
 
     /// Every Upstream, in no order.

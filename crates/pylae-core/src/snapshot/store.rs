@@ -3,10 +3,11 @@
 
 use super::hash::{ConfigMap, ConfigSet};
 use super::message::{MessageError, Reader, write_array, write_map, write_string, write_unsigned};
-use super::model::{Plugin, Raw, Route, Service, Target, Upstream};
+use super::model::{Algorithm, Plugin, Raw, Route, Service, Target, Upstream};
 use super::plugin::{PluginRegistry, PluginRow};
 use super::{CompiledUpstream, Id, Snapshot, Version};
 use crate::balancer::{Balancer, Marks};
+use crate::healthcheck::Rules;
 use crate::phases::plan::Plan;
 use crate::router::{CompiledRoute, RouteError, Router, RouterOptions};
 use serde::de::DeserializeOwned;
@@ -106,9 +107,21 @@ struct RouteRow {
 
 struct UpstreamRow {
     upstream: Arc<Upstream>,
-    /// None when a Target changed since it was made.
+    rules: Arc<Rules>,
     balancer: Option<Arc<Balancer>>,
+    /// A Target, a mark or the algorithm changed since the balancer was made.
+    is_stale: bool,
     refused: Vec<String>,
+}
+
+impl UpstreamRow {
+    fn algorithm(&self) -> Algorithm {
+        self.upstream.algorithm.unwrap_or(Algorithm::RoundRobin)
+    }
+}
+
+fn rules_of(upstream: &Upstream) -> Arc<Rules> {
+    Arc::new(Rules::new(&upstream.healthchecks, upstream.host_header.as_deref()))
 }
 
 /// A change to one row, decoded and not yet made.
@@ -295,7 +308,7 @@ impl Store {
         }
         self.marks = marks;
         for row in self.upstreams.values_mut() {
-            row.balancer = None;
+            row.is_stale = true;
         }
         Ok(true)
     }
@@ -378,9 +391,16 @@ impl Store {
                 self.plugins.insert(row.row.id, *row);
             }
             Change::Upstream(row) => match self.upstreams.get_mut(&row.id) {
-                Some(kept) => kept.upstream = row,
+                Some(kept) if kept.upstream.raw == row.raw => {}
+                Some(kept) => {
+                    kept.is_stale |= kept.upstream.algorithm != row.algorithm;
+                    kept.rules = rules_of(&row);
+                    kept.upstream = row;
+                }
                 None => {
-                    self.upstreams.insert(row.id, UpstreamRow { upstream: row, balancer: None, refused: Vec::new() });
+                    let rules = rules_of(&row);
+                    self.upstreams
+                        .insert(row.id, UpstreamRow { upstream: row, rules, balancer: None, is_stale: true, refused: Vec::new() });
                 }
             },
             Change::Target(row) => {
@@ -414,7 +434,7 @@ impl Store {
 
     fn forget_balancer(&mut self, upstream: Id) {
         if let Some(row) = self.upstreams.get_mut(&upstream) {
-            row.balancer = None;
+            row.is_stale = true;
         }
     }
 
@@ -429,6 +449,7 @@ impl Store {
             router: Router::new(routes, self.options),
             plan,
             services: self.services.clone(),
+            watched: upstreams.values().filter(|upstream| upstream.rules.is_on).cloned().collect(),
             upstreams,
         };
         warnings.sort_unstable();
@@ -436,15 +457,17 @@ impl Store {
     }
 
     fn compile_upstreams(&mut self, warnings: &mut Vec<String>) -> ConfigMap<Arc<str>, CompiledUpstream> {
-        if self.upstreams.values().any(|row| row.balancer.is_none()) {
+        if self.upstreams.values().any(|row| row.is_stale) {
             let mut targets: ConfigMap<Id, Vec<&Target>> = ConfigMap::default();
             for target in self.targets.values() {
                 targets.entry(target.upstream.id).or_default().push(target);
             }
             for (id, row) in &mut self.upstreams {
-                if row.balancer.is_none() {
-                    let (balancer, refused) = Balancer::new(targets.remove(id).unwrap_or_default(), &self.marks);
+                if row.is_stale {
+                    let targets = targets.remove(id).unwrap_or_default();
+                    let (balancer, refused) = Balancer::new(row.algorithm(), targets, &self.marks, row.balancer.as_deref());
                     row.balancer = Some(Arc::new(balancer));
+                    row.is_stale = false;
                     row.refused = refused;
                 }
             }
@@ -453,7 +476,7 @@ impl Store {
         for row in self.upstreams.values() {
             warnings.extend_from_slice(&row.refused);
             if let Some(balancer) = &row.balancer {
-                let upstream = CompiledUpstream { upstream: row.upstream.clone(), balancer: balancer.clone() };
+                let upstream = CompiledUpstream { upstream: row.upstream.clone(), rules: row.rules.clone(), balancer: balancer.clone() };
                 compiled.insert(row.upstream.name.clone(), upstream);
             }
         }

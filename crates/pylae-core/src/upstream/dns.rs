@@ -53,21 +53,32 @@ impl Resolver {
             .map_err(|error| Fault::with_phrase(FaultKind::ResolverFailed, error.clone(), format!("DNS resolution failed: {error}")))
     }
 
-    /// One address of this host, another each time when there are several; none when all it has are shunned.
+    /// One address of this host, another each time when there are several.
     ///
     /// # Errors
     /// `NameNotFound` (no such name, or no address), `ResolverFailed`.
-    pub async fn resolve(&self, host: &str, shunned: &[IpAddr]) -> Result<Option<IpAddr>, Fault> {
+    pub async fn resolve(&self, host: &str) -> Result<IpAddr, Fault> {
+        let addresses = self.addresses(host).await?;
+        let turn = self.turn.get().wrapping_add(1);
+        self.turn.set(turn);
+        Ok(addresses[turn % addresses.len()])
+    }
+
+    /// All addresses of this host; at least one.
+    ///
+    /// # Errors
+    /// `NameNotFound` (no such name, or no address), `ResolverFailed`.
+    pub async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, Fault> {
         let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
         if let Ok(address) = bare.parse::<IpAddr>() {
-            return Ok(Some(address));
+            return Ok(vec![address]);
         }
         let name = bare.trim_end_matches('.').to_ascii_lowercase();
         if let Some(addresses) = self.hosts.get(&name) {
-            return Ok(self.pick(addresses, shunned));
+            return Ok(addresses.clone());
         }
         if name == "localhost" || name.ends_with(".localhost") {
-            return Ok(self.pick(&[IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)], shunned));
+            return Ok(vec![IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)]);
         }
         let not_found = |why: &str| {
             Fault::with_phrase(
@@ -85,7 +96,7 @@ impl Resolver {
         match self.client()?.lookup_ip(asked).await {
             Ok(found) => {
                 let addresses: Vec<IpAddr> = found.iter().collect();
-                if addresses.is_empty() { Err(not_found("empty record received")) } else { Ok(self.pick(&addresses, shunned)) }
+                if addresses.is_empty() { Err(not_found("empty record received")) } else { Ok(addresses) }
             }
             Err(error) if error.is_nx_domain() => Err(not_found("dns server error: 3 name error")),
             Err(error) if error.is_no_records_found() => {
@@ -113,14 +124,6 @@ impl Resolver {
                 Err(Fault::with_phrase(FaultKind::ResolverFailed, format!("{name}: {text}"), format!("DNS resolution failed: {text}")))
             }
         }
-    }
-
-    fn pick(&self, addresses: &[IpAddr], shunned: &[IpAddr]) -> Option<IpAddr> {
-        let turn = self.turn.get().wrapping_add(1);
-        self.turn.set(turn);
-        let fit = |address: &&IpAddr| !shunned.contains(address);
-        let count = addresses.iter().filter(fit).count();
-        addresses.iter().filter(fit).nth(turn.checked_rem(count)?).copied()
     }
 }
 
