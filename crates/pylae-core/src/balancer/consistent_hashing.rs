@@ -9,18 +9,18 @@
 //! when a Target comes. The price is a throw for each Target: 10 cost less than a microsecond (`balancer/tests.rs` holds it to
 //! that), 1,000 some 10. `slots` therefore has nothing to size and no effect. A key does not keep the Target a Kong ring gave it.
 
-use super::{Candidates, Peer, mix};
-use std::sync::Arc;
+use super::peer::Hot;
+use super::{Candidates, mix};
 
 /// The Target of a key's hash.
-pub(super) fn choose<'a>(candidates: &Candidates<'a>, hash: u64, is_even: bool) -> Option<&'a Arc<Peer>> {
-    let throws = candidates.iter().map(|peer| (peer, mix(hash ^ peer.seed)));
+pub(super) fn choose(candidates: &Candidates<'_>, hash: u64, is_even: bool) -> Option<usize> {
+    let throws = candidates.iter().map(|(at, peer)| (at, peer, mix(hash ^ peer.seed)));
     if is_even {
-        return throws.max_by_key(|(_, throw)| *throw).map(|(peer, _)| peer);
+        return throws.max_by_key(|(.., throw)| *throw).map(|(at, ..)| at);
     }
     // The greatest weight / -log(unit) is the least -log(unit) / weight.
-    let loss = |peer: &Peer, throw: u64| -log2(unit(throw)) * peer.weight_inverse;
-    throws.map(|(peer, throw)| (peer, loss(peer, throw))).min_by(|(_, one), (_, two)| one.total_cmp(two)).map(|(peer, _)| peer)
+    let loss = |peer: &Hot, throw: u64| -log2(unit(throw)) * peer.weight_inverse;
+    throws.map(|(at, peer, throw)| (at, loss(peer, throw))).min_by(|(_, one), (_, two)| one.total_cmp(two)).map(|(at, _)| at)
 }
 
 /// Between 0 and 1, neither of them.

@@ -5,31 +5,32 @@
 //! Two are compared and not all, so that the herd does not run to the one that was quickest last (Mitzenmacher, "The Power of
 //! Two Choices in Randomized Load Balancing", 2001).
 
-use super::{Candidates, Peer, mix};
-use std::sync::Arc;
+use super::peer::Hot;
+use super::{Candidates, mix};
 use std::time::Duration;
 
-pub(super) fn choose<'a>(candidates: &Candidates<'a>, turn: u64, now: Duration) -> Option<&'a Arc<Peer>> {
-    let total: u64 = candidates.iter().map(|peer| u64::from(peer.weight)).sum();
-    let first = draw(candidates, mix(turn), total, None)?;
+pub(super) fn choose(candidates: &Candidates<'_>, turn: u64, now: Duration) -> Option<usize> {
+    let total: u64 = candidates.iter().map(|(_, peer)| u64::from(peer.weight)).sum();
+    let (first_at, first) = draw(candidates, mix(turn), total, None)?;
     let rest = total - u64::from(first.weight);
-    let Some(second) = draw(candidates, mix(turn ^ 0x9e37_79b9_7f4a_7c15), rest, Some(first)) else { return Some(first) };
+    let Some((second_at, second)) = draw(candidates, mix(turn ^ 0x9e37_79b9_7f4a_7c15), rest, Some(first_at)) else {
+        return Some(first_at);
+    };
     let (one, two) = (first.load.expected_ns(now), second.load.expected_ns(now));
     // Of whom nothing is known the best is not thought: it is taken to be as the other.
     let (one, two) = (one.or(two).unwrap_or(1.0), two.or(one).unwrap_or(1.0));
-    let cost = |peer: &Peer, latency: f64| latency.max(1.0) * f64::from(peer.load.in_flight() + 1) / f64::from(peer.weight);
+    let cost = |peer: &Hot, latency: f64| latency.max(1.0) * f64::from(peer.load.in_flight() + 1) * peer.weight_inverse;
     let is_even = first.load.in_flight() == 0 && second.load.in_flight() == 0 && (one - two).abs() < f64::EPSILON;
-    Some(if is_even || cost(first, one) <= cost(second, two) { first } else { second })
+    Some(if is_even || cost(first, one) <= cost(second, two) { first_at } else { second_at })
 }
 
 /// One by weight; `total` is the weight of all but `without`.
-fn draw<'a>(candidates: &Candidates<'a>, random: u64, total: u64, without: Option<&Arc<Peer>>) -> Option<&'a Arc<Peer>> {
-    let mut at = ((u128::from(random) * u128::from(total)) >> 64) as u64;
-    let is_other = |peer: &&Arc<Peer>| without.is_none_or(|other| !Arc::ptr_eq(peer, other));
-    candidates.iter().filter(is_other).find(|peer| {
+fn draw<'a>(candidates: &Candidates<'a>, random: u64, total: u64, without: Option<usize>) -> Option<(usize, &'a Hot)> {
+    let mut left = ((u128::from(random) * u128::from(total)) >> 64) as u64;
+    candidates.iter().filter(|(at, _)| Some(*at) != without).find(|(_, peer)| {
         let weight = u64::from(peer.weight);
-        let is_here = at < weight;
-        at = at.saturating_sub(weight);
+        let is_here = left < weight;
+        left = left.saturating_sub(weight);
         is_here
     })
 }

@@ -13,12 +13,13 @@ mod round_robin;
 #[cfg(test)]
 mod tests;
 
-pub use peer::{Load, Peer, Turn};
+pub use peer::{Load, LoadRef, Peer, Turn};
 
 use crate::healthcheck::{Place, Rules, Watch};
 use crate::snapshot::Id;
 use crate::snapshot::model::{Algorithm, Target};
 use arc_swap::ArcSwap;
+use peer::Hot;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -83,22 +84,29 @@ pub struct Ask<'a> {
 /// Those of whom one is chosen.
 struct Candidates<'a> {
     peers: &'a [Arc<Peer>],
-    /// Indices of those that may be chosen by their health.
-    eligible: &'a [u32],
+    hot: &'a [Hot],
+    /// Indices of those that may be chosen by their health; none: all of them.
+    eligible: Option<&'a [u32]>,
     /// Of these, none.
     without: [&'a [Id]; 2],
 }
 
 impl<'a> Candidates<'a> {
-    fn iter(&self) -> impl Iterator<Item = &'a Arc<Peer>> {
+    fn len(&self) -> usize {
+        self.eligible.map_or(self.hot.len(), <[u32]>::len)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (usize, &'a Hot)> {
         self.iter_from(0)
     }
 
-    fn iter_from(&self, start: usize) -> impl Iterator<Item = &'a Arc<Peer>> {
-        let (peers, without) = (self.peers, self.without);
-        let (before, after) = self.eligible.split_at(start.min(self.eligible.len()));
-        let order = after.iter().chain(before).map(|&at| &peers[at as usize]);
-        order.filter(move |peer| !without.iter().any(|ids| ids.contains(&peer.target)))
+    /// Index and facts of each, from the `start`th on and round.
+    fn iter_from(&self, start: usize) -> impl Iterator<Item = (usize, &'a Hot)> {
+        let (peers, hot, eligible, without) = (self.peers, self.hot, self.eligible, self.without);
+        let count = self.len();
+        let nth = move |step: usize| eligible.map_or(step, |eligible| eligible[step] as usize);
+        let may_be = move |at: &usize| without.iter().all(|ids| ids.is_empty() || !ids.contains(&peers[*at].target));
+        (start..count).chain(0..start.min(count)).map(nth).filter(may_be).map(move |at| (at, &hot[at]))
     }
 }
 
@@ -108,7 +116,8 @@ struct View {
     epoch: u64,
     learned: u64,
     rules: Option<Arc<Rules>>,
-    eligible: Box<[u32]>,
+    /// Indices; none: all of them.
+    eligible: Option<Box<[u32]>>,
     /// Is so much of the weight healthy as the threshold asks?
     is_enough: bool,
 }
@@ -118,6 +127,8 @@ struct View {
 pub struct Balancer {
     algorithm: Algorithm,
     peers: Vec<Arc<Peer>>,
+    /// In the order of `peers`.
+    hot: Box<[Hot]>,
     /// Have all the same weight?
     is_even: bool,
     view: ArcSwap<View>,
@@ -135,44 +146,52 @@ impl Balancer {
         marks: &Marks,
         before: Option<&Balancer>,
     ) -> (Self, Vec<String>) {
-        let mut peers = Vec::new();
+        let mut read = Vec::new();
         let mut refused = Vec::new();
         for target in targets {
             let weight = target.weight.unwrap_or(WEIGHT_WHEN_NULL);
             match split_target(&target.target) {
-                Some((host, port)) if weight > 0 => {
-                    let address: Option<IpAddr> = host.parse().ok();
-                    let same = |peer: &&Arc<Peer>| peer.target == target.id && *peer.host == *host && peer.port == port;
-                    let known = before.and_then(|before| before.peers.iter().find(same));
-                    let fixed = |address| vec![Arc::new(Place::new(target.upstream.id, target.id, address, port))];
-                    let places = known.map_or_else(|| Arc::new(address.map_or_else(Vec::new, fixed)), |known| known.places());
-                    let name = format!("{host}:{port}");
-                    peers.push(Arc::new(Peer {
-                        target: target.id,
-                        host: host.into(),
-                        address,
-                        port,
-                        weight,
-                        weight_inverse: f64::from(weight).recip(),
-                        seed: key::hash(name.as_bytes()),
-                        upstream: target.upstream.id,
-                        is_out: marks.targets.contains(&target.id),
-                        shunned: marks.shunned(target.id).into(),
-                        places: ArcSwap::new(places),
-                        load: known.map_or_else(Arc::default, |known| Arc::clone(&known.load)),
-                    }));
-                }
+                Some((host, port)) if weight > 0 => read.push((target, host, port, weight)),
                 Some(_) => {}
                 None => refused.push(format!("targets {}: `{}` is not `host:port`", target.id, target.target)),
             }
         }
-        peers.sort_by_key(|peer| peer.target);
+        read.sort_by_key(|(target, ..)| target.id);
+        let mut peers = Vec::with_capacity(read.len());
+        let mut hot = Vec::with_capacity(read.len());
+        for ((target, host, port, weight), fresh) in read.iter().zip(LoadRef::block(read.len())) {
+            let (port, weight) = (*port, *weight);
+            let address: Option<IpAddr> = host.parse().ok();
+            let same = |peer: &&Arc<Peer>| peer.target == target.id && *peer.host == **host && peer.port == port;
+            let known = before.and_then(|before| before.peers.iter().find(same));
+            let of_known = known.and_then(|known| known.fixed.clone());
+            let fixed =
+                address.map(|address| of_known.unwrap_or_else(|| Arc::new(Place::new(target.upstream.id, target.id, address, port))));
+            let places = known.map_or_else(|| Arc::new(fixed.iter().map(Arc::clone).collect()), |known| known.places());
+            let load = known.map_or(fresh, |known| known.load.clone());
+            let seed = key::hash(format!("{host}:{port}").as_bytes());
+            hot.push(Hot { weight, weight_inverse: f64::from(weight).recip(), seed, load: load.clone() });
+            peers.push(Arc::new(Peer {
+                target: target.id,
+                host: (*host).into(),
+                address,
+                port,
+                weight,
+                upstream: target.upstream.id,
+                is_out: marks.targets.contains(&target.id),
+                shunned: marks.shunned(target.id).into(),
+                fixed,
+                places: ArcSwap::new(places),
+                load,
+            }));
+        }
         let is_even = peers.windows(2).all(|pair| pair[0].weight == pair[1].weight);
         let turn = before.map_or(0, |before| before.turn.load(Ordering::Relaxed));
-        let view = View { epoch: 0, learned: 0, rules: None, eligible: [].into(), is_enough: false };
+        let view = View { epoch: 0, learned: 0, rules: None, eligible: None, is_enough: false };
         let balancer = Balancer {
             algorithm,
             peers,
+            hot: hot.into(),
             is_even,
             view: ArcSwap::from_pointee(view),
             learned: AtomicU64::new(0),
@@ -198,7 +217,8 @@ impl Balancer {
         let turn = self.turn.load(Ordering::Relaxed);
         self.turn.store(turn.wrapping_add(1), Ordering::Relaxed);
         let choose = |tried| {
-            let candidates = Candidates { peers: &self.peers, eligible: &view.eligible, without: [tried, ask.barred] };
+            let candidates =
+                Candidates { peers: &self.peers, hot: &self.hot, eligible: view.eligible.as_deref(), without: [tried, ask.barred] };
             match self.algorithm {
                 Algorithm::RoundRobin => round_robin::choose(&candidates),
                 Algorithm::LeastConnections => least_connections::choose(&candidates, turn),
@@ -206,7 +226,7 @@ impl Balancer {
                 Algorithm::ConsistentHashing => consistent_hashing::choose(&candidates, ask.hash, self.is_even),
             }
         };
-        choose(ask.tried).or_else(|| choose(&[])).map(Turn::new).ok_or(NoTarget)
+        choose(ask.tried).or_else(|| choose(&[])).map(|at| Turn::new(&self.peers[at])).ok_or(NoTarget)
     }
 
     /// One address of a Target whose name has these now; none when none of them may be chosen.
@@ -214,10 +234,11 @@ impl Balancer {
         if peer.address.is_none() && peer.learn(addresses) {
             self.learned.fetch_add(1, Ordering::Relaxed);
         }
-        let places = peer.places.load();
-        if let (Some(_), Some(place)) = (peer.address, places.first()) {
-            return may_be_chosen(peer, place, rules, watch).then(|| Arc::clone(place));
+        if let Some(place) = &peer.fixed {
+            // Whoever was chosen may be: that was looked at for the choice.
+            return Some(Arc::clone(place));
         }
+        let places = peer.places.load();
         let fit: Vec<&Arc<Place>> = places.iter().filter(|place| may_be_chosen(peer, place, rules, watch)).collect();
         let at = if self.is_hashing() { mix(ask.hash ^ 1) } else { self.turn.load(Ordering::Relaxed) };
         fit.get((at % fit.len().max(1) as u64) as usize).map(|place| Arc::clone(place))
@@ -252,7 +273,8 @@ impl Balancer {
             }
         }
         let is_enough = available > 0 && (!rules.is_on || available as f64 * 100.0 > rules.threshold_percent * total as f64);
-        self.view.store(Arc::new(View { epoch, learned, rules: Some(Arc::clone(rules)), eligible: eligible.into(), is_enough }));
+        let eligible = (eligible.len() < self.peers.len()).then(|| eligible.into());
+        self.view.store(Arc::new(View { epoch, learned, rules: Some(Arc::clone(rules)), eligible, is_enough }));
         self.view.load()
     }
 

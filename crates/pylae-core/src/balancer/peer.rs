@@ -78,6 +78,39 @@ impl Load {
     }
 }
 
+/// The [`Load`] of one Target: those of a balancer lie side by side, for they are read together.
+#[derive(Debug, Clone)]
+pub struct LoadRef {
+    block: Arc<[Load]>,
+    at: usize,
+}
+
+impl LoadRef {
+    /// So many, side by side.
+    pub(super) fn block(count: usize) -> Vec<LoadRef> {
+        let block: Arc<[Load]> = (0..count).map(|_| Load::default()).collect();
+        (0..count).map(|at| LoadRef { block: Arc::clone(&block), at }).collect()
+    }
+}
+
+impl std::ops::Deref for LoadRef {
+    type Target = Load;
+
+    fn deref(&self) -> &Load {
+        &self.block[self.at]
+    }
+}
+
+/// What is read of every Target for each choice, side by side.
+#[derive(Debug)]
+pub(super) struct Hot {
+    pub weight: u32,
+    pub weight_inverse: f64,
+    /// What it is told by in hashing: made of host and port, so that a Target made anew keeps its keys.
+    pub seed: u64,
+    pub load: LoadRef,
+}
+
 /// A Target of an Upstream.
 #[derive(Debug)]
 pub struct Peer {
@@ -91,18 +124,17 @@ pub struct Peer {
     pub port: u16,
     /// Share of the requests; never 0.
     pub weight: u32,
-    /// What it is told by in hashing: made of host and port, so that a Target made anew keeps its keys.
-    pub(super) seed: u64,
-    pub(super) weight_inverse: f64,
     pub(super) upstream: Id,
     /// An operator took all of it out.
     pub(super) is_out: bool,
     /// Addresses an operator took out.
     pub(super) shunned: Box<[IpAddr]>,
-    /// Its addresses: one when the host is one, else those that its name last had.
+    /// The one it has, when the host is an address.
+    pub(super) fixed: Option<Arc<Place>>,
+    /// Its addresses: that one, else those that its name last had.
     pub(super) places: ArcSwap<Vec<Arc<Place>>>,
     /// What this worker knows of it.
-    pub load: Arc<Load>,
+    pub load: LoadRef,
 }
 
 impl PartialEq for Peer {

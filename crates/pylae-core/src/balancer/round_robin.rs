@@ -2,23 +2,23 @@
 //! Whose turn is it? Smooth weighted round robin: with weights 5, 1, 1 the heavy one's turns are spread (a a b a c a a), not
 //! bunched. `slots` has no part in it: shares are exact.
 
-use super::{Candidates, Peer};
-use std::sync::Arc;
+use super::Candidates;
+use super::peer::Hot;
 use std::sync::atomic::Ordering;
 
 /// Each is owed its weight more; who is owed most goes, and owes the sum.
-pub(super) fn choose<'a>(candidates: &Candidates<'a>) -> Option<&'a Arc<Peer>> {
-    let mut best: Option<(&Arc<Peer>, i64)> = None;
+pub(super) fn choose(candidates: &Candidates<'_>) -> Option<usize> {
+    let mut best: Option<(usize, &Hot, i64)> = None;
     let mut total = 0;
-    for peer in candidates.iter() {
+    for (at, peer) in candidates.iter() {
         let owes = peer.load.owed.load(Ordering::Relaxed) + i64::from(peer.weight);
         peer.load.owed.store(owes, Ordering::Relaxed);
         total += i64::from(peer.weight);
-        if best.is_none_or(|(_, most)| owes > most) {
-            best = Some((peer, owes));
+        if best.is_none_or(|(.., most)| owes > most) {
+            best = Some((at, peer, owes));
         }
     }
-    let (peer, owes) = best?;
+    let (at, peer, owes) = best?;
     peer.load.owed.store(owes - total, Ordering::Relaxed);
-    Some(peer)
+    Some(at)
 }
