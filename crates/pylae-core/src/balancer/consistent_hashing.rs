@@ -7,7 +7,7 @@
 //! some 8 %. When a Target is out, its keys spread over all others by weight, where a ring gives them to a few
 //! neighbours; and 10,000 Upstreams need no 10,000 rings of `slots` entries (Kong's default would be 800 MB), nor a rebuild
 //! when a Target comes. The price is a throw for each Target: 10 cost less than a microsecond (`balancer/tests.rs` holds it to
-//! that), 1,000 some 10. `slots` therefore has nothing to size and no effect. A key does not keep the Target a Kong ring gave it.
+//! that), 1,000 some 25 (dev profile). `slots` therefore has nothing to size and no effect. A key does not keep the Target a Kong ring gave it.
 
 use super::peer::Hot;
 use super::{Candidates, mix};
