@@ -2,9 +2,10 @@
 """What was this gateway told to be, by file, environment and command line?
 
 Precedence, lowest first: built-in default, file, `KONG_<NAME>`, `PYLAE_<NAME>`, command line. An empty value counts
-as not given. A name in a file that is not in the table is an error, because it is a misspelling; a variable that is
-not in the table is ignored, because other programs have variables too. Two names of one property share a value:
-nginx's own name (`nginx_main_user`) wins over the other (`nginx_user`) when both are given in one place.
+as not given. A name in a file, or of a variable that begins with `PYLAE_`, that is not in the table is an error, because
+it is a misspelling. Of variables that begin with `KONG_` only what looks like one is told: other programs have such
+variables too. Two names of one property share a value: nginx's own name (`nginx_main_user`) wins over the other
+(`nginx_user`) when both are given in one place.
 
 A value, or an item of a list, may be a reference to a vault. It is resolved by each process that loads the settings,
 and kept beside the secret: what is written or shown is the reference.
@@ -28,12 +29,19 @@ from pylae.hiding import MASK
 from pylae.pem import is_file, pem_of
 from pylae.settings_table import DYNAMIC_PREFIXES, SETTINGS, Setting
 from pylae.vaults import InvalidReference, Vaults, enabled_kinds, is_reference
+from pylae.vaults import parse as parse_reference
+from pylae.vaults.vaults import variable_of
 
 DEFAULT_FILES: Final = ("/etc/pylae/pylae.conf", "/etc/pylae.conf", "/etc/kong/kong.conf", "/etc/kong.conf")
 SYSTEM_PREFIX: Final = "/usr/local/pylae"
 ENVIRONMENT_FILE: Final = ".kong_env"
 DRAIN_TIMEOUT_S: Final = 3600.0
 SHORTEST_TOKEN: Final = 8
+
+NEAR_ENOUGH_TO_TELL: Final = 0.9
+"""How like a setting's name that of a variable must be to be taken for a misspelling; 1 is equal."""
+_OF_A_SERVICE: Final = re.compile(r"\w+_(SERVICE_(HOST|PORT(_\w+)?)|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)")
+"""Variables that Kubernetes and Docker make from the names of services, such as one named `pylae-admin`."""
 
 Purpose = Literal["proxy", "stream", "admin", "admin_gui", "status", "cluster"]
 PURPOSES: Final[tuple[Purpose, ...]] = get_args(Purpose)
@@ -301,6 +309,7 @@ class Settings:
         directives: Mapping[str, str],
         given: Iterable[str],
         references: Mapping[str, str] | None = None,
+        misspelt: Iterable[str] = (),
     ) -> None:
         self._values = dict(values)
         self.directives: dict[str, str] = dict(directives)
@@ -309,6 +318,8 @@ class Settings:
         """The names that file, environment or command line gave a value."""
         self.references: dict[str, str] = dict(references or {})
         """The texts of settings and directives that hold references."""
+        self.misspelt: tuple[str, ...] = tuple(misspelt)
+        """What to say about variables that have no effect and look like those of a setting, one line each."""
 
     def __getattr__(self, name: str) -> Any:
         values = self.__dict__.get("_values", {})
@@ -328,6 +339,7 @@ class Settings:
         overrides: Mapping[str, str] | None = None,
         *,
         resolves: bool = True,
+        knows_variables: bool | None = None,
     ) -> Settings:
         """Reads every source and checks the whole.
 
@@ -338,6 +350,7 @@ class Settings:
             overrides: values of the command line, by name.
             resolves: whether references to vaults are resolved; else a setting that holds one has its default, and
                 whether settings go together is not checked.
+            knows_variables: whether an unknown variable that begins with `PYLAE_` is an error; as `resolves` if not given.
 
         Raises:
             SettingsError: all that is wrong, one line each.
@@ -352,7 +365,9 @@ class Settings:
         _take(texts, dict(overrides or {}))
         if prefix is not None:
             texts["prefix"] = os.fspath(prefix)
-        return cls._checked(texts, environ if resolves else None)
+        unknown, misspelt = _unknown_variables(environ, texts)
+        is_strict = resolves if knows_variables is None else knows_variables
+        return cls._checked(texts, environ if resolves else None, unknown if is_strict else (), misspelt)
 
     @classmethod
     def from_prefix(cls, prefix: str | os.PathLike[str]) -> Settings:
@@ -368,13 +383,19 @@ class Settings:
             raise SettingsError(f"`{path}` can't be read: {error.strerror}") from error
         texts = {name: _unescaped(value) for name, (value, _) in parse_file(text).items()}
         texts["prefix"] = os.fspath(prefix)
-        return cls._checked(texts, os.environ)
+        return cls._checked(texts, os.environ, misspelt=_unknown_variables(os.environ, texts)[1])
 
     @classmethod
-    def _checked(cls, texts: Mapping[str, str], environ: Mapping[str, str] | None) -> Settings:
+    def _checked(
+        cls,
+        texts: Mapping[str, str],
+        environ: Mapping[str, str] | None,
+        unknown: Iterable[str] = (),
+        misspelt: Iterable[str] = (),
+    ) -> Settings:
         texts = {name: text.strip() for name, text in texts.items()}
         given = {name for name, text in texts.items() if text != "" and name in SETTINGS}
-        errors: list[str] = []
+        errors = list(unknown)
         values: dict[str, Any] = {}
         references = {name: text for name, text in texts.items() if _holds_reference(name, text)}
         texts, lists, secrets = _resolved(texts, references, environ, errors)
@@ -394,7 +415,7 @@ class Settings:
         prefix = texts.get("prefix") or default_prefix()
         values["prefix"] = str(Path(prefix).expanduser().absolute())
         directives = {name: text for name, text in texts.items() if name not in SETTINGS and text != ""}
-        settings = cls(values, directives, given, references)
+        settings = cls(values, directives, given, references, misspelt)
         if environ is not None or not references:
             errors += settings._contradictions()
         if errors:
@@ -483,6 +504,7 @@ class Settings:
             f"the setting `{name}` {PARTLY_IN_EFFECT.get(name, 'has no effect in this version')}"
             for name in self.without_effect()
         ]
+        told += self.misspelt
         listeners = self.listeners("admin")
         if self._values["admin_auth_token"]:
             told += [
@@ -721,9 +743,11 @@ def _read_file(path: Path) -> dict[str, str]:
     return {name: _unescaped(value) if is_written_by_us else value for name, (value, _) in found.items()}
 
 
-def _nearest(name: str) -> str:
-    near = difflib.get_close_matches(name, SETTINGS, n=1, cutoff=0.6)
-    return f"; hint: the nearest is `{near[0]}`" if near else ""
+def _nearest(name: str, start: str = "", cutoff: float = 0.6) -> str:
+    near = difflib.get_close_matches(name, SETTINGS, n=1, cutoff=cutoff)
+    if not near:
+        return ""
+    return f"; hint: the nearest is `{start}{near[0].upper() if start else near[0]}`"
 
 
 def _is_dynamic(name: str) -> bool:
@@ -738,6 +762,39 @@ def _from_environment(environ: Mapping[str, str], start: str) -> dict[str, str]:
             if name in SETTINGS or _is_dynamic(name):
                 found[name] = value
     return found
+
+
+def _unknown_variables(environ: Mapping[str, str], texts: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """What is wrong with the variables that begin with `PYLAE_`; what is to be told of those that begin with `KONG_`."""
+    errors: list[str] = []
+    told: list[str] = []
+    secrets = {variable for text in texts.values() for variable in _secrets_of(text, texts.get("vault_env_prefix") or "")}
+    secrets_start = variable_of("", texts.get("vault_env_prefix") or "")
+    for variable in sorted(environ):
+        start, separator, rest = variable.partition("_")
+        name = rest.lower()
+        if start not in ("PYLAE", "KONG") or not separator or name in SETTINGS or _is_dynamic(name):
+            continue
+        is_secret = variable in secrets or (secrets_start != "" and variable.startswith(secrets_start))
+        if is_secret or _OF_A_SERVICE.fullmatch(variable):
+            continue
+        if start == "PYLAE":
+            hint = _nearest(name, "PYLAE_") or "; hint: a variable that is no setting needs a name that begins otherwise"
+            errors.append(f"the environment has {variable}, and there is no setting `{name}`{hint}")
+        elif nearest := _nearest(name, "KONG_", NEAR_ENOUGH_TO_TELL):
+            told.append(f"the environment has {variable}, which is no setting and has no effect{nearest}")
+    return errors, told
+
+
+def _secrets_of(text: str, env_prefix: str) -> Iterable[str]:
+    """The variables that a setting refers to."""
+    for item in _listed(text):
+        if is_reference(item):
+            try:
+                reference = parse_reference(item)
+            except InvalidReference:
+                continue  # told where references are resolved
+            yield variable_of(reference.resource, reference.options.get("prefix", env_prefix), reference.version)
 
 
 def _take(texts: dict[str, str], source: Mapping[str, str]) -> None:

@@ -592,7 +592,8 @@ _TABLE: Final = (
         "admin_auth_token",
         "array",
         None,
-        "Tokens of which the Admin API asks for one, as `Authorization: Bearer <token>` or `Kong-Admin-Token: <token>`.",
+        "Tokens of which the Admin API asks for one, as `Authorization: Bearer <token>` or `Kong-Admin-Token: <token>`. "
+        "Each has 8 characters or more.",
         secret=True,
         ours=True,
     ),

@@ -95,8 +95,67 @@ def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
         Settings.load(tmp_path / "none.conf", environ={})
 
 
-def test_unknown_variables_are_ignored() -> None:
-    assert _load(kong_nonsense="1", pylae_nonsense="1", kong_="1").given == frozenset()
+@pytest.mark.parametrize(
+    ("variable", "message"),
+    [
+        (
+            "PYLAE_ADMIN_AUTH_TOKENS",
+            "the environment has PYLAE_ADMIN_AUTH_TOKENS, and there is no setting `admin_auth_tokens`; hint: the nearest is "
+            "`PYLAE_ADMIN_AUTH_TOKEN`",
+        ),
+        (
+            "PYLAE_XYZZY",
+            "the environment has PYLAE_XYZZY, and there is no setting `xyzzy`; hint: a variable that is no setting needs a name "
+            "that begins otherwise",
+        ),
+    ],
+)
+def test_an_unknown_variable_of_ours_is_refused_with_the_nearest_one(variable: str, message: str) -> None:
+    with pytest.raises(SettingsError) as raised:
+        _load(**{variable: "a-long-secret"})
+    assert str(raised.value) == message
+
+
+def test_a_misspelling_does_not_keep_a_gateway_from_being_found() -> None:
+    settings = Settings.load(environ={"PYLAE_PREFIX": "/here", "PYLAE_LOG_LEVLE": "debug"}, resolves=False)
+    assert settings.prefix == "/here"
+
+
+def test_a_variable_that_looks_like_a_setting_of_kong_is_told() -> None:
+    told = "the environment has KONG_ADMIN_LISTN, which is no setting and has no effect; hint: the nearest is `KONG_ADMIN_LISTEN`"
+    settings = _load(kong_admin_listn="off", kong_version="3.10.0", kong_license_data="x")
+    assert settings.misspelt == (told,)
+    assert told in settings.warnings()
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "PYLAE_ADMIN_SERVICE_HOST",
+        "PYLAE_ADMIN_SERVICE_PORT_HTTP",
+        "PYLAE_PORT",
+        "PYLAE_PROXY_PORT_8000_TCP",
+        "PYLAE_PORT_8000_TCP_ADDR",
+        "KONG_ADMIN_LISTEN_SERVICE_HOST",
+    ],
+)
+def test_what_kubernetes_calls_a_service_is_no_misspelling(variable: str) -> None:
+    assert _load(**{variable: "10.0.0.1"}).misspelt == ()
+
+
+def test_a_secret_is_no_misspelling() -> None:
+    _load(pylae_admin_secret="a-long-secret", kong_admin_auth_token="{vault://env/pylae-admin-secret}")
+    _load(pylae_vault_env_prefix="pylae-secret-", pylae_secret_x="y")
+
+
+def test_names_of_the_users_choice_may_come_from_the_environment() -> None:
+    settings = _load(pylae_nginx_http_gzip="on", pylae_vault_mine_x="1", kong_pluginserver_names="go")
+    assert settings.misspelt == ()
+    assert settings.directives["nginx_http_gzip"] == "on"
+
+
+def test_unknown_variables_of_others_are_ignored() -> None:
+    assert _load(kong_nonsense="1", kong_absurdity="1", kong_="1").given == frozenset()
 
 
 def test_names_of_the_users_choice_are_kept(tmp_path: Path) -> None:
