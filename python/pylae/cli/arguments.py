@@ -23,8 +23,18 @@ def add_nginx_conf(parser: ArgumentParser) -> None:
     parser.add_argument("--nginx-conf-flags", metavar="FLAGS", help="without effect: there is no nginx")
 
 
+def add_force(parser: ArgumentParser) -> None:
+    """Consent to ask callers of the Admin API for less than before."""
+    parser.add_argument("--force", action="store_true", help="even if that drops what the Admin API asks its callers for")
+
+
 def add_database(parser: ArgumentParser) -> None:
     """Flags about the migration that a start does by itself."""
     parser.add_argument("--run-migrations", action="store_true", help="without effect: a start migrates by itself")
+    add_timeouts(parser)
+
+
+def add_timeouts(parser: ArgumentParser) -> None:
+    """How long to wait for the database."""
     parser.add_argument("--db-timeout", type=int, metavar="SECONDS", help="patience with the database")
     parser.add_argument("--lock-timeout", type=int, default=60, metavar="SECONDS", help="patience with other migrations")

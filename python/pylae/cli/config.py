@@ -2,7 +2,7 @@
 """Make, check, compare, import and export declarative configurations.
 
 init [FILE]       write an example (./kong.yml)
-parse FILE        check a file
+parse FILE        check a file; - is standard input
 diff FILE         print what would change if the file were imported, or loaded by a gateway without a database
 db_import FILE    store what a file declares in the database, all of it or nothing
 db_export [FILE]  write the database as a file (./kong.yml)
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from pylae.errors import InvalidDeclarativeConfig
 
 DEFAULT_FILE: Final = "kong.yml"
+STDIN: Final = "-"
+"""Stands for a file that is read from standard input."""
 DIFFERS: Final = 2
 """Exit code of `diff --non-zero-exit-code` when something would change."""
 EXPECTED: Final = "expected a declarative configuration file; see `pylae config --help`"
@@ -163,6 +166,8 @@ def _place(arguments: Namespace) -> Place:
 
 
 def _read(arguments: Namespace) -> bytes:
+    if arguments.file == STDIN:
+        return b"" if sys.stdin is None else sys.stdin.buffer.read()
     try:
         return Path(arguments.file).read_bytes()
     except OSError as error:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from pylae.cli import arguments as flags
-from pylae.cli import node
+from pylae.cli import losses, node
 from pylae.cli import settings as given_settings
-from pylae.cli.talk import CommandFailed, explain, say
+from pylae.cli.talk import CommandFailed, explain, say, warn
 from pylae.settings import Settings
 from pylae.supervisor import prefix as prefix_directory
 
@@ -23,6 +23,7 @@ def declare(parser: ArgumentParser) -> None:
     """Its flags."""
     flags.add_conf(parser)
     flags.add_nginx_conf(parser)
+    flags.add_force(parser)
 
 
 def run(arguments: Namespace) -> None:
@@ -33,7 +34,10 @@ def run(arguments: Namespace) -> None:
     arguments.conf = arguments.conf or prefix / ".kong_env"
     arguments.prefix = prefix
     # Secrets are those of the running gateway's environment, which may not be ours.
-    settings = Settings.load(arguments.conf, prefix, resolves=False)
+    settings = Settings.load(arguments.conf, prefix, resolves=False, knows_variables=True)
+    for text in settings.misspelt:
+        warn(text)
+    losses.check(prefix, settings, is_forced=arguments.force)
     prefix_directory.prepare(prefix)
     given_settings.write_prefix(arguments, settings, resolves=False)
     noted = _note(prefix)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pylae.cli import arguments as flags
 from pylae.cli import settings as given_settings
-from pylae.cli.talk import CommandFailed, explain, say
+from pylae.cli.talk import CommandFailed, explain, say, warn
 from pylae.settings import Settings
 from pylae.supervisor import prefix as prefix_directory
 
@@ -27,7 +27,10 @@ def declare(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> None:
     """Does it."""
-    start(arguments, given_settings.load(arguments))
+    settings = given_settings.load(arguments)
+    for text in settings.misspelt:
+        warn(text)
+    start(arguments, settings)
 
 
 def start(arguments: Namespace, settings: Settings) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Final
 
@@ -29,9 +30,39 @@ def verbosity() -> int:
 
 
 def say(message: str) -> None:
-    """Prints a result."""
-    sys.stdout.write(f"{message}\n")
-    sys.stdout.flush()
+    """Prints a result.
+
+    Raises:
+        BrokenPipeError: nobody reads it.
+        CommandFailed: it can't be written.
+    """
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.write(f"{message}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise CommandFailed(f"the output can't be written: {error.strerror}") from error
+
+
+def warn(message: str) -> None:
+    """Prints what is probably not meant."""
+    sys.stderr.write(f"Warning: {message}\n")
+
+
+def drop_output() -> None:
+    """Nothing more is printed: what is held back goes nowhere, too."""
+    descriptor = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        if stream is None:
+            continue
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(descriptor, stream.fileno())
+    os.close(descriptor)
 
 
 def explain(message: str) -> None:

@@ -42,7 +42,10 @@ CLOSE_LISTENERS_AFTER_S: Final = 0.25
 SIGNALS_KNOWN_AFTER_S: Final = 2.0
 OWN_DELAY_S: Final = 2.0
 """If our own loop was late by this much, the machine stood still and no worker is to blame."""
+SAID_WHY: Final = 1
+"""Exit code of a child that could not start and has said why."""
 
+_TRACEBACK: Final = "Traceback (most recent call last):"
 _LOG_LINE: Final = re.compile(r"[\d/]+ [\d:]+ \[(?P<level>\w+)\] (?P<pid>\d+)#\d+: (?P<message>.*)")
 _SIGNALS: Final[tuple[signal.Signals, ...]] = (
     signal.SIGTERM,
@@ -398,13 +401,16 @@ class Supervisor:
             )
 
     def _why_it_ended(self, child: Child) -> str:
+        """What it said last; if it did not get to say why it leaves, also how it ended."""
         reason = f"{child.label} {child.how_it_ended()}"
-        for line in reversed(self._log.written_since(self._log_offset_bytes)):
+        written = self._log.written_since(self._log_offset_bytes)
+        said_why = child.process.returncode == SAID_WHY and _TRACEBACK not in written
+        for line in reversed(written):
             logged = _LOG_LINE.match(line)
             if logged is None and line.strip():
-                return f"{reason}: {line.strip()}"
+                return line.strip() if said_why else f"{reason}: {line.strip()}"
             if logged is not None and logged["pid"] == str(child.pid) and logged["level"] in LEVELS[4:]:
-                return f"{reason}: {logged['message']}"
+                return logged["message"] if said_why else f"{reason}: {logged['message']}"
         return reason
 
     # === timers ===
