@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Final, NoReturn
@@ -20,6 +21,7 @@ COMMANDS: Final = {
     "config": "make, check, compare, import and export declarative configurations",
     "drain": "tell load balancers that this node is going; it serves on",
     "health": "say whether the gateway runs",
+    "migrations": "make the database, bring it up to date, say where it stands, empty it",
     "prepare": "make the working directory, without starting",
     "quit": "end the gateway once what is in flight was served",
     "reload": "read the settings again without losing a request",
@@ -30,6 +32,9 @@ COMMANDS: Final = {
     "version": "print the version",
 }
 """Name and what it does; `pylae.cli.<name>` has `declare(parser)` and `run(arguments)`."""
+
+READER_GONE: Final = 128 + signal.SIGPIPE
+"""The exit code that a shell gives a command whose output nobody reads any more."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -43,7 +48,20 @@ class Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point; ends by `SystemExit` when the exit code is not 0."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        try:
+            _run(list(sys.argv[1:] if arguments is None else arguments))
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever reads has seen enough: `pylae config diff FILE | head`.
+        raise SystemExit(READER_GONE) from None
+    finally:
+        talk.drop_output()
+
+
+def _run(words: list[str]) -> None:
     # Verbosity may stand anywhere, before the command too.
     talk.set_verbosity(2 if "--vv" in words else 1 if "--v" in words else 0)
     words = [word for word in words if word not in ("--v", "--vv")]
