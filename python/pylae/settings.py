@@ -121,6 +121,7 @@ IN_EFFECT: Final = frozenset(
         "proxy_listen",
         "real_ip_header",
         "real_ip_recursive",
+        "router_ranking",
         "ssl_cert",
         "ssl_cert_key",
         "status_access_log",

@@ -577,6 +577,14 @@ _TABLE: Final = (
         alias_of="worker_consistency",
         deprecated=True,
     ),
+    Setting(
+        "router_ranking",
+        "enum",
+        "kong",
+        "Whether overlapping Routes rank as a real Kong computes it, or as its documentation says (traditional_compatible only).",
+        enum=("kong", "documented"),
+        ours=True,
+    ),
     Setting("plugin_path", "array", None, "Directories in which plugins of your own are looked for.", ours=True),
     Setting(
         "worker_hang_timeout", "number", "10", "How long a worker may be silent before it is replaced.", unit="seconds", ours=True

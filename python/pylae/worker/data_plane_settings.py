@@ -67,6 +67,8 @@ def data_plane_settings(settings: Settings) -> dict[str, Any]:
         "dns_hostsfile": settings.dns_hostsfile,
         "allow_debug_header": settings.allow_debug_header,
         "drain_timeout_ms": int(settings.drain_timeout_s * 1000),
+        "router_flavor": settings.router_flavor,
+        "router_ranking": settings.router_ranking,
     }
 
 
