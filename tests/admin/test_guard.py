@@ -96,12 +96,9 @@ def test_a_page_of_the_apis_own_may_drive_and_read(guarded: ControlProcess) -> N
         assert guarded.admin.call("GET", "/services", headers={"Origin": other}).status == 403
 
 
-def test_without_a_console_only_those_who_are_no_page_see_a_star(tmp_path: Path) -> None:
+def test_without_a_console_no_origin_is_shown(tmp_path: Path) -> None:
     with ControlProcess(tmp_path) as process:
-        headers = process.admin.call("GET", "/services").headers
-        assert headers["access-control-allow-origin"] == "*"
-        assert headers["access-control-allow-credentials"] == "true"
-        assert "vary" not in headers
+        assert "access-control-allow-origin" not in process.admin.call("GET", "/services").headers
         refused = process.admin.call("GET", "/services", headers={"Origin": "http://evil.test"})
         assert (refused.status, "access-control-allow-origin" in refused.headers) == (403, False)
 

@@ -195,8 +195,7 @@ class Face:
         if shown_origin is not None:
             fields.append((b"Access-Control-Allow-Origin", shown_origin.encode("latin-1")))
             fields.append((b"Access-Control-Allow-Credentials", b"true"))
-            if shown_origin != "*":
-                fields.append((b"Vary", b"Origin"))
+            fields.append((b"Vary", b"Origin"))
         if b"content-length" in named:
             fields.append((b"Content-Length", named.pop(b"content-length")))
         fields += [(b"WWW-Authenticate" if name == b"www-authenticate" else name.title(), value) for name, value in named.items()]

@@ -91,10 +91,9 @@ class Guard:
         return origin in self._origins or (host is not None and origin == origin_of(f"{scheme}://{host}"))
 
     def shown_origin(self, origin: str | None, host: str | None, scheme: str) -> str | None:
-        """The `Access-Control-Allow-Origin` of an answer, as Kong shows it; None lets no page see it."""
+        """The `Access-Control-Allow-Origin` of an answer, never `*`; None lets no page see it."""
         if origin is None:
-            # Nobody's page asks: it tells clients of Kong what they expect, and no browser acts on it.
-            return self._origins[0] if self._origins else "*"
+            return self._origins[0] if self._origins else None
         return origin if self.may_read(origin, host, scheme) else None
 
     def _is_ours(self, name: str) -> bool:
