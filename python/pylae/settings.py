@@ -121,6 +121,7 @@ IN_EFFECT: Final = frozenset(
         "proxy_listen",
         "real_ip_header",
         "real_ip_recursive",
+        "router_flavor",
         "router_ranking",
         "ssl_cert",
         "ssl_cert_key",
@@ -163,7 +164,6 @@ PARTLY_IN_EFFECT: Final[dict[str, str]] = {
         ("ssl_cipher_suite", "ssl_ciphers", "ssl_prefer_server_ciphers", "ssl_protocols", "ssl_session_tickets"),
         "holds for the TLS of Admin API and Status API only",
     ),
-    "router_flavor": "says which Routes can be stored; those with an expression match nothing in this version",
 }
 """Settings that do less than they say, and what they do."""
 

@@ -200,7 +200,7 @@ class Control:
     def _warn_of_withheld(self, ids: Sequence[str]) -> None:
         """Says of Routes that are kept, and that no request reaches."""
         if ids:
-            self._log("warn", f"no request reaches the Routes {_listed(ids)}: they match by an expression, or by nothing at all")
+            self._log("warn", f"no request reaches the Routes {_listed(ids)}: they have nothing to match by")
 
     def _warn_of_trusting(self, ids: Sequence[str]) -> None:
         """Says of Services that what they name for TLS is kept, and not used."""

@@ -119,14 +119,13 @@ def test_changes_are_forgotten_from_a_number_on(monkeypatch: pytest.MonkeyPatch)
 def test_a_route_that_workers_can_not_match_is_not_sent() -> None:
     classic = {"id": "a", "paths": ["/expression"], "expression": None, "priority": 0}
     told = {"id": "b", "paths": None, "expression": "true", "priority": 5}
-    plain = {"id": "c", "paths": ["/expression"]}
-    feed = Feed(DATABASE, 1, {"routes": [classic, told, plain]})
+    nothing = {"id": "c", "paths": None, "expression": None, "priority": 0}
+    feed = Feed(DATABASE, 1, {"routes": [classic, told, nothing]})
     _, body = decoded(feed.since(None))
-    assert body["entities"]["routes"] == [{"id": "a", "paths": ["/expression"]}, plain]
-    feed.apply(upsert(2, "b", "routes", paths=["/b"], expression=None, priority=0))
-    feed.apply(upsert(3, "a", "routes", paths=None, expression="true", priority=0))
+    assert body["entities"]["routes"] == [classic, told]
+    feed.apply(upsert(2, "b", "routes", paths=None, expression=None, priority=0))
     _, body = decoded(feed.since((DATABASE, 1)))
-    assert body["changes"] == [["routes", "upsert", "b", {"id": "b", "paths": ["/b"]}], ["routes", "delete", "a", None]]
+    assert body["changes"] == [["routes", "delete", "b", None]]
 
 
 NO_MATCHER: dict[str, Any] = dict.fromkeys(("methods", "hosts", "paths", "headers", "snis", "sources", "destinations"))

@@ -306,8 +306,7 @@ def test_a_route_of_an_expression_takes_no_request_under_another_flavor(tmp_path
         await before.insert("routes", name="classic", paths=["/b"])
 
     before.run(write)
-    warning = f"[warn] no request reaches the Routes `{ids[0]}`: they match by an expression, or by nothing at all"
-    assert before.lines == [warning]
+    assert before.lines == []
     use_router_flavor(flavor)
     after = Rig(tmp_path)
 
@@ -322,7 +321,7 @@ def test_a_route_of_an_expression_takes_no_request_under_another_flavor(tmp_path
         assert (row["name"], row["paths"]) == ("told", None)
 
     after.run(look)
-    assert after.lines == [warning]
+    assert after.lines == [f"[warn] no request reaches the Routes `{ids[0]}`: they have nothing to match by"]
 
 
 def test_a_plugin_without_its_work_is_named_once_at_every_start(tmp_path: Path) -> None:
