@@ -77,9 +77,20 @@ def _is_one_of_two_kinds(row: Mapping[str, Any]) -> str | None:
             return f"{_FAILED}: cannot set 'expression' with {listed} simultaneously"
         if row["regex_priority"]:
             return f"{_FAILED}: cannot set 'regex_priority' with 'expression' simultaneously"
-    elif has_fields and row["priority"]:
+        return _expression_problem(row)
+    if has_fields and row["priority"]:
         return f"{_FAILED}: cannot set 'priority' with {listed} simultaneously"
     return None
+
+
+def _expression_problem(row: Mapping[str, Any]) -> str | None:
+    """What is wrong with an expression, as the router itself says it."""
+    # Not at the top: only this flavor needs the extension here.
+    from pylae._core import check_expression
+
+    is_stream = not any(name in common.HTTP_PROTOCOLS for name in row["protocols"] or ())
+    problem = check_expression(row["expression"], is_stream=is_stream)
+    return None if problem is None else f"{_FAILED}: {problem}"
 
 
 def _variants(*others: str, streams_only: bool) -> dict[str, Variant]:
@@ -244,7 +255,10 @@ class ExpressionsRoute(Route):
         doc="Orders Routes whose expressions hold for the same request, highest first.",
     )
 
-    checks = (*Route.checks, custom(*_CLASSIC, "expression", "regex_priority", "priority", rule=_is_one_of_two_kinds))
+    checks = (
+        *Route.checks,
+        custom(*_CLASSIC, "protocols", "expression", "regex_priority", "priority", rule=_is_one_of_two_kinds),
+    )
 
     _by_protocol = _variants("expression", streams_only=False)
 

@@ -79,27 +79,27 @@ def test_a_jwk_of_a_known_type_is_taken_as_it_is_written(jwk: dict[str, Any]) ->
     assert entities.schema("keys").insert({"kid": "k", "jwk": text})["jwk"] == text
 
 
-@pytest.mark.parametrize(
-    ("jwk", "text"),
-    [
-        ("no json", "could not json decode jwk string"),
-        ("[]", "could not json decode jwk string"),
-        ("5", "could not json decode jwk string"),
-        (json.dumps({"kid": "x", **_ed_jwk()}), "kid in jwk.kid must be equal to keys.kid"),
-        (json.dumps({"kid": "k"}), "could not load JWK, likely not a valid key"),
-        (json.dumps({"kid": "k", "kty": "oct", "k": "AAAA"}), "could not load JWK, likely not a valid key"),
-        (json.dumps({"kid": "k", **_ec_jwk(x="AAAA")}), "could not load JWK, likely not a valid key"),
-        (json.dumps({"kid": "k", **_ec_jwk(crv="P-1")}), "could not load JWK, likely not a valid key"),
-        (json.dumps({"kid": "k", **_ec_jwk(crv=["P-1"])}), "could not load JWK, likely not a valid key"),
-        (json.dumps({"kid": "k", **_ec_jwk(d="AAAA")}), "could not load JWK, likely not a valid key"),
-        (json.dumps({"kid": "k", **_ed_jwk(x="ä")}), "could not load JWK, likely not a valid key"),
-        (json.dumps({"kid": "k", **_ed_jwk(x=5)}), "could not load JWK, likely not a valid key"),
-        (json.dumps({"kid": "k", **_ed_jwk(crv="Ed1")}), "could not load JWK, likely not a valid key"),
-        (json.dumps({"kid": "k", **_rsa_jwk(private=True), "p": "AAAA"}), "could not load JWK, likely not a valid key"),
-        (json.dumps({"kid": "k", **_rsa_jwk(private=False), "d": "AAAA"}), "could not load JWK, likely not a valid key"),
-        (json.dumps({"kid": "k", **_rsa_jwk(private=False), "e": ""}), "could not load JWK, likely not a valid key"),
-    ],
-)
+REFUSED_JWKS = [
+    ("no json", "could not json decode jwk string"),
+    ("[]", "could not json decode jwk string"),
+    ("5", "could not json decode jwk string"),
+    (json.dumps({"kid": "x", **_ed_jwk()}), "kid in jwk.kid must be equal to keys.kid"),
+    (json.dumps({"kid": "k"}), "could not load JWK, likely not a valid key"),
+    (json.dumps({"kid": "k", "kty": "oct", "k": "AAAA"}), "could not load JWK, likely not a valid key"),
+    (json.dumps({"kid": "k", **_ec_jwk(x="AAAA")}), "could not load JWK, likely not a valid key"),
+    (json.dumps({"kid": "k", **_ec_jwk(crv="P-1")}), "could not load JWK, likely not a valid key"),
+    (json.dumps({"kid": "k", **_ec_jwk(crv=["P-1"])}), "could not load JWK, likely not a valid key"),
+    (json.dumps({"kid": "k", **_ec_jwk(d="AAAA")}), "could not load JWK, likely not a valid key"),
+    (json.dumps({"kid": "k", **_ed_jwk(x="ä")}), "could not load JWK, likely not a valid key"),
+    (json.dumps({"kid": "k", **_ed_jwk(x=5)}), "could not load JWK, likely not a valid key"),
+    (json.dumps({"kid": "k", **_ed_jwk(crv="Ed1")}), "could not load JWK, likely not a valid key"),
+    (json.dumps({"kid": "k", **_rsa_jwk(private=True), "p": "AAAA"}), "could not load JWK, likely not a valid key"),
+    (json.dumps({"kid": "k", **_rsa_jwk(private=False), "d": "AAAA"}), "could not load JWK, likely not a valid key"),
+    (json.dumps({"kid": "k", **_rsa_jwk(private=False), "e": ""}), "could not load JWK, likely not a valid key"),
+]
+
+
+@pytest.mark.parametrize(("jwk", "text"), REFUSED_JWKS, ids=[str(at) for at in range(len(REFUSED_JWKS))])
 def test_a_jwk_that_is_no_key_is_refused(jwk: str, text: str) -> None:
     assert _fields({"jwk": jwk}) == {"@entity": [text]}
 

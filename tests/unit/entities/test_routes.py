@@ -35,6 +35,9 @@ def test_a_route_that_can_not_be_matched_is_refused(values: dict[str, Any], text
         ("traditional_compatible", {"expression": "true", "paths": ["/a"]}, "unknown field"),
         ("traditional", {"snis": ["*.a.com"], "protocols": ["https"]}, "invalid value: *.a.com"),
         ("expressions", {}, "must set one of 'methods', 'hosts', 'headers', 'paths', 'snis', 'expression' when 'protocols'"),
+        ("expressions", {"expression": "http.path ^="}, "--> 1:13"),
+        ("expressions", {"expression": "http.pth == 1"}, "http.pth"),
+        ("expressions", {"expression": 'http.path == "/a"', "protocols": ["tcp"]}, "http.path"),
         (
             "expressions",
             {"expression": 'http.path == "/a"', "paths": ["/a"]},
