@@ -31,9 +31,11 @@ class ControlProcess:
         settings: Kong's names, lower case.
         file_size_bytes: a limit that stands for a full disk.
         admin_flags: such as `ssl`, of the Admin API's listener.
+        health_slots: addresses of Targets that the health table has room for.
 
     Attributes:
         generation: grows with every reload.
+        shared: the segment that it shares with workers.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class ControlProcess:
         *,
         file_size_bytes: int | None = None,
         admin_flags: Sequence[str] = (),
+        health_slots: int = 1024,
     ) -> None:
         self.prefix = folder
         self.generation = 1
@@ -62,7 +65,8 @@ class ControlProcess:
         self._file_size_bytes = file_size_bytes
         self._flags = {"admin": list(admin_flags), "status": []}
         self._parent_fd, self._our_life_fd = os.pipe()
-        self._shared_fd = _core.create_shared(1)
+        self._shared_fd = _core.create_shared(1, health_slots=health_slots)
+        self.shared = _core.Shared(self._shared_fd)
         self._process = self._spawn()
 
     def _spawn(self) -> subprocess.Popen[bytes]:

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How do Targets do, and does a worker hear what an operator says of them?"""
+"""How do Targets do, and do workers see what an operator says of them?"""
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -13,7 +12,6 @@ import pytest
 
 from tests.admin.entities import Maker, Row
 from tests.admin.process import ControlProcess
-from tests.admin.worker import ListeningWorker
 from tests.support.admin import Admin
 
 CHECKED: Row = {"healthchecks": {"passive": {"unhealthy": {"http_failures": 1}}}}
@@ -35,6 +33,11 @@ def upstream_with(maker: Maker, *targets: str, weight: int = 100, **fields: Any)
 def health(admin: Admin, path: str) -> dict[str, str]:
     """Of each Target."""
     return {target["target"]: target["health"] for target in admin.get(f"{path}/health")["data"]}
+
+
+def table(control: ControlProcess, target: Row) -> dict[str, bool]:
+    """What workers read of a Target: by address whether it is healthy."""
+    return {row["address"]: row["is_healthy"] for row in control.shared.health() if row["target"] == target["id"]}
 
 
 @pytest.mark.parametrize(
@@ -113,64 +116,97 @@ def test_pages(admin: Admin, maker: Maker) -> None:
     assert len(admin.get(f"{path}/health?balancer_health=1&size=1")["data"]["details"]["hosts"]) == 5
 
 
-def test_a_mark_is_shown_and_told_to_workers(control: ControlProcess, maker: Maker) -> None:
+def test_a_mark_is_shown_and_seen_by_workers(control: ControlProcess, maker: Maker) -> None:
     admin = control.admin
     path, (first, second) = upstream_with(maker, "127.0.0.1:80", "127.0.0.2:80", **CHECKED)
-    upstream_id = first["upstream"]["id"]
-    with ListeningWorker(control.prefix) as worker:
-        assert worker.told("health") == []
-        assert admin.call("PUT", f"{path}/targets/{first['id']}/unhealthy").status == 204
-        assert worker.told("health") == [[upstream_id, first["id"], None, False]]
-        assert health(admin, path) == {"127.0.0.1:80": "UNHEALTHY", "127.0.0.2:80": "HEALTHY"}
-        whole = admin.get(f"{path}/health?balancer_health=1")["data"]
-        assert whole["details"]["weight"] == {"total": 200, "available": 100, "unavailable": 100}
-        assert whole["balancer_health"] == "HEALTHY"
-        assert admin.call("PUT", f"{path}/targets/127.0.0.2:80/127.0.0.2:80/unhealthy").status == 204
-        assert sorted(worker.told("health")) == sorted(
-            [[upstream_id, first["id"], None, False], [upstream_id, second["id"], "127.0.0.2", False]]
-        )
-        whole = admin.get(f"{path}/health?balancer_health=1")["data"]
-        assert (whole["balancer_health"], whole["health"], whole["details"]["healthy"]) == ("UNHEALTHY", "UNHEALTHY", False)
-        with ListeningWorker(control.prefix) as late:
-            assert len(late.told("health")) == 2
-        for target in (first, second):
-            assert admin.call("PUT", f"{path}/targets/{target['id']}/healthy").status == 204
-            told = worker.told("health")
-        assert told == []
+    assert table(control, first) == table(control, second) == {}
+    assert admin.call("PUT", f"{path}/targets/{first['id']}/unhealthy").status == 204
+    assert table(control, first) == {"127.0.0.1": False}
+    (row,) = [row for row in control.shared.health() if row["target"] == first["id"]]
+    assert (row["upstream"], row["port"], row["why"]) == (first["upstream"]["id"], 80, "marked by an operator")
+    assert health(admin, path) == {"127.0.0.1:80": "UNHEALTHY", "127.0.0.2:80": "HEALTHY"}
+    whole = admin.get(f"{path}/health?balancer_health=1")["data"]
+    assert whole["details"]["weight"] == {"total": 200, "available": 100, "unavailable": 100}
+    assert whole["balancer_health"] == "HEALTHY"
+    assert admin.call("PUT", f"{path}/targets/127.0.0.2:80/127.0.0.2:80/unhealthy").status == 204
+    assert (table(control, first), table(control, second)) == ({"127.0.0.1": False}, {"127.0.0.2": False})
+    whole = admin.get(f"{path}/health?balancer_health=1")["data"]
+    assert (whole["balancer_health"], whole["health"], whole["details"]["healthy"]) == ("UNHEALTHY", "UNHEALTHY", False)
+    for target in (first, second):
+        assert admin.call("PUT", f"{path}/targets/{target['id']}/healthy").status == 204
+    assert (table(control, first), table(control, second)) == ({"127.0.0.1": True}, {"127.0.0.2": True})
     assert set(health(admin, path).values()) == {"HEALTHY"}
+
+
+def test_what_checks_found_is_shown_with_its_evidence(control: ControlProcess, maker: Maker) -> None:
+    admin = control.admin
+    path, (target, _) = upstream_with(maker, "[::1]:80", "[::1]:81", **CHECKED)
+    # A worker's word, as far as it can be said without one.
+    control.shared.mark_health(target["upstream"]["id"], target["id"], "::1", 80, is_healthy=False)
+    data = {row["data"]["port"]: row["data"] for row in admin.get(f"{path}/health")["data"]}
+    (address,) = data[80]["addresses"]
+    (row,) = [row for row in control.shared.health() if row["target"] == target["id"]]
+    shown = address.pop("pylae")
+    assert address == {"ip": "::1", "port": 80, "weight": 100, "health": "UNHEALTHY"}
+    assert shown == {name: row[name] for name in row if name not in ("upstream", "target", "address", "port", "is_healthy")}
+    assert (shown["state"], shown["why"], shown["evidence"]) == ("unhealthy", "marked by an operator", "")
+    assert "pylae" not in data[81]["addresses"][0]
+    assert data[80]["weight"] == {"total": 100, "available": 0, "unavailable": 100}
 
 
 def test_one_address_of_a_name_comes_back_alone(control: ControlProcess, maker: Maker) -> None:
     admin = control.admin
     path, (target,) = upstream_with(maker, "localhost:80", **CHECKED)
     addresses = [one["ip"] for one in admin.get(f"{path}/health")["data"][0]["data"]["addresses"]]
-    with ListeningWorker(control.prefix) as worker:
-        worker.told("health")
-        admin.call("PUT", f"{path}/targets/{target['id']}/unhealthy")
-        worker.told("health")
-        for address in addresses:
-            shown = f"[{address}]" if ":" in address else address
-            assert admin.call("PUT", f"{path}/targets/localhost:80/{shown}:80/healthy").status == 204
-            left = {row[2] for row in worker.told("health")}
-            assert address not in left
-        assert left == set()
+    admin.call("PUT", f"{path}/targets/{target['id']}/unhealthy")
+    assert table(control, target) == dict.fromkeys(addresses, False)
+    for address in addresses:
+        shown = f"[{address}]" if ":" in address else address
+        assert admin.call("PUT", f"{path}/targets/localhost:80/{shown}:80/healthy").status == 204
+        assert table(control, target)[address]
+        assert health(admin, path) == {"localhost:80": "HEALTHY"}
+    assert table(control, target) == dict.fromkeys(addresses, True)
+
+
+def test_a_mark_reaches_addresses_that_only_workers_have_for_a_name(control: ControlProcess, maker: Maker) -> None:
+    admin = control.admin
+    path, (target,) = upstream_with(maker, "localhost:80", **CHECKED)
+    control.shared.mark_health(target["upstream"]["id"], target["id"], "127.0.0.77", 80, is_healthy=True)
+    admin.call("PUT", f"{path}/targets/{target['id']}/unhealthy")
+    assert not any(table(control, target).values())
+    assert admin.call("PUT", f"{path}/targets/{target['id']}/127.0.0.77/healthy").status == 204
+    assert [address for address, is_healthy in table(control, target).items() if is_healthy] == ["127.0.0.77"]
 
 
 def test_a_mark_goes_with_what_it_is_on(control: ControlProcess, maker: Maker) -> None:
     admin = control.admin
     path, (gone, moved, unwatched) = upstream_with(maker, "127.0.0.1:80", "127.0.0.2:80", "127.0.0.3:80", **CHECKED)
-    with ListeningWorker(control.prefix) as worker:
-        worker.told("health")
-        for target in (gone, moved, unwatched):
-            admin.call("PUT", f"{path}/targets/{target['id']}/unhealthy")
-            worker.told("health")
-        admin.patch(f"{path}/targets/{unwatched['id']}", {"weight": 5})
-        admin.delete(f"{path}/targets/{gone['id']}")
-        assert {row[1] for row in worker.told("health")} == {moved["id"], unwatched["id"]}
-        admin.patch(f"{path}/targets/{moved['id']}", {"target": "127.0.0.9:80"})
-        assert {row[1] for row in worker.told("health")} == {unwatched["id"]}
-        admin.patch(path, {"healthchecks": {"passive": {"unhealthy": {"http_failures": 0}}}})
-        assert worker.told("health") == []
+    for target in (gone, moved, unwatched):
+        admin.call("PUT", f"{path}/targets/{target['id']}/unhealthy")
+    admin.patch(f"{path}/targets/{unwatched['id']}", {"weight": 5})
+    admin.delete(f"{path}/targets/{gone['id']}")
+    assert health(admin, path) == {"127.0.0.2:80": "UNHEALTHY", "127.0.0.3:80": "UNHEALTHY"}
+    admin.patch(f"{path}/targets/{moved['id']}", {"target": "127.0.0.9:80"})
+    again = maker.row("targets", upstream=gone["upstream"], target="127.0.0.1:80")
+    assert again["id"] != gone["id"]
+    assert health(admin, path) == {"127.0.0.1:80": "HEALTHY", "127.0.0.9:80": "HEALTHY", "127.0.0.3:80": "UNHEALTHY"}
+    other, (still,) = upstream_with(maker, "127.0.0.3:80", **CHECKED)
+    admin.call("PUT", f"{other}/targets/{still['id']}/unhealthy")
+    admin.patch(path, {"healthchecks": {"passive": {"unhealthy": {"http_failures": 0}}}})
+    assert set(health(admin, path).values()) == {"HEALTHCHECKS_OFF"}
+    assert admin.get(f"{path}/health?balancer_health=1")["data"]["balancer_health"] == "HEALTHY"
+    admin.patch(path, CHECKED)
+    assert set(health(admin, path).values()) == {"HEALTHY"}
+    assert health(admin, other) == {"127.0.0.3:80": "UNHEALTHY"}
+
+
+def test_a_full_table_refuses_a_mark(tmp_path: Path) -> None:
+    with ControlProcess(tmp_path, health_slots=1) as process:
+        path, (first, second) = upstream_with(Maker(process.admin), "127.0.0.1:80", "127.0.0.2:80", **CHECKED)
+        assert process.admin.call("PUT", f"{path}/targets/{first['id']}/unhealthy").status == 204
+        refused = process.admin.call("PUT", f"{path}/targets/{second['id']}/unhealthy")
+        assert (refused.status, refused.json) == (503, {"message": "there is no room for the health of 127.0.0.2"})
+        assert health(process.admin, path) == {"127.0.0.1:80": "UNHEALTHY", "127.0.0.2:80": "HEALTHY"}
 
 
 def test_what_cannot_be_marked(admin: Admin, maker: Maker) -> None:
@@ -218,17 +254,8 @@ def test_a_mark_outlives_control_but_not_what_it_is_on(tmp_path: Path) -> None:
             connection.execute("DELETE FROM targets WHERE id = ?", (gone["id"],))
         process.restart()
         assert health(process.admin, path) == {"127.0.0.1:80": "UNHEALTHY"}
-        with ListeningWorker(tmp_path) as worker:
-            assert worker.told("health") == [[kept["upstream"]["id"], kept["id"], None, False]]
-        process.kill()
-        file = tmp_path / "spool" / "health.json"
-        held = json.loads(file.read_text())
-        # Another run of the gateway, whose supervisor is another process.
-        file.write_text(json.dumps({**held, "run": "1:1"}))
-        process.restart()
+        assert process.admin.call("PUT", f"{path}/targets/{kept['id']}/healthy").status == 204
         assert health(process.admin, path) == {"127.0.0.1:80": "HEALTHY"}
-        process.kill()
-        file.write_bytes(b"{")
-        process.restart()
+    # Another run of the gateway, whose supervisor made another segment.
+    with ControlProcess(tmp_path) as process:
         assert health(process.admin, path) == {"127.0.0.1:80": "HEALTHY"}
-        assert "the marks of unhealthy Targets could not be read" in process.error_log

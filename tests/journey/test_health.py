@@ -24,7 +24,7 @@ WORKERS = 2
 
 MakeOrigin = Callable[[Behaviour], Origin]
 
-BAD = answer(b"bad", status="500 Internal Server Error")
+BAD = answer(b"bad", status="500 Internal Server Error", keep_alive=False)
 GOOD = answer(b"good")
 
 

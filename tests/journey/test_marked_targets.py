@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -70,6 +71,46 @@ def test_a_mark_outlives_control_and_other_changes(pair: Pair, blueprints: Bluep
     pair.gateway.wait_ready()
     assert pair.gateway.control_pid() != killed
     holds_for(lambda: pair.answers() == {b"second"}, "the mark to hold", 0.3)
+
+
+def test_a_mark_brings_back_a_target_that_requests_took_out(
+    gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin
+) -> None:
+    bad = answer(b"bad", status="500 Internal Server Error", keep_alive=False)
+    origin, other = make_origin(bad), make_origin(answer(b"second"))
+    place = f"127.0.0.1:{origin.port}"
+    upstream = blueprints.upstream(place, f"127.0.0.1:{other.port}", **CHECKED)
+    path = blueprints.path(f"http://{upstream['name']}")
+
+    def address() -> dict[str, Any]:
+        rows = gateway.admin.get(f"/upstreams/{upstream['id']}/health")["data"]
+        (found,) = [row["data"]["addresses"][0] for row in rows if row["target"] == place]
+        return dict(found)
+
+    until(lambda: gateway.get(path).status == 500, "the turn of the first Target")
+    assert address()["health"] == "UNHEALTHY"
+    assert address()["pylae"]["why"] == "passive: http_failures"
+    assert address()["pylae"]["evidence"].endswith("status 500")
+    origin.behaviour = answer(b"first")
+    holds_for(lambda: gateway.get(path).body == b"second", "it to stay out", 0.2)
+    assert gateway.admin.call("PUT", f"/upstreams/{upstream['id']}/targets/{place}/healthy").status == 204
+    until(lambda: gateway.get(path).body == b"first", "the first Target to be back")
+    assert address()["health"] == "HEALTHY"
+    assert address()["pylae"]["why"] == "marked by an operator"
+
+
+def test_a_probe_brings_back_a_target_that_was_marked(gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin) -> None:
+    origin = make_origin(answer(b"alive"))
+    checks = {"active": {"unhealthy": {"interval": 0.2}, "healthy": {"successes": 1}}}
+    upstream = blueprints.upstream(f"127.0.0.1:{origin.port}", healthchecks=checks)
+    gateway.settle()
+    assert gateway.admin.call("PUT", f"/upstreams/{upstream['id']}/targets/127.0.0.1:{origin.port}/unhealthy").status == 204
+
+    def why() -> str:
+        (row,) = gateway.admin.get(f"/upstreams/{upstream['id']}/health")["data"]
+        return f"{row['health']} {row['data']['addresses'][0]['pylae']['why']}"
+
+    until(lambda: why() == "HEALTHY active: successes", "a probe to find it alive")
 
 
 def test_the_log_level_changes_in_every_worker(gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin) -> None:

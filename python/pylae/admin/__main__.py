@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pylae import _core
 from pylae.control.control import Control, prepared
 from pylae.control.draining import Draining
 from pylae.control.log import ErrorLog, LogFile
@@ -98,7 +99,7 @@ async def control(settings: Settings, flags: argparse.Namespace, log: ErrorLog) 
         flags.prefix / "sockets" / "control.sock",
         log,
         Vaults.of(settings),
-        flags.prefix / "spool" / "health.json",
+        _core.Shared(flags.shared_fd),
     )
     await running.start()
 

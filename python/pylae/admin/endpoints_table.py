@@ -158,6 +158,7 @@ def _target_health(path: str, operation_id: str, state: str) -> Declared:
     answers = {
         204: (f"It counts as {state} until a check says otherwise.", None),
         400: ("The Upstream has no health checks, or no balancer.", _MESSAGE),
+        503: ("There is no room in the health table.", _MESSAGE),
     }
     return Declared("put", path, operation_id, "health", f"Sets a Target {state}.", answers, ("NotFound",))
 

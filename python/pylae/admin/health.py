@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """How do the Targets of an Upstream do, and how does an operator say so?
 
-Nothing is probed yet: a Target is healthy until it is marked, and back when it is marked so. Which addresses a name
-has is asked here and now; workers ask for themselves.
+What is shown is what the workers know together; beyond Kong's fields an address has `pylae`: why it is as it is, since
+when, and what was found. Which addresses a name has is asked here and now; workers ask for themselves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from starlette.responses import Response
 from pylae.admin.answers import answer, empty, message, not_found
 from pylae.admin.crud import Crud, Handler, Handlers, paged, parameter
 from pylae.admin.queries import page_size
-from pylae.control.health import Health, addresses_of, is_checked, place_of
+from pylae.control.health import Health, Known, NoRoomForHealth, addresses_of, is_address, is_checked, place_of
 from pylae.database.changes import Row
 from pylae.database.dao import ReadDao
 from pylae.database.paging import MAX_PAGE_SIZE, Page
@@ -27,6 +27,18 @@ HEALTHY: Final = "HEALTHY"
 UNHEALTHY: Final = "UNHEALTHY"
 DNS_ERROR: Final = "DNS_ERROR"
 DNS_FAILED: Final = "dns server error: name resolution failed"
+EVIDENCE: Final = (
+    "state",
+    "why",
+    "since_ms",
+    "successes",
+    "tcp_failures",
+    "timeouts",
+    "http_failures",
+    "probed_ms",
+    "evidence",
+)
+"""What is shown of a row of the health table beyond Kong's fields."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +50,10 @@ class Place:
     port: int
     addresses: Sequence[str]
 
-    def weights(self, is_out: Callable[[Row, str], bool]) -> dict[str, int]:
+    def weights(self, known: Known) -> dict[str, int]:
         """Its share of the requests, as it is and as it would be."""
         weight = self.target["weight"]
-        available = sum(0 if is_out(self.target, address) else weight for address in self.addresses)
+        available = sum(0 if known.is_out(self.target, address, self.port) else weight for address in self.addresses)
         total = weight * len(self.addresses)
         return {"total": total, "available": available, "unavailable": total - available}
 
@@ -90,63 +102,13 @@ class _Shows:
             return not_found()
         upstream, page = found
         places = await _places(page.rows)
+        known = self._health.known(upstream)
         if is_whole:
-            body = {"data": self._whole(upstream, places), "next": None, "node_id": self._node_id}
+            body = {"data": _whole(upstream, places, known), "next": None, "node_id": self._node_id}
             return answer(200, body)
         schema = self._crud.catalogue.schema("targets")
-        rows = [{**schema.present(place.target), **self._of_target(upstream, place)} for place in places]
+        rows = [{**schema.present(place.target), **_of_target(upstream, place, known)} for place in places]
         return paged(rows, f"/upstreams/{upstream['id']}/health", page.offset, query, node_id=self._node_id)
-
-    def _of_target(self, upstream: Row, place: Place) -> dict[str, Any]:
-        if not place.addresses:
-            data = {"host": place.host, "port": place.port, "dns": DNS_FAILED, "nodeWeight": place.target["weight"]}
-            return {"health": DNS_ERROR, "data": {**data, "weight": place.weights(self._health.is_out), "addresses": []}}
-        host = self._of_host(upstream, place)
-        if not is_checked(upstream):
-            health = OFF
-        else:
-            # One address that answers is enough.
-            health = HEALTHY if any(one["health"] == HEALTHY for one in host["addresses"]) else UNHEALTHY
-        return {"health": health, "data": host}
-
-    def _of_host(self, upstream: Row, place: Place) -> dict[str, Any]:
-        weight = place.target["weight"]
-        addresses = [
-            {"ip": address, "port": place.port, "weight": weight, "health": self._of_address(upstream, place.target, address)}
-            for address in place.addresses
-        ]
-        return {
-            "host": place.host,
-            "port": place.port,
-            "dns": "A",
-            "nodeWeight": weight,
-            "weight": place.weights(self._health.is_out),
-            "addresses": addresses,
-        }
-
-    def _of_address(self, upstream: Row, target: Row, address: str) -> str:
-        if not is_checked(upstream):
-            return OFF
-        return UNHEALTHY if self._health.is_out(target, address) else HEALTHY
-
-    def _whole(self, upstream: Row, places: Sequence[Place]) -> dict[str, Any]:
-        weight = {"total": 0, "available": 0, "unavailable": 0}
-        for place in places:
-            for name, share in place.weights(self._health.is_out).items():
-                weight[name] += share
-        threshold_percent = upstream["healthchecks"]["threshold"]
-        is_healthy = weight["available"] > 0 and weight["available"] * 100 > threshold_percent * weight["total"]
-        balancer_health = HEALTHY if is_healthy else UNHEALTHY
-        return {
-            "id": upstream["id"],
-            "health": balancer_health if is_checked(upstream) else OFF,
-            "balancer_health": balancer_health,
-            "details": {
-                "healthy": is_healthy,
-                "weight": weight,
-                "hosts": [self._of_host(upstream, place) for place in places if place.addresses],
-            },
-        }
 
     def mark(self, *, has_address: bool, is_healthy: bool) -> Handler:
         """A handler that marks a Target, or one of its addresses."""
@@ -166,17 +128,20 @@ class _Shows:
                 return not_found()
             upstream, target = found
             place = (await _places([target]))[0]
-            address: str | None = None
+            addresses = set(place.addresses)
+            if not is_address(place.host):
+                # Workers may have another answer for the name.
+                addresses.update(self._health.known(upstream).addresses(target, place.port))
             if has_address:
-                address = _address_of(parameter(request, "address"), place)
-                if address is None:
+                addresses = _those_meant(parameter(request, "address"), addresses, place.port)
+                if not addresses:
                     return not_found()
             if not is_checked(upstream):
                 return message(400, f"no healthchecker found for {upstream['name']}")
-            if is_healthy:
-                self._health.take_back(target, address, place.addresses)
-            else:
-                self._health.take_out(target, address)
+            try:
+                self._health.mark(target, sorted(addresses), place.port, is_healthy=is_healthy)
+            except NoRoomForHealth as error:
+                return message(503, str(error))
             return empty()
 
         return put
@@ -189,10 +154,63 @@ async def _places(targets: Sequence[Row]) -> list[Place]:
     return [Place(target, host, port, addresses[host]) for target, host, port in places]
 
 
-def _address_of(given: str, place: Place) -> str | None:
-    """The address of a Target that is meant by `ip` or `ip:port`; None when it has no such one."""
-    for address in place.addresses:
+def _of_target(upstream: Row, place: Place, known: Known) -> dict[str, Any]:
+    if not place.addresses:
+        data = {"host": place.host, "port": place.port, "dns": DNS_FAILED, "nodeWeight": place.target["weight"]}
+        return {"health": DNS_ERROR, "data": {**data, "weight": place.weights(known), "addresses": []}}
+    host = _of_host(upstream, place, known)
+    if not is_checked(upstream):
+        health = OFF
+    else:
+        # One address that answers is enough.
+        health = HEALTHY if any(one["health"] == HEALTHY for one in host["addresses"]) else UNHEALTHY
+    return {"health": health, "data": host}
+
+
+def _of_host(upstream: Row, place: Place, known: Known) -> dict[str, Any]:
+    return {
+        "host": place.host,
+        "port": place.port,
+        "dns": "A",
+        "nodeWeight": place.target["weight"],
+        "weight": place.weights(known),
+        "addresses": [_of_address(upstream, place, address, known) for address in place.addresses],
+    }
+
+
+def _of_address(upstream: Row, place: Place, address: str, known: Known) -> dict[str, Any]:
+    shown: dict[str, Any] = {"ip": address, "port": place.port, "weight": place.target["weight"]}
+    if not is_checked(upstream):
+        return {**shown, "health": OFF}
+    shown["health"] = UNHEALTHY if known.is_out(place.target, address, place.port) else HEALTHY
+    row = known.of(place.target, address, place.port)
+    return shown if row is None else {**shown, "pylae": {name: row[name] for name in EVIDENCE}}
+
+
+def _whole(upstream: Row, places: Sequence[Place], known: Known) -> dict[str, Any]:
+    weight = {"total": 0, "available": 0, "unavailable": 0}
+    for place in places:
+        for name, share in place.weights(known).items():
+            weight[name] += share
+    threshold_percent = upstream["healthchecks"]["threshold"]
+    is_healthy = weight["available"] > 0 and weight["available"] * 100 > threshold_percent * weight["total"]
+    balancer_health = HEALTHY if is_healthy else UNHEALTHY
+    return {
+        "id": upstream["id"],
+        "health": balancer_health if is_checked(upstream) else OFF,
+        "balancer_health": balancer_health,
+        "details": {
+            "healthy": is_healthy,
+            "weight": weight,
+            "hosts": [_of_host(upstream, place, known) for place in places if place.addresses],
+        },
+    }
+
+
+def _those_meant(given: str, addresses: Iterable[str], port: int) -> set[str]:
+    """The address that is meant by `ip` or `ip:port`, alone; none when it is not among these."""
+    for address in addresses:
         bracketed = f"[{address}]" if ":" in address else address
-        if given in (address, bracketed, f"{bracketed}:{place.port}"):
-            return address
-    return None
+        if given in (address, bracketed, f"{bracketed}:{port}"):
+            return {address}
+    return set()

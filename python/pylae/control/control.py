@@ -12,7 +12,7 @@ from typing import Final
 from pylae.control.calls import Calls
 from pylae.control.expansion import VAULTS, Expansion
 from pylae.control.feed import MAX_REMEMBERED_CHANGES, Feed
-from pylae.control.health import Health
+from pylae.control.health import Health, HealthTable
 from pylae.control.line import LineServer, Log
 from pylae.control.streams import Streams
 from pylae.database.changes import SNAPSHOT_TABLES, Commit, Replacement
@@ -71,7 +71,7 @@ class Control:
         socket_path: where workers connect.
         log: takes lines for the error log.
         vaults: where the secrets are that configurations name.
-        marks_path: of the file that keeps which Targets were marked unhealthy.
+        health_table: where workers keep how Targets do.
     """
 
     def __init__(
@@ -82,13 +82,13 @@ class Control:
         socket_path: Path,
         log: Log,
         vaults: Vaults | None = None,
-        marks_path: Path | None = None,
+        health_table: HealthTable | None = None,
     ) -> None:
         self.catalogue = catalogue
         self.database = Database(strategy, catalogue, self._committed)
         self.streams = Streams(plugins, self.database, log, vaults or Vaults())
         self.line = LineServer(socket_path, Calls(self.database), self.streams, log)
-        self.health = Health(self.line, log, marks_path)
+        self.health = Health(health_table)
         self._plugins = plugins
         self._log = log
         # Commits made before the feed was there.
@@ -121,7 +121,6 @@ class Control:
         try:
             await self.database.open()
             feed = await self.database.read(self._load)
-            self.health.forget(await self.database.read(self.health.stale))
         except StrategyUnavailable as error:
             if self.line.unavailable_reason != str(error):
                 self._log("crit", f"the database cannot be reached: {error}")

@@ -1,36 +1,50 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which Targets did an operator take out of rotation?
+"""How do the addresses of Targets do, and how does an operator say so?
 
-A mark belongs to the running gateway and not to its configuration: a file keeps it over the death of this process,
-and the next supervisor begins without any. Workers are told the whole list, on every change and whenever one of them
-connects.
+What is known lies in shared memory, where workers count what probes and requests meet. A mark is one more word there:
+it holds in every worker at once, outlives this process and them, and ends with the gateway; checks go on from it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
-import os
 import socket
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
 
 import msgspec
 
-from pylae.control.frames import message
-from pylae.control.line import LineServer, Log
-from pylae.control.run import run_of
 from pylae.database.changes import Commit, Replacement, Row
-from pylae.database.dao import ReadDao
 from pylae.entities.targets import DEFAULT_PORT
+from pylae.errors import PylaeError
 from pylae.schema.rules import parse_host
 
 RESOLVE_WITHIN_S: Final = 5.0
 """For all names of one answer together."""
 
 _decode = msgspec.msgpack.Decoder(dict[str, Any]).decode
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class HealthTable(Protocol):
+    """The part of `pylae._core.Shared` that knows of health."""
+
+    def health(self) -> Sequence[Mapping[str, Any]]:
+        """What is known of every address that is looked at."""
+        ...
+
+    def mark_health(self, upstream: str, target: str, address: str, port: int, *, is_healthy: bool) -> bool:
+        """Says how an address does; False when there is no room for it."""
+        ...
+
+
+class NoRoomForHealth(PylaeError):
+    """The health table is full of addresses that are looked at."""
+
+    name = "no room for health"
 
 
 def is_checked(upstream: Mapping[str, Any]) -> bool:
@@ -47,159 +61,85 @@ def is_checked(upstream: Mapping[str, Any]) -> bool:
     return any(limit is not None and limit > 0 for limit in limits)
 
 
-@dataclass
-class Mark:
-    """What was taken out of one Target.
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of the addresses of one Upstream's Targets, at one moment; nothing is, unless it is checked."""
 
-    Attributes:
-        place: host and port of the Target; one that moved is another.
-        is_whole: the Target with whatever addresses its name may come to have.
-        addresses: single ones, when it is not the whole.
-    """
+    rows: Mapping[tuple[str, Address, int], Mapping[str, Any]]
+    """By id of the Target, address and port."""
 
-    upstream_id: str
-    place: str
-    is_whole: bool = False
-    addresses: set[str] = field(default_factory=set)
+    def of(self, target: Row, address: str, port: int) -> Mapping[str, Any] | None:
+        """The row of an address; None: nobody asked for it yet, and it counts as healthy."""
+        return self.rows.get((target["id"], ipaddress.ip_address(address), port))
 
-    def holds(self, target: Row, upstream: Row) -> bool:
-        """Whether it still says something of these rows."""
-        return bool(target["target"] == self.place) and is_checked(upstream)
+    def is_out(self, target: Row, address: str, port: int) -> bool:
+        """Whether requests keep away from this address of a Target."""
+        row = self.of(target, address, port)
+        return row is not None and not row["is_healthy"]
 
-
-class Kept(msgspec.Struct):
-    """What the file holds: the marks by the id of their Target, and for which run of the gateway."""
-
-    run: str
-    marks: dict[str, Mark]
+    def addresses(self, target: Row, port: int) -> list[str]:
+        """Those of a Target that workers have met."""
+        return [str(address) for id_, address, its_port in self.rows if id_ == target["id"] and its_port == port]
 
 
 class Health:
-    """The marks on Targets.
+    """The health of Targets.
 
     Args:
-        line: to the workers.
-        log: takes lines for the error log.
-        path: of the file that keeps them; None keeps them in memory only.
+        table: that the workers share; None where there are no workers: all are healthy, and there is no room for a mark.
     """
 
-    def __init__(self, line: LineServer, log: Log, path: Path | None = None) -> None:
-        self._line = line
-        self._log = log
-        self._path = path
-        self._run = run_of(os.getppid())
-        self._marks = self._load()
-        line.greet_with(self._message)
+    def __init__(self, table: HealthTable | None) -> None:
+        self._table = table
 
     def __repr__(self) -> str:
-        return f"<health marks={len(self._marks)}>"
+        return f"<health in {self._table!r}>"
 
-    def is_out(self, target: Row, address: str) -> bool:
-        """Whether requests keep away from this address of a Target."""
-        mark = self._marks.get(target["id"])
-        return mark is not None and mark.place == target["target"] and (mark.is_whole or address in mark.addresses)
+    def known(self, upstream: Row) -> Known:
+        """What is known of an Upstream's Targets now."""
+        if not is_checked(upstream):
+            return Known({})
+        mine = (row for row in self._rows() if row["upstream"] == upstream["id"])
+        return Known({(row["target"], ipaddress.ip_address(row["address"]), row["port"]): row for row in mine})
 
-    def take_out(self, target: Row, address: str | None = None) -> None:
-        """Keeps requests away from a Target, or from one of its addresses."""
-        mark = self._marks.get(target["id"])
-        if mark is None or mark.place != target["target"]:
-            mark = self._marks[target["id"]] = Mark(target["upstream"]["id"], target["target"])
-        if address is None:
-            mark.is_whole = True
-            mark.addresses.clear()
-        elif not mark.is_whole:
-            mark.addresses.add(address)
-        self._tell()
+    def mark(self, target: Row, addresses: Iterable[str], port: int, *, is_healthy: bool) -> None:
+        """Takes addresses of a Target out of rotation, or back in, until checks or an operator say otherwise.
 
-    def take_back(self, target: Row, address: str | None = None, siblings: Iterable[str] = ()) -> None:
-        """Lets requests go to a Target again, or to one of its addresses.
-
-        Args:
-            target: its row.
-            address: None for all of it.
-            siblings: every address it has; the others stay out if the whole Target was.
+        Raises:
+            NoRoomForHealth: for one of them at least; the others are marked.
         """
-        mark = self._marks.get(target["id"])
-        if mark is None:
-            return
-        if address is None:
-            del self._marks[target["id"]]
-        else:
-            if mark.is_whole:
-                mark.is_whole = False
-                mark.addresses.update(siblings)
-            mark.addresses.discard(address)
-            if not mark.addresses:
-                del self._marks[target["id"]]
-        self._tell()
+        refused = [address for address in addresses if not self._mark(target, address, port, is_healthy=is_healthy)]
+        if refused:
+            raise NoRoomForHealth(f"there is no room for the health of {', '.join(refused)}")
+
+    def _mark(self, target: Row, address: str, port: int, *, is_healthy: bool) -> bool:
+        if self._table is None:
+            return False
+        return self._table.mark_health(target["upstream"]["id"], target["id"], address, port, is_healthy=is_healthy)
 
     def committed(self, commit: Commit | Replacement) -> None:
-        """Forgets marks on what is gone, has moved, or is not watched any more."""
-        gone: set[str] = set()
+        """Forgets who was unhealthy in an Upstream that is not watched any more.
+
+        What is known of a Target that is gone, or has moved, is another address's and ages by itself.
+        """
+        is_unwatched: Callable[[str], bool]
         if isinstance(commit, Replacement):
-            for id_, mark in self._marks.items():
-                target, upstream = (
-                    commit.rows.get(table, {}).get(key) for table, key in (("targets", id_), ("upstreams", mark.upstream_id))
-                )
-                if target is None or upstream is None or not mark.holds(_decode(target), _decode(upstream)):
-                    gone.add(id_)
+            upstreams = commit.rows.get("upstreams", {})
+
+            def is_unwatched(id_: str) -> bool:
+                return id_ in upstreams and not is_checked(_decode(upstreams[id_]))
         else:
-            for change in commit.changes:
-                if change.table == "targets":
-                    mark_of_target = self._marks.get(change.id)
-                    if mark_of_target is not None and (change.row is None or change.row["target"] != mark_of_target.place):
-                        gone.add(change.id)
-                elif change.table == "upstreams" and (change.row is None or not is_checked(change.row)):
-                    gone.update(id_ for id_, mark in self._marks.items() if mark.upstream_id == change.id)
-        self.forget(gone)
+            rows = {change.id: change.row for change in commit.changes if change.table == "upstreams"}
+            unwatched = {id_ for id_, row in rows.items() if row is not None and not is_checked(row)}
+            if not unwatched:
+                return
+            is_unwatched = unwatched.__contains__
+        for row in self._rows():
+            if not row["is_healthy"] and is_unwatched(row["upstream"]) and self._table is not None:
+                self._table.mark_health(row["upstream"], row["target"], row["address"], row["port"], is_healthy=True)
 
-    def stale(self, dao: ReadDao) -> set[str]:
-        """Targets whose marks say nothing of what the database holds: it went on while nobody watched."""
-        found = set()
-        for id_, mark in tuple(self._marks.items()):
-            target, upstream = dao.get("targets", id_), dao.get("upstreams", mark.upstream_id)
-            if target is None or upstream is None or not mark.holds(target, upstream):
-                found.add(id_)
-        return found
-
-    def forget(self, target_ids: Iterable[str]) -> None:
-        """Drops the marks of these Targets."""
-        dropped = [self._marks.pop(id_) for id_ in target_ids if id_ in self._marks]
-        if dropped:
-            self._tell()
-
-    def _load(self) -> dict[str, Mark]:
-        if self._path is None:
-            return {}
-        try:
-            kept = msgspec.json.decode(self._path.read_bytes(), type=Kept)
-        except FileNotFoundError:
-            return {}
-        except (OSError, msgspec.DecodeError) as error:
-            self._log("warn", f"the marks of unhealthy Targets could not be read: {error}")
-            return {}
-        return kept.marks if kept.run == self._run else {}
-
-    def _keep(self) -> None:
-        if self._path is None:
-            return
-        temporary = self._path.with_suffix(".new")
-        try:
-            temporary.write_bytes(msgspec.json.encode(Kept(self._run, self._marks)))
-            temporary.replace(self._path)
-        except OSError as error:
-            self._log("error", f"the marks of unhealthy Targets could not be kept: {error}")
-
-    def _tell(self) -> None:
-        self._keep()
-        self._line.tell(self._message())
-
-    def _message(self) -> bytes:
-        rows: list[tuple[str, str, str | None, bool]] = []
-        for target_id, mark in self._marks.items():
-            addresses = [None] if mark.is_whole else sorted(mark.addresses)
-            rows += [(mark.upstream_id, target_id, address, False) for address in addresses]
-        return message("health", rows)
+    def _rows(self) -> Sequence[Mapping[str, Any]]:
+        return () if self._table is None else self._table.health()
 
 
 def place_of(target: str) -> tuple[str, int]:
@@ -208,17 +148,25 @@ def place_of(target: str) -> tuple[str, int]:
     return parsed.host.strip("[]"), DEFAULT_PORT if parsed.port is None else parsed.port
 
 
+def is_address(host: str) -> bool:
+    """Whether a host is an address already, and no name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 async def addresses_of(hosts: Iterable[str]) -> dict[str, list[str]]:
     """The addresses of each host, in order; none for a name that has none or was not answered for in time."""
     found: dict[str, list[str]] = {}
     asked: dict[str, asyncio.Task[list[str]]] = {}
     loop = asyncio.get_running_loop()
     for host in hosts:
-        try:
+        if is_address(host):
             found[host] = [str(ipaddress.ip_address(host))]
-        except ValueError:
-            if host not in asked:
-                asked[host] = loop.create_task(_resolve(host))
+        elif host not in asked:
+            asked[host] = loop.create_task(_resolve(host))
     if asked:
         await asyncio.wait(asked.values(), timeout=RESOLVE_WITHIN_S)
     for host, task in asked.items():
@@ -232,4 +180,5 @@ async def _resolve(host: str) -> list[str]:
         answers = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         return []
-    return sorted({str(answer[4][0]) for answer in answers})
+    # Without the zone of an address that is good on one link only.
+    return sorted({str(answer[4][0]).partition("%")[0] for answer in answers})

@@ -3,7 +3,7 @@
 
 Three kinds of message share one Unix socket per worker: *config* goes down (snapshots and deltas, acknowledged by
 version), *calls* come up and are answered, *streams* come up and are not. Beside them go down what an operator says
-of the running gateway and no database keeps: `health`, `log_level`.
+of the running gateway and no database keeps: `log_level`.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ class Worker:
                 assert data, "the line was closed"
                 for parts in self._frames.feed(data):
                     # What an operator said of the running gateway goes beside the configuration.
-                    if parts[0] in ("health", "log_level"):
+                    if parts[0] == "log_level":
                         self.told.append((parts[0], parts[1]))
                     else:
                         self._received.append(parts)
