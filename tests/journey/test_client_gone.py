@@ -70,7 +70,8 @@ def silent_until_gone(connection: Connection) -> None:
 def test_a_connection_without_a_request_leaves_no_line(gateway: Gateway) -> None:
     gateway.connect().close()
     gateway.connect().reset()
-    holds_for(lambda: not gateway.access_log.lines(), "an access line for no request", 0.3)
+    # The line of a request before this test may still come; one of no request has no protocol in it.
+    holds_for(lambda: all(" HTTP/1." in line for line in gateway.access_log.lines()), "an access line for no request", 0.3)
 
 
 @pytest.mark.usefixtures("nothing_leaks")
