@@ -32,7 +32,7 @@ def hashing(blueprints: Blueprints, make_origin: MakeOrigin, route: dict[str, An
 
 def assert_sticks(ask: Callable[[str], bytes]) -> None:
     """The same key leads to the same Target, in every worker; different keys lead to different ones."""
-    where = {f"key{number}": {ask(f"key{number}") for _ in range(4)} for number in range(24)}
+    where = {f"key{number}": {ask(f"key{number}") for _ in range(3)} for number in range(80)}
     assert all(len(places) == 1 for places in where.values()), where
     assert len(set.union(*where.values())) == 4, where
 
