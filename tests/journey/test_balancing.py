@@ -86,7 +86,7 @@ def test_hash_on_consumer(gateway: Gateway, blueprints: Blueprints, make_origin:
     upstream = blueprints.upstream(*named(make_origin, *"abcd"), algorithm="consistent-hashing", hash_on="consumer")
     route = blueprints.route(blueprints.service(f"http://{upstream['name']}/"))
     blueprints.plugin("key-auth", route, "route")
-    keys = {f"key{number}": blueprints.key(blueprints.consumer()) for number in range(24)}
+    keys = {f"key{number}": blueprints.key(blueprints.consumer()) for number in range(80)}
     gateway.settle()
     assert_sticks(lambda key: gateway.get(route["paths"][0], f"apikey: {keys[key]}").body)
 
