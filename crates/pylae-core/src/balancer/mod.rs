@@ -20,7 +20,6 @@ use crate::snapshot::Id;
 use crate::snapshot::model::{Algorithm, Target};
 use arc_swap::ArcSwap;
 use peer::Hot;
-use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -32,29 +31,6 @@ const DEFAULT_PORT: u16 = 8000;
 
 /// What an explicit null of a Target's weight means, as in Kong's schema.
 const WEIGHT_WHEN_NULL: u32 = 100;
-
-/// What an operator took out of rotation: whole Targets, and single addresses of Targets.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Marks {
-    targets: HashSet<Id>,
-    addresses: HashMap<Id, Vec<IpAddr>>,
-}
-
-impl Marks {
-    /// Takes a Target out, or one address of it.
-    pub fn take_out(&mut self, target: Id, address: Option<IpAddr>) {
-        match address {
-            None => {
-                self.targets.insert(target);
-            }
-            Some(address) => self.addresses.entry(target).or_default().push(address),
-        }
-    }
-
-    fn shunned(&self, target: Id) -> &[IpAddr] {
-        self.addresses.get(&target).map_or(&[], Vec::as_slice)
-    }
-}
 
 /// No Target in rotation with a weight above 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,12 +116,7 @@ pub struct Balancer {
 impl Balancer {
     /// A balancer over these Targets, in the order of their ids, without those of weight 0. Those that can't be read are named in the
     /// second part. What was known of a Target that `before` has too is kept.
-    pub fn new<'a>(
-        algorithm: Algorithm,
-        targets: impl IntoIterator<Item = &'a Target>,
-        marks: &Marks,
-        before: Option<&Balancer>,
-    ) -> (Self, Vec<String>) {
+    pub fn new<'a>(algorithm: Algorithm, targets: impl IntoIterator<Item = &'a Target>, before: Option<&Balancer>) -> (Self, Vec<String>) {
         let mut read = Vec::new();
         let mut refused = Vec::new();
         for target in targets {
@@ -178,8 +149,6 @@ impl Balancer {
                 port,
                 weight,
                 upstream: target.upstream.id,
-                is_out: marks.targets.contains(&target.id),
-                shunned: marks.shunned(target.id).into(),
                 fixed,
                 places: ArcSwap::new(places),
                 load,
@@ -239,7 +208,7 @@ impl Balancer {
             return Some(Arc::clone(place));
         }
         let places = peer.places.load();
-        let fit: Vec<&Arc<Place>> = places.iter().filter(|place| may_be_chosen(peer, place, rules, watch)).collect();
+        let fit: Vec<&Arc<Place>> = places.iter().filter(|place| may_be_chosen(place, rules, watch)).collect();
         let at = if self.is_hashing() { mix(ask.hash ^ 1) } else { self.turn.load(Ordering::Relaxed) };
         fit.get((at % fit.len().max(1) as u64) as usize).map(|place| Arc::clone(place))
     }
@@ -260,13 +229,7 @@ impl Balancer {
             let weight = u64::from(peer.weight);
             // A name that was never asked for may have one address at least.
             total += weight * places.len().max(1) as u64;
-            let fit = if peer.is_out() {
-                0
-            } else if places.is_empty() {
-                1
-            } else {
-                places.iter().filter(|place| may_be_chosen(peer, place, rules, watch)).count() as u64
-            };
+            let fit = if places.is_empty() { 1 } else { places.iter().filter(|place| may_be_chosen(place, rules, watch)).count() as u64 };
             available += weight * fit;
             if fit > 0 {
                 eligible.push(at as u32);
@@ -291,8 +254,8 @@ impl Balancer {
     }
 }
 
-fn may_be_chosen(peer: &Peer, place: &Place, rules: &Rules, watch: &Watch) -> bool {
-    !peer.shunned.contains(&place.address().ip()) && (!rules.is_on || watch.health(place).is_healthy)
+fn may_be_chosen(place: &Place, rules: &Rules, watch: &Watch) -> bool {
+    !rules.is_on || watch.health(place).is_healthy
 }
 
 /// Spreads a number over 64 bits (the finaliser of splitmix64).

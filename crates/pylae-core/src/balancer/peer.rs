@@ -125,10 +125,6 @@ pub struct Peer {
     /// Share of the requests; never 0.
     pub weight: u32,
     pub(super) upstream: Id,
-    /// An operator took all of it out.
-    pub(super) is_out: bool,
-    /// Addresses an operator took out.
-    pub(super) shunned: Box<[IpAddr]>,
     /// The one it has, when the host is an address.
     pub(super) fixed: Option<Arc<Place>>,
     /// Its addresses: that one, else those that its name last had.
@@ -147,11 +143,6 @@ impl Peer {
     /// Its addresses as far as they are known.
     pub fn places(&self) -> Arc<Vec<Arc<Place>>> {
         self.places.load_full()
-    }
-
-    /// Did an operator take it out, whole or with the one address it has?
-    pub fn is_out(&self) -> bool {
-        self.is_out || self.address.is_some_and(|address| self.shunned.contains(&address))
     }
 
     /// Takes in what its name has now; `true`: something is different.

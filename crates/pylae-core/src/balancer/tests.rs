@@ -5,6 +5,7 @@ use super::*;
 use crate::healthcheck::{Observer, Outcome};
 use crate::snapshot::model::{HealthChecks, Raw, Reference};
 use serde_json::json;
+use std::collections::HashSet;
 
 const UPSTREAM: Id = Id([7; 16]);
 
@@ -45,7 +46,7 @@ impl Rig {
     }
 
     fn with_rules(algorithm: Algorithm, targets: &[Target], rules: Rules) -> Self {
-        let (balancer, refused) = Balancer::new(algorithm, targets, &Marks::default(), None);
+        let (balancer, refused) = Balancer::new(algorithm, targets, None);
         assert!(refused.is_empty());
         Rig { balancer, rules: Arc::new(rules), watch: Watch::alone().expect("memory"), now: Duration::from_secs(100) }
     }
@@ -171,31 +172,6 @@ fn test_health_that_is_not_looked_at_does_not_count() {
 }
 
 #[test]
-fn test_a_marked_target_gets_nothing_and_a_marked_address_is_shunned() {
-    let targets = [target(1, "10.0.0.1:80", 1), target(2, "b", 1), target(3, "10.0.0.3:80", 1)];
-    let address = |text: &str| text.parse::<IpAddr>().expect("an address");
-    let mut marks = Marks::default();
-    marks.take_out(targets[0].id, Some(address("10.0.0.1")));
-    marks.take_out(targets[1].id, Some(address("10.0.0.2")));
-    marks.take_out(targets[2].id, Some(address("10.0.0.9")));
-    let with = |marks: &Marks| Rig {
-        balancer: Balancer::new(Algorithm::RoundRobin, &targets, marks, None).0,
-        ..Rig::new(Algorithm::RoundRobin, &[])
-    };
-    let rig = with(&marks);
-    assert!((0..10).all(|hash| rig.chosen(hash) != 1));
-    let ask = Ask { hash: 0, tried: &[], barred: &[], now: rig.now };
-    let both = [address("10.0.0.2"), address("10.0.0.4")];
-    for _ in 0..4 {
-        rig.chosen(0);
-        let place = rig.balancer.place(&rig.balancer.peers()[1], &both, &ask, &rig.rules, &rig.watch).expect("one is left");
-        assert_eq!(place.address().ip(), both[1]);
-    }
-    marks.take_out(targets[1].id, None);
-    assert!((0..10).all(|_| with(&marks).chosen(0) == 3));
-}
-
-#[test]
 fn test_a_name_counts_with_the_addresses_it_has() {
     let rig = Rig::with_rules(Algorithm::RoundRobin, &[target(1, "a.example:80", 1), target(2, "10.0.0.9:80", 1)], passive(50.0));
     let addresses: Vec<IpAddr> = (1..=2).map(|last| IpAddr::from([10, 0, 0, last])).collect();
@@ -224,7 +200,7 @@ fn test_what_is_known_of_a_target_outlives_a_change_of_others() {
     for algorithm in ALL {
         let rig = Rig::new(algorithm, &targets(&[1, 1]));
         let held = rig.choose(0, &[]).expect("a Target");
-        let (after, _) = Balancer::new(algorithm, &targets(&[1, 1, 1]), &Marks::default(), Some(&rig.balancer));
+        let (after, _) = Balancer::new(algorithm, &targets(&[1, 1, 1]), Some(&rig.balancer));
         let same = after.peers().iter().find(|peer| peer.target == held.peer.target).expect("it stayed");
         assert_eq!(same.load.in_flight(), 1);
         drop(held);
@@ -404,7 +380,7 @@ fn test_targets_are_read_in_every_form() {
 #[test]
 fn test_an_address_is_told_from_a_name() {
     let all = [target(1, "[::1]:80", 1), target(2, "a.example:80", 1), target(3, "[x]:1", 1)];
-    let (balancer, refused) = Balancer::new(Algorithm::RoundRobin, &all, &Marks::default(), None);
+    let (balancer, refused) = Balancer::new(Algorithm::RoundRobin, &all, None);
     let addresses: Vec<_> = balancer.peers().iter().map(|peer| peer.address.is_some()).collect();
     assert_eq!(addresses, [true, false]);
     assert_eq!(refused.len(), 1);

@@ -395,11 +395,6 @@ impl Helper {
                 Err(error) => self.ask_anew(&error),
             },
             "unavailable" => self.fall_back(body),
-            "health" => match self.store.apply_health(body) {
-                Ok(true) => self.serve(),
-                Ok(false) => {}
-                Err(error) => self.log(Level::Error, format!("the marks of Targets from control were refused: {error}")),
-            },
             "log_level" => {
                 if let Ok(Value::String(name)) = rmpv::decode::read_value(&mut &body[..]) {
                     let _ = self.events.send(Event::LogLevel(Level::parse(name.as_str().unwrap_or_default())));

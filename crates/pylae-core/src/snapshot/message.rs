@@ -112,15 +112,6 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The boolean that begins here.
-    pub(crate) fn boolean(&mut self) -> Result<bool, MessageError> {
-        match self.byte()? {
-            0xc2 => Ok(false),
-            0xc3 => Ok(true),
-            _ => Err(self.error("expected a boolean")),
-        }
-    }
-
     /// Is nil here? Steps over it.
     pub(crate) fn nil(&mut self) -> bool {
         let is_nil = self.peek() == Some(0xc0);

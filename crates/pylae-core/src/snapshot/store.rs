@@ -6,7 +6,7 @@ use super::message::{MessageError, Reader, write_array, write_map, write_string,
 use super::model::{Algorithm, Plugin, Raw, Route, Service, Target, Upstream};
 use super::plugin::{PluginRegistry, PluginRow};
 use super::{CompiledUpstream, Id, Snapshot, Version};
-use crate::balancer::{Balancer, Marks};
+use crate::balancer::Balancer;
 use crate::healthcheck::Rules;
 use crate::phases::plan::Plan;
 use crate::router::{CompiledRoute, RouteError, Router, RouterOptions};
@@ -97,7 +97,6 @@ pub struct Store {
     plugins: ConfigMap<Id, PluginRow>,
     upstreams: ConfigMap<Id, UpstreamRow>,
     targets: ConfigMap<Id, Arc<Target>>,
-    marks: Marks,
 }
 
 struct RouteRow {
@@ -185,7 +184,6 @@ impl Store {
             plugins: ConfigMap::default(),
             upstreams: ConfigMap::default(),
             targets: ConfigMap::default(),
-            marks: Marks::default(),
         }
     }
 
@@ -276,41 +274,6 @@ impl Store {
         }
         self.version.sequence = to;
         Ok(invalidations)
-    }
-
-    /// Takes what operators marked since: `[[upstream_id, target_id, address or nil, is_healthy], …]`, all of it. Says whether
-    /// anything is different.
-    ///
-    /// # Errors
-    /// The message can't be read whole; nothing changed.
-    pub fn apply_health(&mut self, body: &[u8]) -> Result<bool, ApplyError> {
-        let mut marks = Marks::default();
-        let mut reader = Reader::new(body);
-        for _ in 0..reader.array()? {
-            if reader.array()? != 4 {
-                return Err(reader.error("expected a mark of four elements").into());
-            }
-            reader.string()?;
-            let target = Id::parse(reader.string()?).ok_or_else(|| reader.error("expected a UUID"))?;
-            let address = if reader.nil() {
-                None
-            } else {
-                let text = reader.string()?;
-                Some(text.parse().map_err(|_| reader.error("expected an address"))?)
-            };
-            if !reader.boolean()? {
-                marks.take_out(target, address);
-            }
-        }
-        reader.end()?;
-        if marks == self.marks {
-            return Ok(false);
-        }
-        self.marks = marks;
-        for row in self.upstreams.values_mut() {
-            row.is_stale = true;
-        }
-        Ok(true)
     }
 
     fn read_change(&self, reader: &mut Reader<'_>) -> Result<Change, ApplyError> {
@@ -465,7 +428,7 @@ impl Store {
             for (id, row) in &mut self.upstreams {
                 if row.is_stale {
                     let targets = targets.remove(id).unwrap_or_default();
-                    let (balancer, refused) = Balancer::new(row.algorithm(), targets, &self.marks, row.balancer.as_deref());
+                    let (balancer, refused) = Balancer::new(row.algorithm(), targets, row.balancer.as_deref());
                     row.balancer = Some(Arc::new(balancer));
                     row.is_stale = false;
                     row.refused = refused;

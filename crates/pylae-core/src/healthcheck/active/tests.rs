@@ -2,7 +2,7 @@
 //! What does a probe send, and what does it make of each way a Target may answer?
 
 use super::*;
-use crate::balancer::{Balancer, Marks};
+use crate::balancer::Balancer;
 use crate::snapshot::model::{Algorithm, HealthChecks, Raw, Reference, Target};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -38,7 +38,7 @@ fn peer_at(port: u16) -> Arc<Peer> {
         tags: None,
         raw: Raw::default(),
     };
-    Arc::clone(&Balancer::new(Algorithm::RoundRobin, &[target], &Marks::default(), None).0.peers()[0])
+    Arc::clone(&Balancer::new(Algorithm::RoundRobin, &[target], None).0.peers()[0])
 }
 
 fn run<F: Future>(work: F) -> F::Output {
@@ -159,7 +159,7 @@ fn watched(number: u8, rules: crate::healthcheck::Rules) -> CompiledUpstream {
     CompiledUpstream {
         upstream: Arc::new(serde_json::from_value(row).expect("an Upstream")),
         rules: Arc::new(rules),
-        balancer: Arc::new(Balancer::new(Algorithm::RoundRobin, &[], &Marks::default(), None).0),
+        balancer: Arc::new(Balancer::new(Algorithm::RoundRobin, &[], None).0),
     }
 }
 

@@ -156,29 +156,6 @@ fn turns_begin_anew_only_when_targets_change() {
 }
 
 #[test]
-fn marked_targets_are_out_until_they_are_marked_healthy() {
-    let mut store = filled();
-    let peers = |store: &mut Store| {
-        let snapshot = store.compile().snapshot;
-        snapshot.upstream("up").unwrap().balancer.peers().iter().filter(|peer| !peer.is_out()).count()
-    };
-    let marks = json!([[uuid(31), uuid(41), null, false], [uuid(31), uuid(42), "127.0.0.1", true]]);
-    assert_eq!(store.apply_health(&pack(&marks)), Ok(true));
-    assert_eq!(store.apply_health(&pack(&marks)), Ok(false));
-    assert_eq!(peers(&mut store), 1);
-    store.apply_delta(&delta(7, &json!([["targets", "upsert", uuid(41), target(41, 31, "127.0.0.1:81", 2)]]))).unwrap();
-    assert_eq!(peers(&mut store), 1);
-    for malformed in [json!([[uuid(31), uuid(41), null]]), json!([[uuid(31), "x", null, false]]), json!([[uuid(31), uuid(41), "x", false]])]
-    {
-        assert!(store.apply_health(&pack(&malformed)).is_err());
-    }
-    assert_eq!(store.apply_health(&pack(&json!([[uuid(31), uuid(41), "127.0.0.1", false]]))), Ok(true));
-    assert_eq!(peers(&mut store), 1);
-    assert_eq!(store.apply_health(&pack(&json!([]))), Ok(true));
-    assert_eq!(peers(&mut store), 2);
-}
-
-#[test]
 fn the_same_snapshot_again_shares_what_was_compiled() {
     let mut store = filled();
     let before = store.compile().snapshot;
