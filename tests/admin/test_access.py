@@ -175,12 +175,15 @@ def test_who_guesses_from_many_addresses_is_counted() -> None:
     lines: list[str] = []
 
     async def attack() -> None:
-        refusals = Refusals(lambda level, text: lines.append(text), window_s=0.05)
+        told: asyncio.Queue[str] = asyncio.Queue()
+        refusals = Refusals(lambda level, text: told.put_nowait(text), window_s=0.05)
         for number in range(100):
             refusals.note(f"10.0.0.{number}", "no token was shown")
         while len(lines) <= MAX_LINES:
-            await asyncio.sleep(0.01)
+            lines.append(await asyncio.wait_for(told.get(), 10))
         refusals.note("10.0.0.1", "no token was shown")
+        lines.append(told.get_nowait())
+        assert told.empty()
 
     asyncio.run(attack())
     assert len(lines) == MAX_LINES + 2

@@ -29,19 +29,7 @@ def background() -> Iterator[Gateway]:
     """A gateway that `pylae start` starts in the background; not started yet."""
     gateway = Gateway({"nginx_daemon": "on"}, workers=2)
     yield gateway
-    pids = tree_of(gateway)
-    gateway.command("stop")
-    for pid in pids:
-        processes.send(pid, signal.SIGKILL)
-    gateway.stop()
-
-
-def tree_of(gateway: Gateway) -> list[int]:
-    """Its processes; none when it does not run."""
-    try:
-        return processes.tree(gateway.supervisor_pid)
-    except (OSError, ValueError):
-        return []
+    gateway.stop_in_background()
 
 
 def late(after_s: float) -> Behaviour:
@@ -59,7 +47,7 @@ def start(gateway: Gateway) -> list[int]:
     """Start it; its processes."""
     started = gateway.command("start")
     assert (started.returncode, started.stdout, started.stderr) == (0, "Pylae started\n", "")
-    return tree_of(gateway)
+    return gateway.tree()
 
 
 def is_replaced(gateway: Gateway, before: set[int]) -> bool:
@@ -99,7 +87,7 @@ def test_a_second_start_is_refused_and_changes_nothing(background: Gateway) -> N
     assert (second.returncode, second.stdout) == (1, "")
     assert second.stderr.startswith(f"Error: Pylae is already running in {background.prefix}\n\n  Run with --v (verbose)")
     assert (background.prefix / ".kong_env").read_bytes() == written
-    assert tree_of(background) == pids
+    assert background.tree() == pids
 
 
 def test_an_address_of_another_gateway_is_named_and_nothing_stays(background: Gateway) -> None:
@@ -108,7 +96,7 @@ def test_an_address_of_another_gateway_is_named_and_nothing_stays(background: Ga
     refused = with_same_port.command("start")
     assert refused.returncode == 1
     assert f"Error: bind() to 127.0.0.1:{background.proxy_port} failed (98: Address already in use)" in refused.stderr
-    assert tree_of(with_same_port) == []
+    assert with_same_port.tree() == []
     with_same_port.stop()
 
 
@@ -117,7 +105,7 @@ def test_a_start_that_fails_says_why(background: Gateway) -> None:
     failed = background.command("start")
     assert failed.returncode == 1
     assert failed.stderr.startswith("Error: not-there plugin is enabled but not installed")
-    assert tree_of(background) == []
+    assert background.tree() == []
 
 
 def test_a_misspelt_variable_is_refused(background: Gateway) -> None:
@@ -167,10 +155,10 @@ def test_commands_say_where_nothing_runs(background: Gateway) -> None:
 
 def test_restart_takes_the_new_settings(background: Gateway) -> None:
     assert background.command("restart").stdout == "Pylae started\n"
-    before = tree_of(background)
+    before = background.tree()
     background.settings["log_level"] = "debug"
     assert background.command("restart").returncode == 0
-    assert not set(before) & set(tree_of(background))
+    assert not set(before) & set(background.tree())
     background.error_log.wait_for("[debug]")
 
 
@@ -253,7 +241,7 @@ def test_in_the_foreground_it_ends_on_a_signal(number: signal.Signals) -> None:
     with Gateway() as gateway:
         assert gateway.process
         assert gateway.process.pid == gateway.supervisor_pid
-        pids = tree_of(gateway)
+        pids = gateway.tree()
         gateway.process.send_signal(number)
         assert gateway.process.wait(10) == 0
         assert not any(map(processes.is_alive, pids))

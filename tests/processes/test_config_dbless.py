@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes.test_commands import tree_of
 from tests.support import processes
 from tests.support.gateway import Gateway
 from tests.support.origin import Origin, answer
@@ -39,11 +38,7 @@ def gateway(file: Path, origin: Origin) -> Iterator[Gateway]:
     file.write_text(text(origin, "first"))
     made = Gateway({"nginx_daemon": "on", "database": "off", "declarative_config": str(file)})
     yield made
-    pids = tree_of(made)
-    made.command("stop")
-    for pid in pids:
-        processes.send(pid, signal.SIGKILL)
-    made.stop()
+    made.stop_in_background()
 
 
 def serves(gateway: Gateway, name: str) -> bool:
@@ -93,7 +88,7 @@ def test_a_broken_file_stops_the_start_and_names_line_and_field(gateway: Gateway
     assert failed.returncode == 1
     assert f"error parsing declarative config file {file}: " in failed.stderr
     assert told in failed.stderr
-    assert tree_of(gateway) == []
+    assert gateway.tree() == []
 
 
 def test_a_file_that_is_not_there_stops_the_start(gateway: Gateway, file: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import signal
 import ssl
 import subprocess
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import processes, raw
+from tests.support import raw
 from tests.support.certificates import self_signed
 from tests.support.gateway import Gateway
 from tests.support.ports import free_port
@@ -35,18 +34,7 @@ def background() -> Iterator[Gateway]:
     settings = {"nginx_daemon": "on", "admin_auth_token": "{vault://env/admin-token}"}
     gateway = Gateway(settings, variables=VARIABLES)
     yield gateway
-    pids = tree_of(gateway)
-    gateway.command("stop")
-    for pid in pids:
-        processes.send(pid, signal.SIGKILL)
-    gateway.stop()
-
-
-def tree_of(gateway: Gateway) -> list[int]:
-    try:
-        return processes.tree(gateway.supervisor_pid)
-    except (OSError, ValueError):
-        return []
+    gateway.stop_in_background()
 
 
 def start(gateway: Gateway) -> None:
@@ -162,7 +150,7 @@ def test_a_start_without_a_secret_says_which_and_leaves_nothing(background: Gate
     assert failed.stderr.startswith(
         "Error: admin_auth_token can't be resolved: {vault://env/admin-token}: the environment has no variable ADMIN_TOKEN\n"
     )
-    assert tree_of(background) == []
+    assert background.tree() == []
 
 
 def test_a_reload_to_a_secret_that_is_not_there_is_refused(background: Gateway) -> None:

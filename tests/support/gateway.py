@@ -160,6 +160,21 @@ class Gateway:
 
     # === processes ===
 
+    def tree(self) -> list[int]:
+        """The supervisor and all below it; none when it does not run."""
+        try:
+            return processes.tree(self.supervisor_pid)
+        except (OSError, ValueError):
+            return []
+
+    def stop_in_background(self) -> None:
+        """End what `pylae start` left in the background, whatever state it is in; its folder goes."""
+        members = self.tree()
+        self.command("stop")
+        for member in members:
+            processes.send(member, signal.SIGKILL)
+        self.stop()
+
     @property
     def supervisor_pid(self) -> int:
         """The process whose pid stands in pids/nginx.pid."""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from pylae.schema import Record, field, kinds
 
@@ -11,6 +11,7 @@ EXTRACTED: Final = ("datadog", "aws", "gcp", "instana", "w3c", "b3", "jaeger", "
 """Forms of tracing headers that can be read."""
 WRITTEN: Final = ("datadog", "aws", "gcp", "instana", "w3c", "b3", "b3-single", "jaeger", "ot")
 """Forms that can be sent."""
+TIMEOUT_MS: Final = (0, 2_147_483_646)
 
 
 class Propagation(Record):
@@ -30,3 +31,21 @@ class Propagation(Record):
     default_format: str = field(
         kinds.string(one_of=WRITTEN), required=True, doc="Form that `preserve` stands for when none came in."
     )
+
+
+def connect_timeout(default_ms: int) -> Any:
+    """How long a plugin may wait for a connection to its collector."""
+    kind = kinds.integer(between=TIMEOUT_MS)
+    return field(kind, default=default_ms, unit="milliseconds", doc="How long connecting to the collector may take.")
+
+
+def send_timeout() -> Any:
+    """How long a plugin may wait to write to its collector."""
+    kind = kinds.integer(between=TIMEOUT_MS)
+    return field(kind, default=5000, unit="milliseconds", doc="Longest pause between two writes to the collector.")
+
+
+def read_timeout() -> Any:
+    """How long a plugin may wait to read from its collector."""
+    kind = kinds.integer(between=TIMEOUT_MS)
+    return field(kind, default=5000, unit="milliseconds", doc="Longest pause between two reads from the collector.")

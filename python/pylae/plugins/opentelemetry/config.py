@@ -6,7 +6,7 @@ from __future__ import annotations
 from pylae.schema import at_least_one_of, shorthand
 from pylae.sdk import Record, field, kinds
 from pylae.sdk.queue_config import Queue
-from pylae.sdk.tracing_config import Propagation
+from pylae.sdk.tracing_config import Propagation, connect_timeout, read_timeout, send_timeout
 
 
 class Config(Record):
@@ -45,24 +45,9 @@ class Config(Record):
     batch_flush_delay: int | None = field(
         kinds.integer(), unit="seconds", deprecated="4.0", doc="Old name of `queue.max_coalescing_delay`."
     )
-    connect_timeout: int = field(
-        kinds.integer(between=(0, 2_147_483_646)),
-        default=1000,
-        unit="milliseconds",
-        doc="How long connecting to the collector may take.",
-    )
-    send_timeout: int = field(
-        kinds.integer(between=(0, 2_147_483_646)),
-        default=5000,
-        unit="milliseconds",
-        doc="Longest pause between two writes to the collector.",
-    )
-    read_timeout: int = field(
-        kinds.integer(between=(0, 2_147_483_646)),
-        default=5000,
-        unit="milliseconds",
-        doc="Longest pause between two reads from the collector.",
-    )
+    connect_timeout: int = connect_timeout(1000)
+    send_timeout: int = send_timeout()
+    read_timeout: int = read_timeout()
     http_response_header_for_traceid: str | None = field(kinds.string(), doc="Header that tells the client the trace's id.")
     header_type: str = field(
         kinds.string(one_of=("preserve", "ignore", "b3", "b3-single", "w3c", "jaeger", "ot", "aws", "gcp", "datadog", "instana")),

@@ -8,7 +8,7 @@ from typing import Any
 
 from pylae.sdk import Record, field, kinds
 from pylae.sdk.queue_config import Queue
-from pylae.sdk.tracing_config import Propagation
+from pylae.sdk.tracing_config import Propagation, connect_timeout, read_timeout, send_timeout
 
 
 def _judge_tags(tags: Sequence[Mapping[str, Any]]) -> str | None:
@@ -91,24 +91,9 @@ class Config(Record):
         default="method",
         doc="What a span is named: the method, or the method and the path.",
     )
-    connect_timeout: int = field(
-        kinds.integer(between=(0, 2_147_483_646)),
-        default=2000,
-        unit="milliseconds",
-        doc="How long connecting to the collector may take.",
-    )
-    send_timeout: int = field(
-        kinds.integer(between=(0, 2_147_483_646)),
-        default=5000,
-        unit="milliseconds",
-        doc="Longest pause between two writes to the collector.",
-    )
-    read_timeout: int = field(
-        kinds.integer(between=(0, 2_147_483_646)),
-        default=5000,
-        unit="milliseconds",
-        doc="Longest pause between two reads from the collector.",
-    )
+    connect_timeout: int = connect_timeout(2000)
+    send_timeout: int = send_timeout()
+    read_timeout: int = read_timeout()
     http_response_header_for_traceid: str | None = field(kinds.string(), doc="Header that tells the client the trace's id.")
     phase_duration_flavor: str = field(
         kinds.string(one_of=("annotations", "tags")),
