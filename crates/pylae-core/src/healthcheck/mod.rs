@@ -174,9 +174,9 @@ impl Watch {
         self.change(place, |_| Health::marked(is_healthy, at_ms));
     }
 
-    /// Says that the address is still used.
+    /// Says that the address is still used, also when nobody was sent there yet: others may have marked it.
     pub fn touch(&self, place: &Place) {
-        if let Some(entry) = Entry::of_word(place.entry.load(Ordering::Relaxed)).filter(|_| self.entry(place).is_some()) {
+        if let Some(entry) = self.entry(place) {
             self.segment.touch_health(entry);
         }
     }
@@ -226,6 +226,16 @@ mod tests {
     fn test_health_checks_are_off_unless_an_interval_or_a_passive_unhealthy_count_is_set() {
         assert!(!passive(0, 0, 0, 5).is_on);
         assert!(passive(1, 0, 0, 0).is_on && passive(0, 1, 0, 0).is_on && passive(0, 0, 1, 0).is_on);
+    }
+
+    #[test]
+    fn test_an_address_nobody_was_sent_to_is_kept_in_use() {
+        let (watch, ours, marked) = (Watch::alone().expect("memory"), place(1), place(1));
+        watch.mark(&marked, false);
+        assert_eq!(Entry::of_word(ours.entry.load(Ordering::Relaxed)), None);
+        watch.touch(&ours);
+        assert_eq!(ours.entry.load(Ordering::Relaxed), marked.entry.load(Ordering::Relaxed));
+        assert!(!watch.health(&ours).is_healthy);
     }
 
     #[test]
