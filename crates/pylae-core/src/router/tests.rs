@@ -397,27 +397,30 @@ impl Dice {
     }
 }
 
+/// Prefixes and regular expressions that overlap in many ways.
+const PATHS: [&str; 16] = [
+    "/",
+    "/a",
+    "/a/b",
+    "/ab",
+    "~/a",
+    "~/a(/b)?$",
+    "~/[ab]",
+    "~/a|/b",
+    "~/a?b",
+    "~/(?<x>a+)/",
+    "/a/b/c",
+    "~/a/b+",
+    "~/a/b?/c",
+    "~/[a-z]/b",
+    "~(?i)/A",
+    "~/a(?i)/B",
+];
+
 #[test]
 fn the_index_agrees_with_the_walk_on_random_sets() {
     let hosts = ["a.b", "*.b", "a.*", "c", "*.a.b", "a.b:81", "c:80"];
-    let paths = [
-        "/",
-        "/a",
-        "/a/b",
-        "/ab",
-        "~/a",
-        "~/a(/b)?$",
-        "~/[ab]",
-        "~/a|/b",
-        "~/a?b",
-        "~/(?<x>a+)/",
-        "/a/b/c",
-        "~/a/b+",
-        "~/a/b?/c",
-        "~/[a-z]/b",
-        "~(?i)/A",
-        "~/a(?i)/B",
-    ];
+    let paths = PATHS;
     let sizes = [4, 40, 400];
     let headers = ["x:1", "x:2", "y:1", "x:1;y:2", "x:~*^1", "x_z:1"];
     let mut dice = Dice(0x2545_f491_4f6c_dd1d);
