@@ -254,7 +254,11 @@ def test_logs_are_opened_anew(background: Gateway) -> None:
     until(lambda: "/before" in log.read_text(), "the first line")
     log.rename(log.with_suffix(".1"))
     processes.send(background.supervisor_pid, signal.SIGUSR1)
-    until(log.exists, "a new access.log")
+    old = str(log.with_suffix(".1"))
+    until(
+        lambda: not any(old in processes.open_files(pid) for pid in background.worker_pids()),
+        "each worker to let go of the old file",
+    )
     raw.get(background.proxy_port, "/after")
     until(lambda: "/after" in log.read_text(), "a line in the new file")
 
