@@ -61,7 +61,7 @@ pub struct Gateway {
     /// Idle upstream connections.
     pub pool: Pool,
     /// Names to addresses.
-    pub resolver: Resolver,
+    pub resolver: Rc<Resolver>,
     /// TLS with upstreams.
     pub upstream_tls: UpstreamTls,
     /// The logs.
@@ -98,7 +98,7 @@ impl Gateway {
                 settings.upstream_keepalive_max_requests,
                 settings.upstream_keepalive_idle_timeout_ms,
             ),
-            resolver: Resolver::new(&settings.dns_resolvers, &settings.dns_hostsfile),
+            resolver: Rc::new(Resolver::new(&settings.dns_resolvers, &settings.dns_hostsfile)),
             upstream_tls: UpstreamTls::new(settings.trusted_certificates.clone()),
             logs,
             statistics: Statistics::default(),

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The way of one request, from its head to its log line. Read this first: only this file calls from room to room.
+//! The way of one request, from its head to its log line. Read this first: only this file and its two parts call from room to room.
 //!
 //! The journey belongs to the connection's task and to nobody else: no client and no plugin can drop it half way. A
 //! client's departure is an event it sees in every phase, and it ends in [`finish`] exactly once, whatever happened.
 
-use crate::balancer::{self, Ask, Peer};
-use crate::exchange::{Attempt, BodyStore, Exchange, ExchangeRef, Response, Source, Version};
-use crate::fault::{Fault, FaultKind, Retry, Side};
+mod attempts;
+mod choosing;
+
+use crate::exchange::{BodyStore, Exchange, ExchangeRef, Response, Source, Version};
+use crate::fault::{Fault, FaultKind};
 use crate::gateway::Gateway;
-use crate::healthcheck::{Observer, Outcome as Seen, Place};
 use crate::http::body::Decoder;
 use crate::http::head::{Framing, ResponseHead};
 use crate::http::headers::Headers;
@@ -17,13 +18,12 @@ use crate::observe::Level;
 use crate::phases::Phase;
 use crate::phases::corridor::{self, Passage};
 use crate::proxy::relay::{End, Plan, Relay};
-use crate::proxy::{self, Failure, Timeouts, body_failure, doing};
+use crate::proxy::{self, Failure, body_failure, doing};
 use crate::response::{ClientFraming, HeadFacts, body, client_framing, write_head};
 use crate::router::RequestView;
 use crate::router::path::upstream_path;
-use crate::snapshot::CompiledUpstream;
 use crate::snapshot::model::Protocol;
-use crate::upstream::{PoolKey, UpstreamConnection, connect};
+use crate::upstream::{PoolKey, UpstreamConnection};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::os::unix::fs::FileExt;
@@ -212,7 +212,7 @@ async fn steps(
         }
     }
 
-    let (head, upstream, key) = match proxy_heads(gateway, client, exchange).await {
+    let (head, upstream, key) = match attempts::proxy_heads(gateway, client, exchange).await {
         Ok(reached) => reached,
         Err(failure) => return end_of_failure(gateway, client, exchange, failure, keep_alive).await,
     };
@@ -457,393 +457,6 @@ pub async fn buffer_body(gateway: &Rc<Gateway>, client: &mut ClientConnection, e
         None => BodyStore::Memory(bytes),
     };
     Ok(())
-}
-
-/// Tries upstreams until one answers with a head, by Kong's rules of what may be tried again.
-async fn proxy_heads(
-    gateway: &Rc<Gateway>,
-    client: &mut ClientConnection,
-    exchange: &ExchangeRef,
-) -> Result<(ResponseHead, UpstreamConnection, PoolKey), Failure> {
-    let (timeouts, tries, verify) = {
-        let borrowed = exchange.borrow();
-        match borrowed.matched.as_ref().and_then(|m| m.service.as_ref()) {
-            Some(service) => (
-                Timeouts { connect: service.connect_timeout(), write: service.write_timeout(), read: service.read_timeout() },
-                service.retries() + 1,
-                service.tls_verify.unwrap_or(gateway.settings.verify_upstream),
-            ),
-            None => {
-                let minute = Duration::from_secs(60);
-                (Timeouts { connect: minute, write: minute, read: minute }, 6, gateway.settings.verify_upstream)
-            }
-        }
-    };
-    let mut tried = 0;
-    let mut stale = 0;
-    loop {
-        let started = Instant::now();
-        let (key, choice) = choose(gateway, client, exchange, verify, started).await?;
-        let outcome = attempt(gateway, client, exchange, &key, timeouts).await;
-        let (fault, what) = match outcome {
-            Ok((head, connection)) => {
-                if let Some(choice) = &choice {
-                    choice.peer.load.observe(started.elapsed(), pylae_shared::monotonic());
-                    observed(gateway, exchange, choice, Seen::of_answer(head.status), || format!("status {}", head.status));
-                }
-                return Ok((head, connection, key));
-            }
-            Err(Failure::Fault(fault, what)) => (fault, what),
-            Err(other) => return Err(other),
-        };
-        gateway.logs.log_exchange(Level::Error, &exchange.borrow(), fault.phrase(), what);
-        let is_stale = {
-            let mut borrowed = exchange.borrow_mut();
-            let Some(attempt) = borrowed.attempts.last_mut() else { return Err(Failure::Fault(fault, what)) };
-            attempt.fault = Some(fault.clone());
-            // A pooled connection that its server closed as we took it: not the server's fault, and not counted as a try.
-            attempt.reused.is_some()
-                && attempt.received_bytes == 0
-                && matches!(fault.kind, FaultKind::ClosedBeforeHeaders | FaultKind::ResetBeforeHeaders | FaultKind::WriteFailed)
-        };
-        let may_repeat = match fault.kind.facts().retry {
-            Retry::Never => false,
-            Retry::NothingSent => true,
-            Retry::Idempotent => may_repeat(&exchange.borrow(), client),
-        };
-        if is_stale && may_repeat && stale < 3 {
-            stale += 1;
-            exchange.borrow_mut().balancing.turn = None;
-            decided(gateway, exchange, || "retry.made reason=stale_connection".to_owned());
-            continue;
-        }
-        if let Some(choice) = &choice {
-            if let Some(seen) = seen_of(&fault) {
-                observed(gateway, exchange, choice, seen, || fault.phrase().to_owned());
-            }
-            let balancing = &mut exchange.borrow_mut().balancing;
-            balancing.turn = None;
-            balancing.tried.push(choice.peer.target);
-        }
-        tried += 1;
-        if !may_repeat || tried >= tries || client.is_gone() {
-            decided(gateway, exchange, || {
-                let reason = if !may_repeat {
-                    "may_have_acted"
-                } else if tried >= tries {
-                    "no_try_left"
-                } else {
-                    "client_gone"
-                };
-                format!("retry.refused reason={reason} fault={} tried={tried}", fault.kind.facts().name)
-            });
-            return Err(Failure::Fault(fault, what));
-        }
-    }
-}
-
-/// May the request be sent once more? nginx's rule: not POST, LOCK, PATCH; and the body must still be there.
-fn may_repeat(exchange: &Exchange, client: &ClientConnection) -> bool {
-    let method = exchange.upstream.method.as_deref().unwrap_or(&exchange.request.method);
-    if matches!(method, "POST" | "LOCK" | "PATCH") {
-        return false;
-    }
-    !matches!(exchange.request.body, BodyStore::Unread) || exchange.upstream.body.is_some() || client.body_bytes == 0
-}
-
-/// What a failed attempt tells of its Target; nothing when it was not the Target's fault.
-fn seen_of(fault: &Fault) -> Option<Seen> {
-    let facts = fault.kind.facts();
-    match (facts.side, facts.status) {
-        (Side::Upstream, 504) => Some(Seen::Timeout),
-        (Side::Upstream, 502) => Some(Seen::TcpFailure),
-        _ => None,
-    }
-}
-
-/// Where an attempt goes, when an Upstream's Targets are chosen from.
-struct Choice {
-    upstream: CompiledUpstream,
-    peer: Arc<Peer>,
-    place: Arc<Place>,
-}
-
-/// A request tells how its Target does.
-fn observed(gateway: &Rc<Gateway>, exchange: &ExchangeRef, choice: &Choice, seen: Seen, what: impl FnOnce() -> String) {
-    let rules = &choice.upstream.rules;
-    if !rules.is_on {
-        return;
-    }
-    let evidence = || format!("request {}: {}", exchange.borrow().id.as_str(), what());
-    if let Some(turned) = gateway.watch.report(&choice.place, &rules.passive, Observer::Passive, seen, evidence) {
-        gateway
-            .logs
-            .log(Level::Warn, &crate::healthcheck::active::turned_text(&choice.upstream.upstream.name, &choice.place, &turned.health));
-    }
-}
-
-/// The hash of the request's key; a cookie that is missing is made.
-fn hash_of(gateway: &Rc<Gateway>, exchange: &mut Exchange, upstream: &CompiledUpstream) -> u64 {
-    if !upstream.balancer.is_hashing() {
-        return 0;
-    }
-    if let Some(hash) = exchange.balancing.hash {
-        return hash;
-    }
-    let hash = match balancer::key::of(&upstream.upstream, exchange) {
-        balancer::key::Key::Found(key) => balancer::key::hash(&key),
-        balancer::key::Key::Nothing => balancer::key::hash(b""),
-        balancer::key::Key::NewCookie => {
-            let value = gateway.next_uuid().to_string();
-            let hash = balancer::key::hash(value.as_bytes());
-            exchange.balancing.new_cookie = Some(value);
-            hash
-        }
-    };
-    exchange.balancing.hash = Some(hash);
-    hash
-}
-
-/// Chooses among the Targets of an Upstream, and an address of the one chosen. A Target whose name has no address that may be
-/// chosen is passed over.
-async fn choose_target(
-    gateway: &Rc<Gateway>,
-    client: &mut ClientConnection,
-    exchange: &ExchangeRef,
-    upstream: CompiledUpstream,
-) -> Result<Choice, Failure> {
-    let hash = hash_of(gateway, &mut exchange.borrow_mut(), &upstream);
-    let mut passed_over = Vec::new();
-    loop {
-        let now = pylae_shared::monotonic();
-        let turn = {
-            let borrowed = exchange.borrow();
-            let ask = Ask { hash, tried: &borrowed.balancing.tried, barred: &passed_over, now };
-            upstream.balancer.choose(&ask, &upstream.rules, &gateway.watch)
-        };
-        let Ok(turn) = turn else { return Err(Failure::Fault(FaultKind::NoHealthyTarget.into(), "")) };
-        let peer = Arc::clone(&turn.peer);
-        let is_alone = upstream.balancer.peers().len() == 1;
-        let found = if peer.address.is_some() {
-            Ok(Vec::new())
-        } else if peer.load.is_nameless(now) && !is_alone {
-            Err(FaultKind::NameNotFound.into())
-        } else {
-            addresses_of(gateway, client, &peer, now).await?
-        };
-        let ask = Ask { hash, tried: &[], barred: &[], now: Duration::ZERO };
-        let place = found.and_then(|addresses| {
-            let place = upstream.balancer.place(&peer, &addresses, &ask, &upstream.rules, &gateway.watch);
-            place.ok_or_else(|| FaultKind::NoHealthyTarget.into())
-        });
-        match place {
-            Ok(place) => {
-                exchange.borrow_mut().balancing.turn = Some(turn);
-                return Ok(Choice { upstream, peer, place });
-            }
-            Err(fault) if is_alone => return Err(Failure::Fault(fault, "")),
-            Err(fault) => {
-                decided(gateway, exchange, || format!("target.passed_over host={} reason={}", peer.host, fault.kind.facts().name));
-                passed_over.push(peer.target);
-            }
-        }
-    }
-}
-
-/// The addresses of a Target's name; while nobody tells them, those it had last.
-async fn addresses_of(
-    gateway: &Rc<Gateway>,
-    client: &mut ClientConnection,
-    peer: &Peer,
-    now: Duration,
-) -> Result<Result<Vec<std::net::IpAddr>, Fault>, Failure> {
-    let mut lookup = std::pin::pin!(gateway.resolver.addresses(&peer.host));
-    let found = std::future::poll_fn(|cx| match lookup.as_mut().poll(cx) {
-        Poll::Ready(outcome) => Poll::Ready(Ok(outcome)),
-        Poll::Pending => client.poll_departed(cx).map(|()| Err(Failure::Gone)),
-    })
-    .await?;
-    Ok(found.or_else(|fault| {
-        let known: Vec<_> = peer.places().iter().map(|place| place.address().ip()).collect();
-        if known.is_empty() {
-            peer.load.miss_name(now);
-            return Err(fault);
-        }
-        Ok(known)
-    }))
-}
-
-/// Chooses a Target and finds its address; begins the record of the attempt.
-async fn choose(
-    gateway: &Rc<Gateway>,
-    client: &mut ClientConnection,
-    exchange: &ExchangeRef,
-    verify: bool,
-    started: Instant,
-) -> Result<(PoolKey, Option<Choice>), Failure> {
-    let (name, upstream) = {
-        let mut borrowed = exchange.borrow_mut();
-        borrowed.moments.head_received = None;
-        (borrowed.upstream.target_host.clone(), borrowed.snapshot.upstream(&borrowed.upstream.target_host).cloned())
-    };
-    let choice = match upstream {
-        Some(upstream) => Some(choose_target(gateway, client, exchange, upstream).await?),
-        None => None,
-    };
-    let (host, port, is_tls) = {
-        let mut borrowed = exchange.borrow_mut();
-        let preserved = borrowed.matched.as_ref().is_some_and(|m| m.route.preserve_host).then(|| borrowed.request.authority.clone());
-        let (host, port, host_header) = match &choice {
-            Some(choice) => (choice.peer.host.to_string(), choice.peer.port, choice.upstream.upstream.host_header.clone()),
-            None => (name, borrowed.upstream.target_port, None),
-        };
-        let is_tls = borrowed.upstream.is_tls;
-        let bare_host = if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.clone() };
-        let default_port = if is_tls { 443 } else { 80 };
-        let with_port = if port == default_port { bare_host } else { format!("{bare_host}:{port}") };
-        if let Some(headers) = borrowed.upstream.headers.as_mut()
-            && let Some(by_plugin) = headers.get("host").map(<[u8]>::to_vec)
-        {
-            headers.remove("host");
-            borrowed.upstream.host_by_plugin = Some(by_plugin);
-        }
-        let kept = borrowed.upstream.host_by_plugin.clone().or(preserved.filter(|host| !host.is_empty()));
-        let chosen = kept.or_else(|| host_header.map(String::into_bytes)).unwrap_or_else(|| with_port.into_bytes());
-        borrowed.upstream.host_header = Some(chosen);
-        (host, port, is_tls)
-    };
-    let address = if let Some(choice) = &choice {
-        choice.place.address()
-    } else {
-        let resolved = {
-            let mut lookup = std::pin::pin!(gateway.resolver.resolve(&host));
-            std::future::poll_fn(|cx| match lookup.as_mut().poll(cx) {
-                Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
-                Poll::Pending => client.poll_departed(cx).map(|()| None),
-            })
-            .await
-        };
-        match resolved {
-            None => return Err(Failure::Gone),
-            Some(Err(fault)) => return Err(Failure::Fault(fault, "")),
-            Some(Ok(address)) => std::net::SocketAddr::new(address, port),
-        }
-    };
-    let mut borrowed = exchange.borrow_mut();
-    borrowed.moments.attempt_started = Some(started);
-    let scheme = if is_tls { "https" } else { "http" };
-    let mut uri = format!("{scheme}://{address}{}", String::from_utf8_lossy(&borrowed.upstream.path));
-    if let Some(query) = &borrowed.upstream.query {
-        uri.push('?');
-        uri.push_str(&String::from_utf8_lossy(query));
-    }
-    borrowed.upstream.uri = uri;
-    let server_name = is_tls.then(|| {
-        let header = borrowed.upstream.host_header.as_deref().unwrap_or_default();
-        let name = crate::http::head::parse_authority(header).map_or_else(|| host.clone(), |(name, _)| name);
-        (name, verify)
-    });
-    borrowed.attempts.reserve_exact(1);
-    borrowed.attempts.push(Attempt {
-        address: Some(address),
-        host,
-        started_at_ms: crate::clock::now_ms(),
-        started,
-        connect_ms: None,
-        reused: None,
-        sent_bytes: 0,
-        received_bytes: 0,
-        first_bytes: Vec::new(),
-        ended: "open",
-        status: None,
-        head_ms: None,
-        fault: None,
-    });
-    Ok((PoolKey { address, tls: server_name }, choice))
-}
-
-/// One attempt: a connection, the request out, the head back.
-async fn attempt(
-    gateway: &Rc<Gateway>,
-    client: &mut ClientConnection,
-    exchange: &ExchangeRef,
-    key: &PoolKey,
-    timeouts: Timeouts,
-) -> Result<(ResponseHead, UpstreamConnection), Failure> {
-    let begun = Instant::now();
-    decided(gateway, exchange, || format!("target.chosen address={}", key.address));
-    let mut connection = match gateway.pool.take(key) {
-        Some(connection) => {
-            decided(gateway, exchange, || format!("connection.reused requests={}", connection.requests));
-            if let Some(attempt) = exchange.borrow_mut().attempts.last_mut() {
-                attempt.reused = Some(connection.requests);
-            }
-            connection
-        }
-        None => {
-            let connected = {
-                let mut connecting = std::pin::pin!(connect(key, &gateway.upstream_tls, timeouts.connect));
-                std::future::poll_fn(|cx| match connecting.as_mut().poll(cx) {
-                    Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
-                    Poll::Pending => client.poll_departed(cx).map(|()| None),
-                })
-                .await
-            };
-            match connected {
-                None => return Err(Failure::Gone),
-                Some(Ok(connection)) => {
-                    decided(gateway, exchange, || format!("connection.made ms={:.3}", begun.elapsed().as_secs_f64() * 1000.0));
-                    if let Some(attempt) = exchange.borrow_mut().attempts.last_mut() {
-                        attempt.connect_ms = Some(begun.elapsed().as_secs_f64() * 1000.0);
-                    }
-                    connection
-                }
-                Some(Err(fault)) => {
-                    let what = match fault.kind {
-                        FaultKind::UpstreamTlsFailed | FaultKind::UpstreamCertificateRejected => doing::HANDSHAKING,
-                        _ => doing::CONNECTING,
-                    };
-                    if let Some(attempt) = exchange.borrow_mut().attempts.last_mut() {
-                        attempt.ended = match fault.kind {
-                            FaultKind::ConnectTimeout => "timeout: connect",
-                            FaultKind::ConnectRefused => "refused",
-                            _ => "failed",
-                        };
-                    }
-                    return Err(Failure::Fault(fault, what));
-                }
-            }
-        }
-    };
-    connection.requests += 1;
-    let (sent_before, received_before) = (connection.wire.sent_bytes, connection.wire.received_bytes);
-    connection.received_before = received_before;
-    let outcome = proxy::exchange_heads(gateway, client, &mut connection, exchange, timeouts).await;
-    let mut borrowed = exchange.borrow_mut();
-    if let Some(attempt) = borrowed.attempts.last_mut() {
-        attempt.sent_bytes = connection.wire.sent_bytes - sent_before;
-        attempt.received_bytes = connection.wire.received_bytes - received_before;
-        match &outcome {
-            Ok(head) => {
-                attempt.status = Some(head.status);
-                attempt.head_ms = Some(attempt.started.elapsed().as_secs_f64() * 1000.0);
-            }
-            Err(failure) => {
-                attempt.first_bytes = connection.wire.first_bytes().to_vec();
-                attempt.ended = match (failure, connection.wire.ended()) {
-                    (_, Some(ended)) => ended.name(),
-                    (Failure::Fault(fault, _), None) => match fault.kind {
-                        FaultKind::ReadTimeout => "timeout: read",
-                        FaultKind::WriteTimeout => "timeout: write",
-                        _ => "closed by us",
-                    },
-                    (_, None) => "closed: client gone",
-                };
-            }
-        }
-    }
-    drop(borrowed);
-    outcome.map(|head| (head, connection))
 }
 
 fn has_phase(exchange: &Exchange, phase: Phase) -> bool {

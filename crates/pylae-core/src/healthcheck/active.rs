@@ -174,7 +174,8 @@ async fn round(gateway: Rc<Gateway>, upstream: CompiledUpstream, of_healthy: boo
     for peer in upstream.balancer.peers() {
         if peer.address.is_none() {
             // Without an answer those it had last are probed.
-            if let Ok(addresses) = gateway.resolver.addresses(&peer.host).await {
+            if let Ok(answer) = gateway.resolver.look_up(&peer.host).await {
+                let addresses: Vec<_> = answer.records.iter().map(|record| record.address).collect();
                 upstream.balancer.learn(peer, &addresses);
             }
         }

@@ -10,6 +10,46 @@ use std::cell::{Cell, OnceCell};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
+
+/// Where the records of an answer come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The host is an address.
+    Address,
+    /// The hosts file.
+    Hosts,
+    /// A records.
+    A,
+    /// AAAA records.
+    Aaaa,
+    /// SRV records, and the addresses of the hosts they name.
+    Srv,
+}
+
+/// One address of a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Where.
+    pub address: IpAddr,
+    /// SRV: the port, which goes before any other.
+    pub port: Option<u16>,
+    /// SRV: the share of this address, at least 1.
+    pub weight: Option<u32>,
+    /// SRV: the host that was named.
+    pub name: Option<Arc<str>>,
+}
+
+/// What is known of a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Where the records come from.
+    pub kind: Kind,
+    /// At least one; of SRV those of the top priority alone.
+    pub records: Box<[Record]>,
+    /// The TTL was 0: good for the request it was asked for, and for no other.
+    pub is_once: bool,
+}
 
 /// Looks names up, for one worker.
 pub struct Resolver {
@@ -53,22 +93,24 @@ impl Resolver {
             .map_err(|error| Fault::with_phrase(FaultKind::ResolverFailed, error.clone(), format!("DNS resolution failed: {error}")))
     }
 
-    /// One address of this host, another each time when there are several.
+    /// What is known of a host; waits only as long as nothing is.
     ///
     /// # Errors
     /// `NameNotFound` (no such name, or no address), `ResolverFailed`.
-    pub async fn resolve(&self, host: &str) -> Result<IpAddr, Fault> {
+    pub async fn look_up(&self, host: &str) -> Result<Arc<Answer>, Fault> {
         let addresses = self.addresses(host).await?;
-        let turn = self.turn.get().wrapping_add(1);
-        self.turn.set(turn);
-        Ok(addresses[turn % addresses.len()])
+        let records = addresses.into_iter().map(|address| Record { address, port: None, weight: None, name: None }).collect();
+        Ok(Arc::new(Answer { kind: Kind::A, records, is_once: false }))
     }
 
-    /// All addresses of this host; at least one.
-    ///
-    /// # Errors
-    /// `NameNotFound` (no such name, or no address), `ResolverFailed`.
-    pub async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, Fault> {
+    /// The record whose turn it is, by weight.
+    pub fn turn<'a>(&self, answer: &'a Answer) -> &'a Record {
+        let turn = self.turn.get().wrapping_add(1);
+        self.turn.set(turn);
+        &answer.records[turn % answer.records.len()]
+    }
+
+    async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, Fault> {
         let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
         if let Ok(address) = bare.parse::<IpAddr>() {
             return Ok(vec![address]);
