@@ -9,6 +9,7 @@ pub mod key;
 mod latency;
 mod least_connections;
 mod peer;
+pub mod policy;
 mod round_robin;
 #[cfg(test)]
 mod tests;
