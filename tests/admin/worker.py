@@ -15,15 +15,21 @@ WITHIN_S = 5.0
 
 
 class ListeningWorker:
-    """A worker that says hello, acknowledges every configuration and keeps what it is told."""
+    """A worker that says hello, acknowledges every configuration, keeps what it is told, and says what a test wants.
 
-    def __init__(self, prefix: Path, pid: int = 4711) -> None:
+    Args:
+        prefix: of the gateway.
+        pid: of the worker.
+        index: of the worker.
+    """
+
+    def __init__(self, prefix: Path, pid: int = 4711, index: int = 0) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(WITHIN_S)
         self._socket.connect(str(prefix / "sockets" / "control.sock"))
         self._frames = FrameReader()
         self.received: list[list[Any]] = []
-        self._socket.sendall(message("hello", {"worker": 0, "generation": 1, "pid": pid, "version": None}))
+        self._socket.sendall(message("hello", {"worker": index, "generation": 1, "pid": pid, "version": None}))
         self.next(lambda parts: parts[0] == "snapshot")
 
     def next(self, is_wanted: Callable[[list[Any]], bool]) -> list[Any]:
@@ -41,6 +47,10 @@ class ListeningWorker:
                 elif parts[0] == "delta":
                     self._socket.sendall(message("ack", [parts[1]["database_id"], parts[1]["to"]]))
                 self.received.append(parts)
+
+    def stream(self, channel: str, *items: bytes, lost_count: int = 0) -> None:
+        """Sends what nobody answers."""
+        self._socket.sendall(message("stream", channel, list(items), lost_count))
 
     def told(self, name: str) -> Any:
         """The body of the next message of this name."""

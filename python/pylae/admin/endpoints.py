@@ -10,6 +10,7 @@ from pylae.admin import (
     consumers,
     debug,
     declarative,
+    dns,
     filter_chains,
     health,
     metrics,
@@ -30,13 +31,14 @@ def admin_endpoints(control: Control, crud: Crud, node: Node, log_level: LogLeve
         certificates.endpoints(crud),
         consumers.endpoints(crud),
         targets.endpoints(crud),
-        health.endpoints(crud, control.health, node.node_id),
+        health.endpoints(crud, control.health, control.dns, node.node_id),
         tags.endpoints(crud),
         filter_chains.endpoints(crud),
         cache.endpoints(control),
         debug.endpoints(log_level, has_database=has_database),
         clustering.endpoints(),
         declarative.endpoints(control, node.max_body_bytes),
+        dns.endpoints(control.dns, node.worker_count, is_new_client=node.has_new_dns_client),
         metrics.endpoints(node),
         undone.endpoints(),
     ):
@@ -47,7 +49,7 @@ def admin_endpoints(control: Control, crud: Crud, node: Node, log_level: LogLeve
 
 def status_endpoints(admin: dict[str, Handlers], node: Node, *, has_database: bool) -> dict[str, Handlers]:
     """Handlers by path of the Status API."""
-    found = {**node.status_endpoints(), "/metrics": admin["/metrics"]}
+    found = {**node.status_endpoints(), **{path: admin[path] for path in (*dns.PATHS, "/metrics")}}
     if not has_database:
         upstreams = {path: handlers for path, handlers in admin.items() if path.startswith("/upstreams")}
         found |= {path: {"GET": handlers["GET"]} for path, handlers in upstreams.items() if "GET" in handlers}

@@ -104,6 +104,58 @@ _HEALTH_OF_TARGET: Final = _object(
     ("health",),
     open_=True,
 )
+_SOME_TEXT: Final[Json] = {"type": "string", "minLength": 1}
+_AGE: Final[Json] = {"type": ["number", "null"], "description": "Since the name server answered."}
+_RECORD: Final = _object(
+    {
+        "address": _TEXT,
+        "port": {"type": ["integer", "null"], "description": "Of SRV, where it goes before any other."},
+        "weight": {"type": ["integer", "null"], "description": "Of SRV."},
+        "name": {"type": ["string", "null"], "description": "The host that SRV named."},
+    },
+    ("address", "port", "weight", "name"),
+)
+_ANSWER: Final[Json] = {
+    "state": {
+        "enum": ["fresh", "stale", "expired", "once", "failed"],
+        "description": (
+            "`stale`: its time is over, and it is used while it is asked for anew; `expired`: that time is over as well; "
+            "`once`: its TTL is 0, each request asks; `failed`: there is no answer."
+        ),
+    },
+    "records": {"type": "array", "items": _RECORD},
+    "ttl_s": {"type": ["number", "null"], "description": "How long the answer is good."},
+    "age_s": _AGE,
+    "expires_in_s": {"type": ["number", "null"], "description": "When it is asked for anew; below zero: since when."},
+    "usable_for_s": {"type": ["number", "null"], "description": "How long it may be used at most, stale in the end."},
+    "is_stale": {"type": "boolean", "description": "Whether its time is over: `stale` or `expired`."},
+    "stale_for_s": {"type": "number", "description": "For how long its time has been over; 0: it is not."},
+    "error": {"type": ["string", "null"], "description": "Why the last question was not answered."},
+}
+_NAME: Final = _object(
+    {
+        "name": _TEXT,
+        "kind": {"type": "string", "description": "`A`, `AAAA`, `SRV`, `hosts` (of the hosts file), or `none`."},
+        **_ANSWER,
+        "server": {"type": ["string", "null"], "description": "Who answered."},
+        "tried": {"type": "array", "items": _ANY, "description": "What was asked, and to what end."},
+        "took_ms": {"type": ["number", "null"], "description": "From the question to the answer."},
+        "workers": {
+            "type": "array",
+            "items": _object(
+                {
+                    "index": _WHOLE,
+                    "generation": _WHOLE,
+                    "pid": _WHOLE,
+                    "reported_age_s": {"type": "number", "description": "Since the worker said so."},
+                    **_ANSWER,
+                },
+                ("index", "generation", "pid", "reported_age_s", *(name for name in _ANSWER if name != "records")),
+            ),
+        },
+    },
+    ("name", "kind", *_ANSWER, "server", "tried", "took_ms", "workers"),
+)
 _VALIDATED: Final = ("It would be stored.", _says("schema validation successful"))
 _TIMEOUT: Final[Json] = {
     "name": "timeout",
@@ -303,7 +355,52 @@ DECLARED: Final[tuple[Declared, ...]] = (
         "status.dns",
         "health",
         "Counts answers of name servers.",
-        {200: ("By name.", _object({"worker": _OBJECT, "stats": _OBJECT})), 501: ("Not counted.", _MESSAGE)},
+        {
+            200: (
+                "By name and kind, over all workers; what was answered from their caches is not counted.",
+                _object(
+                    {
+                        "worker": _object({"id": _WHOLE, "count": _WHOLE}, ("id", "count")),
+                        "stats": {
+                            "type": "object",
+                            "additionalProperties": _object(
+                                {
+                                    "query": {"type": "integer", "description": "Questions that brought something new."},
+                                    "query_succ": {"type": "integer", "description": "Of these, the answered ones."},
+                                    "query_fail": {"type": "integer", "description": "Of these, the others."},
+                                    "stale": {"type": "integer", "description": "How often an answer became stale."},
+                                },
+                                ("query", "query_succ", "query_fail", "stale"),
+                            ),
+                        },
+                    },
+                    ("worker", "stats"),
+                ),
+            ),
+            501: ("The setting `new_dns_client` is off.", _MESSAGE),
+        },
+    ),
+    Declared(
+        "get",
+        "/dns",
+        "dns.list",
+        "health",
+        "Lists the names that workers asked for, with what they know of them and how old it is. Not in Kong.",
+        {200: ("A page, in the order of the names; a name that no worker reported for three minutes is left out.", _page(_NAME))},
+        ("BadQuery",),
+        query=(
+            "size",
+            "offset",
+            {"name": "name", "description": "Only this name; with `*` at its end, all that begin so.", "schema": _SOME_TEXT},
+        ),
+    ),
+    Declared(
+        "get",
+        "/dns/{name}",
+        "dns.get",
+        "health",
+        "Shows what each worker knows of a name, and how old it is. Not in Kong.",
+        {200: ("The newest answer, and that of each worker.", _NAME), 404: ("No worker asked for it lately.", _MESSAGE)},
     ),
     Declared(
         "get",

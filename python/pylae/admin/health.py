@@ -2,11 +2,13 @@
 """How do the Targets of an Upstream do, and how does an operator say so?
 
 What is shown is what the workers know together; beyond Kong's fields an address has `pylae`: why it is as it is, since
-when, and what was found. Which addresses a name has is asked here and now; workers ask for themselves.
+when, and what was found. Which addresses a name has is what workers reported, with its age; a name of which none has
+reported anything is asked for here and now.
 """
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,7 +18,10 @@ from starlette.responses import Response
 
 from pylae.admin.answers import answer, empty, message, not_found
 from pylae.admin.crud import Crud, Handler, Handlers, paged, parameter
+from pylae.admin.dns import of_answer
 from pylae.admin.queries import page_size
+from pylae.control.dns import Dns
+from pylae.control.dns import Known as Answered
 from pylae.control.health import Health, Known, NoRoomForHealth, addresses_of, is_address, is_checked, place_of
 from pylae.database.changes import Row
 from pylae.database.dao import ReadDao
@@ -26,6 +31,10 @@ OFF: Final = "HEALTHCHECKS_OFF"
 HEALTHY: Final = "HEALTHY"
 UNHEALTHY: Final = "UNHEALTHY"
 DNS_ERROR: Final = "DNS_ERROR"
+A: Final = "A"
+AAAA: Final = "AAAA"
+SRV: Final = "SRV"
+VIRTUAL: Final = "ttl=0, virtual SRV"
 DNS_FAILED: Final = "dns server error: name resolution failed"
 EVIDENCE: Final = (
     "state",
@@ -37,8 +46,23 @@ EVIDENCE: Final = (
     "http_failures",
     "probed_ms",
     "evidence",
+    "until_ms",
 )
 """What is shown of a row of the health table beyond Kong's fields."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where requests of a Target may go, and its share of them."""
+
+    ip: str
+    port: int
+    weight: int
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """Of the health table."""
+        return self.ip, self.port
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +72,32 @@ class Place:
     target: Row
     host: str
     port: int
-    addresses: Sequence[str]
+    addresses: Sequence[Address]
+    dns: str
+    """Of which kind the addresses are, or why there are none."""
+    source: Mapping[str, Any] | None = None
+    """From whom the answer is, and its age; None: the host is an address."""
+    is_virtual: bool = False
+    """The name is asked for by each request: it is chosen as one, with the Target's weight."""
 
     def weights(self, known: Known) -> dict[str, int]:
         """Its share of the requests, as it is and as it would be."""
-        weight = self.target["weight"]
-        available = sum(0 if known.is_out(self.target, address, self.port) else weight for address in self.addresses)
-        total = weight * len(self.addresses)
+        if self.is_virtual:
+            total = self.target["weight"]
+            available = total if self.has_one_in(known) else 0
+        else:
+            total = sum(address.weight for address in self.addresses)
+            available = sum(address.weight for address in self.addresses if not known.is_out(self.target, *address.place))
         return {"total": total, "available": available, "unavailable": total - available}
 
+    def has_one_in(self, known: Known) -> bool:
+        """Whether requests may go to one of its addresses at least."""
+        return any(not known.is_out(self.target, *address.place) for address in self.addresses)
 
-def endpoints(crud: Crud, health: Health, node_id: str) -> dict[str, Handlers]:
+
+def endpoints(crud: Crud, health: Health, dns: Dns, node_id: str) -> dict[str, Handlers]:
     """Handlers by path."""
-    shows = _Shows(crud, health, node_id)
+    shows = _Shows(crud, health, dns, node_id)
     one = "/upstreams/{upstreams}/targets/{targets}"
     marks: dict[str, Handlers] = {
         f"{path}/{word}": {"PUT": shows.mark(has_address="address" in path, is_healthy=word == "healthy")}
@@ -71,9 +108,10 @@ def endpoints(crud: Crud, health: Health, node_id: str) -> dict[str, Handlers]:
 
 
 class _Shows:
-    def __init__(self, crud: Crud, health: Health, node_id: str) -> None:
+    def __init__(self, crud: Crud, health: Health, dns: Dns, node_id: str) -> None:
         self._crud = crud
         self._health = health
+        self._dns = dns
         self._node_id = node_id
 
     async def get(self, request: Request) -> Response:
@@ -101,7 +139,7 @@ class _Shows:
         if found is None:
             return not_found()
         upstream, page = found
-        places = await _places(page.rows)
+        places = await _places(page.rows, self._dns)
         known = self._health.known(upstream)
         if is_whole:
             body = {"data": _whole(upstream, places, known), "next": None, "node_id": self._node_id}
@@ -127,19 +165,19 @@ class _Shows:
             if found is None:
                 return not_found()
             upstream, target = found
-            place = (await _places([target]))[0]
-            addresses = set(place.addresses)
+            place = (await _places([target], self._dns))[0]
+            meant = {address.place for address in place.addresses}
             if not is_address(place.host):
-                # Workers may have another answer for the name.
-                addresses.update(self._health.known(upstream).addresses(target, place.port))
+                # Workers may have, or have had, another answer for the name.
+                meant |= self._health.known(upstream).places(target, None if place.dns == SRV else place.port)
             if has_address:
-                addresses = _those_meant(parameter(request, "address"), addresses, place.port)
-                if not addresses:
+                meant = _those_meant(parameter(request, "address"), meant, place)
+                if not meant:
                     return not_found()
             if not is_checked(upstream):
                 return message(400, f"no healthchecker found for {upstream['name']}")
             try:
-                self._health.mark(target, sorted(addresses), place.port, is_healthy=is_healthy)
+                self._health.mark(target, sorted(meant), is_healthy=is_healthy)
             except NoRoomForHealth as error:
                 return message(503, str(error))
             return empty()
@@ -147,44 +185,79 @@ class _Shows:
         return put
 
 
-async def _places(targets: Sequence[Row]) -> list[Place]:
+async def _places(targets: Sequence[Row], dns: Dns) -> list[Place]:
     """The Targets with their addresses, in the same order."""
     places = [(target, *place_of(target["target"])) for target in targets]
-    addresses: Mapping[str, list[str]] = await addresses_of(host for _, host, _ in places)
-    return [Place(target, host, port, addresses[host]) for target, host, port in places]
+    reported = {host: dns.known(host) for _, host, _ in places if not is_address(host)}
+    unknown = (host for _, host, _ in places if reported.get(host) is None)
+    addresses: Mapping[str, list[str]] = await addresses_of(unknown)
+    now_s = dns.now_s()
+    made = []
+    for target, host, port in places:
+        answer_of_workers = reported.get(host)
+        if answer_of_workers is None:
+            found = [Address(address, port, target["weight"]) for address in addresses[host]]
+            source = None if is_address(host) else {"known_by": "control"}
+            made.append(Place(target, host, port, found, A if found else DNS_FAILED, source))
+        else:
+            made.append(_reported_place(target, host, port, answer_of_workers, now_s))
+    return made
+
+
+def _reported_place(target: Row, host: str, port: int, known: Answered, now_s: float) -> Place:
+    """A Target with the addresses that workers have for its name."""
+    report = known.newest.report
+    # Of SRV, weight and port are the record's: the Target's own mean nothing.
+    found = [
+        Address(
+            str(ipaddress.ip_address(record.address)),
+            record.port or port,
+            target["weight"] if record.weight is None or report.is_once else max(record.weight, 1),
+        )
+        for record in report.records
+    ]
+    if not found:
+        kind = report.error or DNS_FAILED
+    elif report.is_once:
+        kind = VIRTUAL
+    else:
+        kind = report.kind if report.kind in (SRV, AAAA) else A
+    about = of_answer(known.newest, now_s)
+    del about["records"]
+    return Place(target, host, port, found, kind, {"known_by": "workers", **about}, report.is_once)
 
 
 def _of_target(upstream: Row, place: Place, known: Known) -> dict[str, Any]:
-    if not place.addresses:
-        data = {"host": place.host, "port": place.port, "dns": DNS_FAILED, "nodeWeight": place.target["weight"]}
-        return {"health": DNS_ERROR, "data": {**data, "weight": place.weights(known), "addresses": []}}
     host = _of_host(upstream, place, known)
-    if not is_checked(upstream):
+    if not place.addresses:
+        health = DNS_ERROR
+    elif not is_checked(upstream):
         health = OFF
     else:
         # One address that answers is enough.
-        health = HEALTHY if any(one["health"] == HEALTHY for one in host["addresses"]) else UNHEALTHY
+        health = HEALTHY if place.has_one_in(known) else UNHEALTHY
     return {"health": health, "data": host}
 
 
 def _of_host(upstream: Row, place: Place, known: Known) -> dict[str, Any]:
-    return {
+    shown: dict[str, Any] = {
         "host": place.host,
         "port": place.port,
-        "dns": "A",
+        "dns": place.dns,
         "nodeWeight": place.target["weight"],
         "weight": place.weights(known),
         "addresses": [_of_address(upstream, place, address, known) for address in place.addresses],
     }
+    return shown if place.source is None else {**shown, "pylae": place.source}
 
 
-def _of_address(upstream: Row, place: Place, address: str, known: Known) -> dict[str, Any]:
-    shown: dict[str, Any] = {"ip": address, "port": place.port, "weight": place.target["weight"]}
+def _of_address(upstream: Row, place: Place, address: Address, known: Known) -> dict[str, Any]:
+    shown: dict[str, Any] = {"ip": address.ip, "port": address.port, "weight": address.weight}
     if not is_checked(upstream):
         return {**shown, "health": OFF}
-    shown["health"] = UNHEALTHY if known.is_out(place.target, address, place.port) else HEALTHY
-    row = known.of(place.target, address, place.port)
-    return shown if row is None else {**shown, "pylae": {name: row[name] for name in EVIDENCE}}
+    shown["health"] = UNHEALTHY if known.is_out(place.target, *address.place) else HEALTHY
+    row = known.of(place.target, *address.place)
+    return shown if row is None else {**shown, "pylae": {name: row[name] for name in EVIDENCE if name in row}}
 
 
 def _whole(upstream: Row, places: Sequence[Place], known: Known) -> dict[str, Any]:
@@ -207,10 +280,13 @@ def _whole(upstream: Row, places: Sequence[Place], known: Known) -> dict[str, An
     }
 
 
-def _those_meant(given: str, addresses: Iterable[str], port: int) -> set[str]:
-    """The address that is meant by `ip` or `ip:port`, alone; none when it is not among these."""
-    for address in addresses:
+def _those_meant(given: str, places: Iterable[tuple[str, int]], place: Place) -> set[tuple[str, int]]:
+    """What is meant by `ip` or `ip:port`, or by the name where it is chosen as one; nothing when it is not among these."""
+    if place.is_virtual and given in (place.host, f"{place.host}:{place.port}"):
+        return set(places)
+    meant = set()
+    for address, port in places:
         bracketed = f"[{address}]" if ":" in address else address
         if given in (address, bracketed, f"{bracketed}:{port}"):
-            return {address}
-    return set()
+            meant.add((address, port))
+    return meant

@@ -75,7 +75,8 @@ class Node:
         self.node_id = node_id
         self._shared = shared
         self._shared_fd = shared_fd
-        self._worker_count = worker_count
+        self.worker_count = worker_count
+        self.has_new_dns_client = bool(configuration.get("new_dns_client"))
         self.max_body_bytes = max_body_bytes
         self._supervisor_pid = os.getppid()
         self._draining = draining
@@ -104,7 +105,6 @@ class Node:
             "/schemas/{db_entity_name}/validate": {"POST": self._validate},
             "/schemas/{name}": {"GET": self._schema},
             "/status": {"GET": self.status},
-            "/status/dns": {"GET": self.dns},
             "/timers": {"GET": self._timers},
         }
 
@@ -112,7 +112,6 @@ class Node:
         """Handlers by path of the Status API."""
         return {
             "/status": {"GET": self.status},
-            "/status/dns": {"GET": self.dns},
             "/status/ready": {"GET": self.ready, "POST": self.drain},
         }
 
@@ -226,10 +225,10 @@ class Node:
         if off is not None and off.holding.hash == EMPTY_HASH:
             return message(503, "no configuration available (empty configuration present)")
         serving = {worker.index for worker in self._control.line.workers() if worker.version is not None}
-        if len(serving) < self._worker_count:
+        if len(serving) < self.worker_count:
             return message(
                 503,
-                f"router builds not yet complete, router ready in {len(serving)} of {self._worker_count} workers",
+                f"router builds not yet complete, router ready in {len(serving)} of {self.worker_count} workers",
             )
         return message(200, "ready")
 
@@ -241,20 +240,10 @@ class Node:
         self._draining.begin()
         return empty()
 
-    async def dns(self, request: Request) -> Response:
-        """What Kong's new DNS client counts."""
-        del request
-        if not self._configuration.get("new_dns_client"):
-            return message(501, "not implemented with the legacy DNS client")
-        return answer(200, self._stats_of_worker())
-
     async def _timers(self, request: Request) -> Response:
         del request
-        return answer(200, self._stats_of_worker())
-
-    def _stats_of_worker(self) -> dict[str, Any]:
         # Whoever answers is no worker; Kong's clients look for the shape.
-        return {"worker": {"id": 0, "count": self._worker_count}, "stats": {}}
+        return answer(200, {"worker": {"id": 0, "count": self.worker_count}, "stats": {}})
 
     async def _kept_in(self) -> dict[str, Any]:
         """How the database does; without one, which configuration there is."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from pylae.control.calls import Calls
+from pylae.control.dns import Dns
 from pylae.control.expansion import VAULTS, Expansion
 from pylae.control.feed import MAX_REMEMBERED_CHANGES, Feed
 from pylae.control.health import Health, HealthTable
@@ -86,7 +87,8 @@ class Control:
     ) -> None:
         self.catalogue = catalogue
         self.database = Database(strategy, catalogue, self._committed)
-        self.streams = Streams(plugins, self.database, log, vaults or Vaults())
+        self.dns = Dns(lambda: self.line.workers(), log)
+        self.streams = Streams(plugins, self.database, log, vaults or Vaults(), self.dns)
         self.line = LineServer(socket_path, Calls(self.database), self.streams, log)
         self.health = Health(health_table)
         self._plugins = plugins

@@ -77,9 +77,15 @@ class Known:
         row = self.of(target, address, port)
         return row is not None and not row["is_healthy"]
 
-    def addresses(self, target: Row, port: int) -> list[str]:
-        """Those of a Target that workers have met."""
-        return [str(address) for id_, address, its_port in self.rows if id_ == target["id"] and its_port == port]
+    def places(self, target: Row, port: int | None) -> set[tuple[str, int]]:
+        """The addresses of a Target that workers have met, with their port.
+
+        Args:
+            target: whose.
+            port: of them all; None: each has its own, as SRV records do.
+        """
+        mine = ((str(address), its_port) for id_, address, its_port in self.rows if id_ == target["id"])
+        return {(address, its_port) for address, its_port in mine if port in (None, its_port)}
 
 
 class Health:
@@ -102,13 +108,13 @@ class Health:
         mine = (row for row in self._rows() if row["upstream"] == upstream["id"])
         return Known({(row["target"], ipaddress.ip_address(row["address"]), row["port"]): row for row in mine})
 
-    def mark(self, target: Row, addresses: Iterable[str], port: int, *, is_healthy: bool) -> None:
+    def mark(self, target: Row, places: Iterable[tuple[str, int]], *, is_healthy: bool) -> None:
         """Takes addresses of a Target out of rotation, or back in, until checks or an operator say otherwise.
 
         Raises:
             NoRoomForHealth: for one of them at least; the others are marked.
         """
-        refused = [address for address in addresses if not self._mark(target, address, port, is_healthy=is_healthy)]
+        refused = [address for address, port in places if not self._mark(target, address, port, is_healthy=is_healthy)]
         if refused:
             raise NoRoomForHealth(f"there is no room for the health of {', '.join(refused)}")
 

@@ -37,8 +37,8 @@ Call = Callable[[str, Mapping[str, Any]], Awaitable[Any]]
 class StreamSink(Protocol):
     """Takes what workers stream."""
 
-    def take(self, channel: str, items: Sequence[bytes], lost_count: int) -> None:
-        """Keeps the items and returns at once."""
+    def take(self, channel: str, items: Sequence[bytes], lost_count: int, worker: WorkerState | None = None) -> None:
+        """Keeps the items and returns at once; a worker is known once it has said hello."""
         ...
 
 
@@ -135,7 +135,7 @@ class Line(asyncio.Protocol):
             case ["call", int(identifier), int(timeout_ms), str(operation), dict(arguments)]:
                 self._start_call(identifier, timeout_ms, operation, arguments)
             case ["stream", str(channel), list(items), int(lost_count)]:
-                self._server.streams.take(channel, items, lost_count)
+                self._server.streams.take(channel, items, lost_count, self.worker)
             case ["hello", facts]:
                 self._greeted(msgspec.convert(facts, Hello))
             case _:

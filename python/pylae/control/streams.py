@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
+from pylae.control.dns import DNS_CHANNEL, Dns
 from pylae.control.expansion import VAULTS
-from pylae.control.line import Log
+from pylae.control.line import Log, WorkerState
 from pylae.database.changes import Row
 from pylae.database.dao import ReadDao
 from pylae.database.database import Database
@@ -52,9 +53,10 @@ class ShipperSide:
 
 
 class Streams:
-    """Hands log batches to the Shipper of their plugin; other channels have no taker yet, and are counted."""
+    """Hands log batches to the Shipper of their plugin, and what is known of names to `Dns`; other channels are counted."""
 
-    def __init__(self, plugins: Mapping[str, type[Plugin]], database: Database, log: Log, vaults: Vaults) -> None:
+    def __init__(self, plugins: Mapping[str, type[Plugin]], database: Database, log: Log, vaults: Vaults, dns: Dns) -> None:
+        self._dns = dns
         side = ShipperSide(plugins, database, log, vaults)
         self._log = log
         self._shippers: dict[str, Shipper] = {
@@ -81,8 +83,11 @@ class Streams:
             except Exception as error:
                 self._log("error", f"{channel}: {len(items)} entries were lost: {type(error).__name__}: {error}")
 
-    def take(self, channel: str, items: Sequence[bytes], lost_count: int) -> None:
+    def take(self, channel: str, items: Sequence[bytes], lost_count: int, worker: WorkerState | None = None) -> None:
         """Keeps the items for their taker."""
+        if channel == DNS_CHANNEL:
+            self._dns.take(worker, items, lost_count)
+            return
         queue = self._queues.get(channel)
         if queue is None:
             self.untaken_count += len(items) + lost_count
