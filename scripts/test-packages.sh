@@ -18,6 +18,9 @@ need curl curl
 need openssl openssl
 need taskset util-linux
 need chromium chromium
+need node nodejs
+need ip iproute2
+need nft nftables
 
 [ "${#packages[@]}" -gt 0 ] || exit 0
 if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import signal
+
+from tests.support import processes
 from tests.support.servers.server import Server
 
 
@@ -31,6 +34,16 @@ class Nginx(Server):
         """Own prefix, configuration and error log; nothing of the system's is read."""
         folder = str(self.folder)
         return ["-p", folder, "-c", f"{folder}/nginx.conf", "-e", f"{folder}/error.log"]
+
+    def reload(self) -> None:
+        """Have a new worker take over; the old one leaves when it has answered what it took."""
+        assert self.process
+        processes.send(self.process.pid, signal.SIGHUP)
+
+    @classmethod
+    def origin(cls, port: int, keep_alive: str = "") -> Nginx:
+        """Answers every request itself; `keep_alive` is nginx's directives, which has defaults of 75 s and 1,000 requests."""
+        return cls(f'server {{ listen 127.0.0.1:{port}; {keep_alive} location / {{ return 200 "nginx"; }} }}', [port])
 
     @classmethod
     def load_balancer(cls, port: int, gateway_port: int) -> Nginx:
