@@ -145,6 +145,14 @@ def test_the_newest_of_all_workers_is_shown_and_who_knows_another(rig: Rig) -> N
     assert "records" not in shown(known, rig.now_s)["workers"][0]
 
 
+def test_a_failure_of_one_worker_hides_no_answer_of_another(rig: Rig) -> None:
+    rig.report("a.test", "10.0.0.1", age_s=40, worker=SECOND)
+    rig.report("a.test", error="timeout")
+    told = rig.shown("a.test")
+    assert (told["state"], told["error"]) == ("stale", None)
+    assert [(worker["state"], worker["error"]) for worker in told["workers"]] == [("failed", "timeout"), ("stale", None)]
+
+
 def test_what_gone_workers_said_is_not_shown(rig: Rig) -> None:
     rig.report("a.test", "10.0.0.1")
     rig.report("b.test", "10.0.0.1", worker=SECOND)

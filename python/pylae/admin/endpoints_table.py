@@ -138,7 +138,7 @@ _NAME: Final = _object(
         "kind": {"type": "string", "description": "`A`, `AAAA`, `SRV`, `hosts` (of the hosts file), or `none`."},
         **_ANSWER,
         "server": {"type": ["string", "null"], "description": "Who answered."},
-        "tried": {"type": "array", "items": _ANY, "description": "What was asked, and to what end."},
+        "tried": {"type": "array", "items": _TEXT, "description": "What was asked, and to what end."},
         "took_ms": {"type": ["number", "null"], "description": "From the question to the answer."},
         "workers": {
             "type": "array",

@@ -11,7 +11,7 @@ import ipaddress
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -66,7 +66,7 @@ class Report(msgspec.Struct, frozen=True):
     error: Text | None = None
     """Why the last question was not answered."""
     server: Text | None = None
-    tried: list[Any] = []
+    tried: list[Text] = []
     took_ms: float | None = None
 
     @property
@@ -121,6 +121,11 @@ class Heard:
         is_over = report.expires_ms is not None and now_ms >= report.expires_ms
         return "stale" if report.is_stale or is_over else "fresh"
 
+    def rank(self, now_s: float) -> tuple[bool, float, float]:
+        """Greater, the more it is worth: that one worker's question failed makes no other's answer void."""
+        is_usable = self.state(now_s) in ("fresh", "stale", "once")
+        return is_usable, self.report.found_ms or 0, self.heard_s
+
     def stale_for_s(self, now_s: float) -> float:
         """For how long the answer's time has been over; 0: it is not."""
         report = self.report
@@ -137,6 +142,7 @@ class Known:
 
     name: str
     newest: Heard
+    """The youngest answer that may be used; if there is none, what was found last."""
     heard: Sequence[Heard] = field(repr=False)
     """Of every worker that reported it, in order of generation and index; the newest is one of them."""
 
@@ -235,8 +241,7 @@ class Dns:
         if not heard:
             return None
         heard.sort(key=lambda one: _key(one.worker))
-        newest = max(heard, key=lambda one: (one.report.found_ms or 0, one.heard_s))
-        return Known(name, newest, heard)
+        return Known(name, max(heard, key=lambda one: one.rank(now_s)), heard)
 
     def _live(self) -> set[tuple[int, int, int]]:
         return {_key(worker) for worker in self._workers()}
