@@ -13,7 +13,7 @@ use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The journey and the plugin host share the exchange; neither holds a borrow across the other's call.
 pub type ExchangeRef = Rc<RefCell<Exchange>>;
@@ -177,6 +177,17 @@ pub struct Response {
     pub status_of_upstream: Option<u16>,
 }
 
+/// What a pooled connection had behind it.
+#[derive(Debug, Clone, Copy)]
+pub struct Reused {
+    /// Requests it had carried.
+    pub requests: u32,
+    /// How long it had lain idle.
+    pub idle: Duration,
+    /// How old it was.
+    pub age: Duration,
+}
+
 /// One try at an upstream.
 #[derive(Debug, Clone)]
 pub struct Attempt {
@@ -190,8 +201,10 @@ pub struct Attempt {
     pub started: Instant,
     /// Time to connect (and to shake hands), if it came so far.
     pub connect_ms: Option<f64>,
-    /// Was it a pooled connection, and how many requests had it carried?
-    pub reused: Option<u32>,
+    /// Was it a pooled connection, and how was it used before?
+    pub reused: Option<Reused>,
+    /// Why it was followed by another, or was not.
+    pub again: Option<&'static str>,
     /// Bytes sent to the upstream on this attempt.
     pub sent_bytes: u64,
     /// Bytes received from the upstream on this attempt.

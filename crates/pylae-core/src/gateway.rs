@@ -158,7 +158,9 @@ impl Gateway {
             let mut deadline = Deadline::new();
             deadline.arm(Duration::from_secs(1));
             std::future::poll_fn(|cx| deadline.poll(cx)).await;
-            self.pool.sweep();
+            for learned in self.pool.sweep() {
+                self.logs.log(Level::Notice, &learned.to_string());
+            }
             let now_lost = self.logs.lost();
             if now_lost > lost {
                 self.logs.log(Level::Alert, &format!("{now_lost} log lines could not be written since the start: is the disk full?"));

@@ -7,6 +7,7 @@
 pub mod counters;
 pub mod health;
 mod siphash;
+pub mod tcp;
 
 use portable_atomic::AtomicU128;
 use std::io;

@@ -3,19 +3,26 @@
 
 use super::choosing::{choose, observed, seen_of};
 use super::decided;
-use crate::exchange::{BodyStore, Exchange, ExchangeRef};
-use crate::fault::{FaultKind, Retry};
+use crate::exchange::{BodyStore, Exchange, ExchangeRef, Reused};
+use crate::fault::{Fault, FaultKind, Retry};
 use crate::gateway::Gateway;
 use crate::healthcheck::Outcome as Seen;
 use crate::http::head::ResponseHead;
+use crate::http::wire::Ended;
 use crate::listener::connection::ClientConnection;
 use crate::observe::Level;
 use crate::proxy::{self, Failure, Timeouts, doing};
-use crate::upstream::{PoolKey, UpstreamConnection, connect};
+use crate::upstream::{PoolKey, UpstreamConnection, connect, habits};
+use pylae_shared::tcp::TcpFacts;
 use std::future::Future;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
+
+/// How long the reset that proves a request unread is waited for, beside three times the way there and back.
+const RESET_WITHIN: Duration = Duration::from_millis(30);
+/// And never longer.
+const RESET_WITHIN_AT_MOST: Duration = Duration::from_millis(500);
 
 /// Tries upstreams until one answers with a head, by Kong's rules of what may be tried again.
 pub(super) async fn proxy_heads(
@@ -38,12 +45,12 @@ pub(super) async fn proxy_heads(
         }
     };
     let mut tried = 0;
-    let mut stale = 0;
+    let mut wants_fresh = false;
     loop {
         let started = Instant::now();
         let (key, choice) = choose(gateway, client, exchange, verify, started).await?;
-        let outcome = attempt(gateway, client, exchange, &key, timeouts).await;
-        let (fault, what) = match outcome {
+        let outcome = attempt(gateway, client, exchange, &key, timeouts, wants_fresh).await;
+        let missed = match outcome {
             Ok((head, connection)) => {
                 if let Some(choice) = &choice {
                     choice.peer.load.observe(started.elapsed(), pylae_shared::monotonic());
@@ -51,30 +58,24 @@ pub(super) async fn proxy_heads(
                 }
                 return Ok((head, connection, key));
             }
-            Err(Failure::Fault(fault, what)) => (fault, what),
-            Err(other) => return Err(other),
+            Err(missed) => missed,
         };
+        let Failure::Fault(fault, what) = missed.failure else { return Err(missed.failure) };
+        if let Some(again) = again_on_fresh(&exchange.borrow(), client, &fault, missed.stale).filter(|_| !wants_fresh) {
+            // Its server closed the pooled connection as we took it: not the server's fault, and not counted as a try.
+            wants_fresh = true;
+            note_fault(exchange, &fault, again);
+            exchange.borrow_mut().balancing.turn = None;
+            gateway.logs.log_exchange(Level::Info, &exchange.borrow(), &format!("{}; {again}", fault.phrase()), what);
+            decided(gateway, exchange, || "retry.made reason=stale_connection".to_owned());
+            continue;
+        }
         gateway.logs.log_exchange(Level::Error, &exchange.borrow(), fault.phrase(), what);
-        let is_stale = {
-            let mut borrowed = exchange.borrow_mut();
-            let Some(attempt) = borrowed.attempts.last_mut() else { return Err(Failure::Fault(fault, what)) };
-            attempt.fault = Some(fault.clone());
-            // A pooled connection that its server closed as we took it: not the server's fault, and not counted as a try.
-            attempt.reused.is_some()
-                && attempt.received_bytes == 0
-                && matches!(fault.kind, FaultKind::ClosedBeforeHeaders | FaultKind::ResetBeforeHeaders | FaultKind::WriteFailed)
-        };
         let may_repeat = match fault.kind.facts().retry {
             Retry::Never => false,
             Retry::NothingSent => true,
             Retry::Idempotent => may_repeat(&exchange.borrow(), client),
         };
-        if is_stale && may_repeat && stale < 3 {
-            stale += 1;
-            exchange.borrow_mut().balancing.turn = None;
-            decided(gateway, exchange, || "retry.made reason=stale_connection".to_owned());
-            continue;
-        }
         if let Some(choice) = &choice {
             if let Some(seen) = seen_of(&fault) {
                 observed(gateway, exchange, choice, seen, || fault.phrase().to_owned());
@@ -84,30 +85,143 @@ pub(super) async fn proxy_heads(
             balancing.tried.push(choice.peer.target);
         }
         tried += 1;
-        if !may_repeat || tried >= tries || client.is_gone() {
-            decided(gateway, exchange, || {
-                let reason = if !may_repeat {
-                    "may_have_acted"
-                } else if tried >= tries {
-                    "no_try_left"
-                } else {
-                    "client_gone"
-                };
-                format!("retry.refused reason={reason} fault={} tried={tried}", fault.kind.facts().name)
-            });
+        let refused = if !may_repeat {
+            Some(("may_have_acted", "not sent again: the upstream may have acted on it"))
+        } else if tried >= tries {
+            Some(("no_try_left", "not sent again: no try is left"))
+        } else if client.is_gone() {
+            Some(("client_gone", "not sent again: the client is gone"))
+        } else {
+            None
+        };
+        note_fault(exchange, &fault, refused.map_or("sent again: another try", |(_, text)| text));
+        if let Some((reason, _)) = refused {
+            decided(gateway, exchange, || format!("retry.refused reason={reason} fault={} tried={tried}", fault.kind.facts().name));
             return Err(Failure::Fault(fault, what));
         }
     }
 }
 
-/// May the request be sent once more? nginx's rule: not POST, LOCK, PATCH; and the body must still be there.
-fn may_repeat(exchange: &Exchange, client: &ClientConnection) -> bool {
-    let method = exchange.upstream.method.as_deref().unwrap_or(&exchange.request.method);
-    if matches!(method, "POST" | "LOCK" | "PATCH") {
-        return false;
+/// Keeps what went wrong with the last attempt, and what came of it.
+fn note_fault(exchange: &ExchangeRef, fault: &Fault, again: &'static str) {
+    if let Some(attempt) = exchange.borrow_mut().attempts.last_mut() {
+        attempt.fault = Some(fault.clone());
+        attempt.again = Some(again);
     }
+}
+
+/// An attempt without an answer.
+struct Missed {
+    failure: Failure,
+    stale: Stale,
+}
+
+/// Was it a pooled connection that its server had closed?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stale {
+    /// No, or something of an answer came.
+    No,
+    /// Yes; the server may have read the request before.
+    Closed,
+    /// Yes, and it took no byte of the request.
+    Untouched,
+}
+
+/// May a request that met a closed connection be sent once more, on a fresh one? Then why; nothing of an answer has come.
+fn again_on_fresh(exchange: &Exchange, client: &ClientConnection, fault: &Fault, stale: Stale) -> Option<&'static str> {
+    if stale == Stale::No || fault.kind.facts().retry == Retry::Never || !has_body_still(exchange, client) || client.is_gone() {
+        return None;
+    }
+    if is_repeatable(exchange) {
+        Some("sent again on a fresh connection: the method may be repeated")
+    } else if has_idempotency_key(exchange) {
+        Some("sent again on a fresh connection: it has an idempotency key")
+    } else if stale == Stale::Untouched {
+        Some("sent again on a fresh connection: the server had closed and took no byte of it")
+    } else {
+        None
+    }
+}
+
+/// The fields by which a client says that a request may be repeated (draft-ietf-httpapi-idempotency-key-header).
+fn has_idempotency_key(exchange: &Exchange) -> bool {
+    let headers = exchange.upstream_headers();
+    headers.contains("idempotency-key") || headers.contains("x-idempotency-key")
+}
+
+/// nginx's rule: not POST, LOCK, PATCH.
+fn is_repeatable(exchange: &Exchange) -> bool {
+    let method = exchange.upstream.method.as_deref().unwrap_or(&exchange.request.method);
+    !matches!(method, "POST" | "LOCK" | "PATCH")
+}
+
+/// Can the body be sent once more?
+fn has_body_still(exchange: &Exchange, client: &ClientConnection) -> bool {
     !matches!(exchange.request.body, BodyStore::Unread) || exchange.upstream.body.is_some() || client.body_bytes == 0
 }
+
+/// May the request be sent once more?
+fn may_repeat(exchange: &Exchange, client: &ClientConnection) -> bool {
+    is_repeatable(exchange) && has_body_still(exchange, client)
+}
+
+/// A pooled connection, or a new one.
+async fn connection_for(
+    gateway: &Rc<Gateway>,
+    client: &mut ClientConnection,
+    exchange: &ExchangeRef,
+    key: &PoolKey,
+    timeouts: Timeouts,
+    wants_fresh: bool,
+) -> Result<UpstreamConnection, Failure> {
+    let begun = Instant::now();
+    decided(gateway, exchange, || format!("target.chosen address={}", key.address));
+    if !wants_fresh && let Some(connection) = gateway.pool.take(key) {
+        let (requests, idle, age) = (connection.requests, connection.idle.unwrap_or_default(), begun - connection.made);
+        decided(gateway, exchange, || format!("connection.reused requests={requests} idle_ms={}", idle.as_millis()));
+        if let Some(attempt) = exchange.borrow_mut().attempts.last_mut() {
+            attempt.reused = Some(Reused { requests, idle, age });
+        }
+        return Ok(connection);
+    }
+    let connected = {
+        let mut connecting = std::pin::pin!(connect(key, &gateway.upstream_tls, timeouts.connect));
+        std::future::poll_fn(|cx| match connecting.as_mut().poll(cx) {
+            Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+            Poll::Pending => client.poll_departed(cx).map(|()| None),
+        })
+        .await
+    };
+    let mut borrowed = exchange.borrow_mut();
+    let attempt = borrowed.attempts.last_mut();
+    match connected {
+        None => Err(Failure::Gone),
+        Some(Ok(connection)) => {
+            let took_ms = begun.elapsed().as_secs_f64() * 1000.0;
+            if let Some(attempt) = attempt {
+                attempt.connect_ms = Some(took_ms);
+            }
+            drop(borrowed);
+            decided(gateway, exchange, || format!("connection.made ms={took_ms:.3}"));
+            Ok(connection)
+        }
+        Some(Err(fault)) => {
+            let what = match fault.kind {
+                FaultKind::UpstreamTlsFailed | FaultKind::UpstreamCertificateRejected => doing::HANDSHAKING,
+                _ => doing::CONNECTING,
+            };
+            if let Some(attempt) = attempt {
+                attempt.ended = match fault.kind {
+                    FaultKind::ConnectTimeout => "timeout: connect",
+                    FaultKind::ConnectRefused => "refused",
+                    _ => "failed",
+                };
+            }
+            Err(Failure::Fault(fault, what))
+        }
+    }
+}
+
 /// One attempt: a connection, the request out, the head back.
 async fn attempt(
     gateway: &Rc<Gateway>,
@@ -115,79 +229,79 @@ async fn attempt(
     exchange: &ExchangeRef,
     key: &PoolKey,
     timeouts: Timeouts,
-) -> Result<(ResponseHead, UpstreamConnection), Failure> {
-    let begun = Instant::now();
-    decided(gateway, exchange, || format!("target.chosen address={}", key.address));
-    let mut connection = match gateway.pool.take(key) {
-        Some(connection) => {
-            decided(gateway, exchange, || format!("connection.reused requests={}", connection.requests));
-            if let Some(attempt) = exchange.borrow_mut().attempts.last_mut() {
-                attempt.reused = Some(connection.requests);
-            }
-            connection
-        }
-        None => {
-            let connected = {
-                let mut connecting = std::pin::pin!(connect(key, &gateway.upstream_tls, timeouts.connect));
-                std::future::poll_fn(|cx| match connecting.as_mut().poll(cx) {
-                    Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
-                    Poll::Pending => client.poll_departed(cx).map(|()| None),
-                })
-                .await
-            };
-            match connected {
-                None => return Err(Failure::Gone),
-                Some(Ok(connection)) => {
-                    decided(gateway, exchange, || format!("connection.made ms={:.3}", begun.elapsed().as_secs_f64() * 1000.0));
-                    if let Some(attempt) = exchange.borrow_mut().attempts.last_mut() {
-                        attempt.connect_ms = Some(begun.elapsed().as_secs_f64() * 1000.0);
-                    }
-                    connection
-                }
-                Some(Err(fault)) => {
-                    let what = match fault.kind {
-                        FaultKind::UpstreamTlsFailed | FaultKind::UpstreamCertificateRejected => doing::HANDSHAKING,
-                        _ => doing::CONNECTING,
-                    };
-                    if let Some(attempt) = exchange.borrow_mut().attempts.last_mut() {
-                        attempt.ended = match fault.kind {
-                            FaultKind::ConnectTimeout => "timeout: connect",
-                            FaultKind::ConnectRefused => "refused",
-                            _ => "failed",
-                        };
-                    }
-                    return Err(Failure::Fault(fault, what));
-                }
-            }
-        }
-    };
+    wants_fresh: bool,
+) -> Result<(ResponseHead, UpstreamConnection), Missed> {
+    let connected = connection_for(gateway, client, exchange, key, timeouts, wants_fresh).await;
+    let mut connection = connected.map_err(|failure| Missed { failure, stale: Stale::No })?;
+    let taken = Instant::now();
     connection.requests += 1;
     let (sent_before, received_before) = (connection.wire.sent_bytes, connection.wire.received_bytes);
     connection.received_before = received_before;
+    // What may be repeated needs no proof.
+    let is_proof_wanted = connection.idle.is_some() && !is_repeatable(&exchange.borrow());
+    let acked_before = if is_proof_wanted { TcpFacts::of(connection.wire.socket()).map(|facts| facts.acked_bytes) } else { None };
     let outcome = proxy::exchange_heads(gateway, client, &mut connection, exchange, timeouts).await;
     let mut borrowed = exchange.borrow_mut();
-    if let Some(attempt) = borrowed.attempts.last_mut() {
-        attempt.sent_bytes = connection.wire.sent_bytes - sent_before;
-        attempt.received_bytes = connection.wire.received_bytes - received_before;
-        match &outcome {
-            Ok(head) => {
-                attempt.status = Some(head.status);
-                attempt.head_ms = Some(attempt.started.elapsed().as_secs_f64() * 1000.0);
+    let Some(attempt) = borrowed.attempts.last_mut() else { unreachable!("choose() began the attempt") };
+    attempt.sent_bytes = connection.wire.sent_bytes - sent_before;
+    attempt.received_bytes = connection.wire.received_bytes - received_before;
+    let failure = match outcome {
+        Ok(head) => {
+            attempt.status = Some(head.status);
+            attempt.head_ms = Some(attempt.started.elapsed().as_secs_f64() * 1000.0);
+            drop(borrowed);
+            if let Some(timeout) = head.headers.get("keep-alive").and_then(habits::timeout_said) {
+                gateway.pool.hear(key, timeout);
             }
-            Err(failure) => {
-                attempt.first_bytes = connection.wire.first_bytes().to_vec();
-                attempt.ended = match (failure, connection.wire.ended()) {
-                    (_, Some(ended)) => ended.name(),
-                    (Failure::Fault(fault, _), None) => match fault.kind {
-                        FaultKind::ReadTimeout => "timeout: read",
-                        FaultKind::WriteTimeout => "timeout: write",
-                        _ => "closed by us",
-                    },
-                    (_, None) => "closed: client gone",
-                };
-            }
+            return Ok((head, connection));
         }
-    }
+        Err(failure) => failure,
+    };
+    attempt.first_bytes = connection.wire.first_bytes().to_vec();
+    attempt.ended = match (&failure, connection.wire.ended()) {
+        (_, Some(ended)) => ended.name(),
+        (Failure::Fault(fault, _), None) => match fault.kind {
+            FaultKind::ReadTimeout => "timeout: read",
+            FaultKind::WriteTimeout => "timeout: write",
+            _ => "closed by us",
+        },
+        (_, None) => "closed: client gone",
+    };
+    let is_stale = connection.idle.is_some()
+        && attempt.received_bytes == 0
+        && matches!(&failure, Failure::Fault(fault, _) if matches!(fault.kind,
+            FaultKind::ClosedBeforeHeaders | FaultKind::ResetBeforeHeaders | FaultKind::WriteFailed));
     drop(borrowed);
-    outcome.map(|head| (head, connection))
+    if !is_stale {
+        return Err(Missed { failure, stale: Stale::No });
+    }
+    gateway.pool.met_closed(key, &connection, taken);
+    let is_untouched = match acked_before {
+        Some(acked_before) if connection.wire.ended() == Some(Ended::Fin) => took_nothing(&connection, acked_before).await,
+        _ => false,
+    };
+    Err(Missed { failure, stale: if is_untouched { Stale::Untouched } else { Stale::Closed } })
+}
+
+/// Does the kernel prove that the server took no byte of what was sent last? Its end (FIN) came without an acknowledgement of
+/// them, and they were answered by a reset: nobody was there to read them. A server that ended its own side alone and reads on
+/// acknowledges, and sends no reset.
+async fn took_nothing(connection: &UpstreamConnection, acked_before: u64) -> bool {
+    let started = Instant::now();
+    let mut pause = Duration::from_micros(500);
+    loop {
+        let Some(facts) = TcpFacts::of(connection.wire.socket()) else { return false };
+        if facts.acked_bytes != acked_before {
+            return false;
+        }
+        if facts.is_over {
+            return true;
+        }
+        // The reset comes one way there and back after the request went out.
+        if started.elapsed() > (facts.rtt * 3 + RESET_WITHIN).min(RESET_WITHIN_AT_MOST) {
+            return false;
+        }
+        tokio::time::sleep(pause).await;
+        pause *= 2;
+    }
 }

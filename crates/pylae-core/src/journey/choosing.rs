@@ -221,6 +221,7 @@ pub(super) async fn choose(
         started,
         connect_ms: None,
         reused: None,
+        again: None,
         sent_bytes: 0,
         received_bytes: 0,
         first_bytes: Vec::new(),

@@ -89,7 +89,14 @@ fn of_attempt(exchange: &Exchange, attempt: &Attempt) -> Value {
     map.insert("address".into(), attempt.address.map(|a| a.to_string()).into());
     map.insert("offset_ms".into(), rounded_ms(attempt.started.saturating_duration_since(exchange.started).as_secs_f64() * 1000.0).into());
     map.insert("connect_ms".into(), attempt.connect_ms.map(rounded_ms).into());
-    map.insert("reused".into(), attempt.reused.into());
+    map.insert("reused".into(), attempt.reused.map(|reused| reused.requests).into());
+    if let Some(reused) = attempt.reused {
+        map.insert("idle_ms".into(), rounded_ms(reused.idle.as_secs_f64() * 1000.0).into());
+        map.insert("age_ms".into(), rounded_ms(reused.age.as_secs_f64() * 1000.0).into());
+    }
+    if let Some(again) = attempt.again {
+        map.insert("again".into(), again.into());
+    }
     map.insert("sent_bytes".into(), attempt.sent_bytes.into());
     map.insert("received_bytes".into(), attempt.received_bytes.into());
     map.insert("ended".into(), attempt.ended.into());

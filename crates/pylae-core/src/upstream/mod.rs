@@ -2,6 +2,7 @@
 //! Is there a connection? Names, the pool of idle connections, connecting, TLS.
 
 pub mod dns;
+pub mod habits;
 pub mod pool;
 pub mod tls;
 
@@ -12,7 +13,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 
 /// Which connections may stand for one another.
@@ -32,6 +33,10 @@ pub struct UpstreamConnection {
     pub requests: u32,
     /// Bytes received before the exchange that holds it.
     pub received_before: u64,
+    /// When it was made.
+    pub made: Instant,
+    /// How long it lay idle before this exchange; `None`: it is fresh.
+    pub idle: Option<Duration>,
     /// Was the whole request sent? Else what is still owed would be read as the next request.
     pub is_request_whole: bool,
 }
@@ -48,7 +53,14 @@ pub async fn connect(key: &PoolKey, tls: &tls::UpstreamTls, patience: Duration) 
             None => Stream::Plain(stream),
             Some((name, verify)) => Stream::Tls(Box::new(tls.handshake(stream, name, *verify).await?)),
         };
-        Ok(UpstreamConnection { wire: Wire::new(stream), requests: 0, received_before: 0, is_request_whole: true })
+        Ok(UpstreamConnection {
+            wire: Wire::new(stream),
+            requests: 0,
+            received_before: 0,
+            made: Instant::now(),
+            idle: None,
+            is_request_whole: true,
+        })
     };
     let mut work = pin!(work);
     let mut deadline = crate::http::wire::Deadline::new();
