@@ -6,19 +6,39 @@ from __future__ import annotations
 import argparse
 import contextlib
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from bench import admin, report, scenarios
+from bench import admin, killing, many_routes, names, report, scenarios, upstreams
 from bench.scenarios import LOADS, Bench, Options, say
 from bench.targets import PEERS, Pylae, Target
 
+FAILED = "failed: "
 RESULTS = Path(__file__).parent / "results"
-SPECIAL = ("routes", "rooms", "config", "mem", "start", "sync", "push", "pushmem")
+SPECIAL = (
+    *("routes", "stall", "rooms", "config", "mem", "start", "sync", "push", "pushmem"),
+    *("upstreams", "hashing", "kill", "dns"),
+)
 PUSHED_ROUTES = 50_000
+UPSTREAMS_REACH = {
+    **{
+        f"worker {worker + 1} {when}, MiB": "≤ 200"
+        for worker in range(upstreams.WORKERS)
+        for when in ("loaded while running", "started with them", "after all changes")
+    },
+    "quiet: answered → used by all workers, median ms": "≤ 20",
+    "under load: answered → used by all workers, median ms": "≤ 20",
+    "failed": "0",
+}
+KILL_REACH = {
+    "failed requests": "0",
+    "out of rotation after the kill, largest ms": f"≤ {killing.PROBE_INTERVAL_S * 1e3:g}",
+}
+QUICK = {"rounds": 1, "seconds": 1, "idle": 100, "routes": 100}
 
 
 def arguments() -> argparse.Namespace:
@@ -30,7 +50,14 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=4, help="length of a round")
     parser.add_argument("--idle", type=int, default=5000, help="idle connections in `mem`")
-    parser.add_argument("--routes", type=int, default=scenarios.MANY_ROUTES, help="Routes in `routes` and in swaps")
+    parser.add_argument(
+        "--routes", type=int, default=scenarios.MANY_ROUTES, help="Routes in `routes` (and ten times as many), `stall` and `sync`"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="a little of everything: shows that a scenario works, measures nothing"
+    )
+    if "--quick" in sys.argv:
+        parser.set_defaults(**QUICK)
     chosen = parser.parse_args()
     unknown = (set(chosen.scenarios.split(",")) - set(names)) | (set(chosen.targets.split(",")) - set(PEERS))
     if unknown:
@@ -58,7 +85,7 @@ def main() -> None:
     """Measure, write the table under results/, print it."""
     chosen = arguments()
     scenarios.prepare()
-    options = Options(chosen.rounds, chosen.seconds, chosen.idle, chosen.routes)
+    options = Options(chosen.rounds, chosen.seconds, chosen.idle, chosen.routes, chosen.quick)
     bench = Bench(options, peers(chosen.targets.split(",")))
     wanted = chosen.scenarios.split(",")
     parts: list[str] = []
@@ -83,6 +110,8 @@ def main() -> None:
     file.write_text(text)
     sys.stdout.write(text)
     say(f"written to {file}")
+    if any(FAILED in part for part in parts):
+        raise SystemExit("some of it failed")
 
 
 def _part(parts: list[str], name: str, make: Callable[[], str]) -> None:
@@ -91,8 +120,9 @@ def _part(parts: list[str], name: str, make: Callable[[], str]) -> None:
     with contextlib.suppress(KeyboardInterrupt):
         try:
             parts.append(make())
-        except (AssertionError, RuntimeError, OSError) as error:
-            parts.append(f"### {name}\n\nfailed: {error}")
+        except (AssertionError, RuntimeError, OSError, subprocess.SubprocessError) as error:
+            say(f"{FAILED}{error!r}")
+            parts.append(f"### {name}\n\n{FAILED}{error}")
 
 
 def _load(bench: Bench, load: scenarios.LoadScenario) -> str:
@@ -101,7 +131,8 @@ def _load(bench: Bench, load: scenarios.LoadScenario) -> str:
 
 def _ours(bench: Bench) -> dict[str, Callable[[], str]]:
     return {
-        "routes": lambda: report.loads("routes: many Routes against one, ourselves", bench.run_routes(), "pylae, 1 route"),
+        "routes": lambda: _routes(bench),
+        "stall": lambda: _stall(bench),
         "rooms": lambda: report.loads("rooms: what one thing more costs, ourselves", bench.run_rooms(), "plain"),
         "config": lambda: report.figures(
             f"config: {scenarios.CONFIG_ROUTES:,} Routes loaded, two workers", {"pylae": scenarios.config(bench)}
@@ -114,8 +145,44 @@ def _ours(bench: Bench) -> dict[str, Callable[[], str]]:
             {"pylae": admin.push(bench, PUSHED_ROUTES)},
         ),
         "pushmem": lambda: report.figures("pushmem: memory after many POST /config", {"pylae": admin.memory(bench)}),
+        "upstreams": lambda: report.figures(
+            f"upstreams: {upstreams.TARGETS} Targets each, two workers", {"pylae": upstreams.upstreams(bench)}, UPSTREAMS_REACH
+        ),
+        "hashing": lambda: report.figures(
+            f"hashing: {upstreams.FEW} → {upstreams.MORE} Targets, through each of two workers",
+            {"pylae": upstreams.hashing(bench)},
+            {"moved beyond the ideal, largest, % of the keys": "≤ 10"},
+        ),
+        "kill": lambda: report.figures(
+            f"kill: SIGKILL to one of {killing.ORIGINS} origins under GETs, c={killing.CONNECTIONS}, probes every "
+            f"{killing.PROBE_INTERVAL_S:g} s",
+            killing.kill(bench),
+            KILL_REACH,
+        ),
+        "dns": lambda: report.figures(
+            f"dns: a name server that answers after {names.SERVER_DELAY_MS} ms, {names.PACE_PER_S} requests a second",
+            names.dns(bench),
+            {f"requests of {names.WAITED_MS:g} ms and more": "0", "p99, ratio to TTL 1 h": "1 within the noise"},
+        ),
         "start": lambda: report.figures("start: one Route, migrated database", {"pylae": scenarios.start(bench)}),
     }
+
+
+def _routes(bench: Bench) -> str:
+    return "\n\n".join(
+        report.loads(
+            f"routes: {flavour}, many Routes against one, ourselves", many_routes.routes(bench, flavour), many_routes.ONE_ROUTE
+        )
+        for flavour in many_routes.FLAVOURS
+    )
+
+
+def _stall(bench: Bench) -> str:
+    return report.figures(
+        f"stall: {many_routes.SWAPS_PER_S} Routes added a second, {many_routes.PACE_PER_S} requests a second, one worker pinned",
+        {flavour: many_routes.stall(bench, flavour) for flavour in many_routes.FLAVOURS},
+        {"the same, longer by, median of the rounds, ms": "≤ 5"},
+    )
 
 
 def _memory(bench: Bench) -> str:

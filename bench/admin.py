@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import statistics
+import subprocess
 import threading
 import time
 import uuid
@@ -17,14 +18,14 @@ from typing import Any
 from bench.machine import LOAD_CORE, PROXY_CORE, cpu_us, rss_bytes
 from bench.scenarios import Bench, say
 from bench.targets import BODY, HOST, elapsed_ms
-from tests.support.gateway import Gateway
+from tests.support.gateway import COMMAND, Gateway
 
 CONTROL_NICE = 10
 LIST_SIZE = 1_000
 PUSHES = 10
 SMALL_ROUTES = 5_000
 MANY_PUSHES, FEW_PUSHES = 200, 20
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 _US = 1e6
 
 
@@ -69,11 +70,11 @@ def push(bench: Bench, routes: int) -> dict[str, float]:
     """`POST /config` of many Routes, one worker on a core of its own, control nice 10 on the other, under a client."""
     with Gateway({"database": "off", "log_level": "warn", "proxy_access_log": "off", "admin_access_log": "off"}) as gateway:
         (worker,), control = gateway.worker_pids(), gateway.control_pid()
-        _pin(worker, PROXY_CORE)
-        _pin(control, LOAD_CORE)
+        pin(worker, PROXY_CORE)
+        pin(control, LOAD_CORE)
         os.setpriority(os.PRIO_PROCESS, control, CONTROL_NICE)
         client = http.client.HTTPConnection(HOST, gateway.admin_port, timeout=PATIENCE_S)
-        _push(client, _document(bench, routes, 0))
+        push_document(client, _document(bench, routes, 0))
         _until_served(gateway, 0)
         with _Traffic(gateway.proxy_port) as traffic:
             quiet = traffic.during(lambda: time.sleep(10))
@@ -83,7 +84,7 @@ def push(bench: Bench, routes: int) -> dict[str, float]:
                 for round_number in range(1, PUSHES + 1):
                     document = _document(bench, routes, round_number)
                     since_s = time.perf_counter()
-                    _push(client, document)
+                    push_document(client, document)
                     accepted.append(elapsed_ms(since_s))
                     _until_served(gateway, round_number)
                     served.append(elapsed_ms(since_s))
@@ -110,7 +111,7 @@ def memory(bench: Bench) -> dict[str, float]:
         few: dict[str, float] = {}
         found: dict[str, float] = {}
         for number in range(1, MANY_PUSHES + 1):
-            _push(client, _document(bench, SMALL_ROUTES, number))
+            push_document(client, _document(bench, SMALL_ROUTES, number))
             _until_served(gateway, number)
             if number in (FEW_PUSHES, MANY_PUSHES):
                 now = {"worker": float(rss_bytes(worker)), "control": float(rss_bytes(control))}
@@ -184,7 +185,8 @@ def _p99(latencies: list[float]) -> float:
     return sorted(latencies)[int(len(latencies) * 0.99)]
 
 
-def _pin(pid: int, core: int) -> None:
+def pin(pid: int, core: int) -> None:
+    """Keep every thread that a process has on one core; those to come inherit it."""
     for thread in Path(f"/proc/{pid}/task").iterdir():
         os.sched_setaffinity(int(thread.name), {core})
 
@@ -210,8 +212,30 @@ def _put(client: http.client.HTTPConnection, path: str, values: dict[str, Any]) 
     assert response.status == 200, f"PUT {path}: {response.status} {body[:200]!r}"
 
 
-def _push(client: http.client.HTTPConnection, document: bytes) -> None:
+def push_document(client: http.client.HTTPConnection, document: bytes) -> None:
+    """`POST /config`, accepted."""
     client.request("POST", "/config", document, {"Content-Type": "application/json"})
     response = client.getresponse()
     body = response.read()
     assert response.status == 201, f"POST /config: {response.status} {body[:200]!r}"
+
+
+def load_file(gateway: Gateway, document: dict[str, Any]) -> None:
+    """Store a document in the gateway's database, and wait until every worker serves it.
+
+    Raises:
+        RuntimeError: it was not stored.
+    """
+    file = gateway.folder / "document.json"
+    file.write_text(json.dumps(document))
+    run = subprocess.run(
+        [COMMAND, "config", "db_import", str(file)],
+        env=gateway.environment(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    if run.returncode:
+        raise RuntimeError(f"db_import: {run.stdout[-500:]}{run.stderr[-500:]}")
+    gateway.settle(PATIENCE_S)

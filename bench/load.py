@@ -46,6 +46,15 @@ init = function()
 end
 request = function() return all[math.random(n)] end
 """,
+    # a random one of the paths /loaded/<n>
+    "loaded": """
+local all = {}
+init = function()
+  math.randomseed(7)
+  for i = 1, tonumber(os.getenv("BENCH_ROUTES")) do all[i] = wrk.format("GET", "/loaded/" .. (i - 1)) end
+end
+request = function() return all[math.random(#all)] end
+""",
 }
 
 

@@ -38,8 +38,11 @@ def ratio(samples: list[Sample], reference: list[Sample], of: Callable[[Sample],
 def loads(title: str, results: dict[str, list[Sample]], reference: str) -> str:
     """One scenario's table, every ratio to the reference."""
     base = results.get(reference, [])
-    head = ["target", "req/s", "MiB/s", "CPU µs/req", f"x {reference}", "least", f"x {reference}'s least", "spread"]
+    head = ["target", "req/s", f"req/s x {reference}", "MiB/s", "CPU µs/req", f"x {reference}"]
     head += [
+        "least",
+        f"x {reference}'s least",
+        "spread",
         "instr/req",
         f"x {reference}",
         "p50 ms",
@@ -57,6 +60,7 @@ def loads(title: str, results: dict[str, list[Sample]], reference: str) -> str:
             [
                 name,
                 number(_median(samples, lambda sample: sample.rps)),
+                number(ratio(samples, base, lambda sample: sample.rps)),
                 number(_median(samples, lambda sample: sample.mib_s)),
                 number(statistics.median(cpu)),
                 number(ratio(samples, base, lambda sample: sample.cpu_us)),
@@ -83,11 +87,19 @@ def _median(samples: list[Sample], of: Callable[[Sample], float]) -> float:
     return statistics.median(of(sample) for sample in samples)
 
 
-def figures(title: str, results: dict[str, dict[str, float]]) -> str:
-    """A scenario of single figures, one column for each target."""
+def figures(title: str, results: dict[str, dict[str, float]], reach: dict[str, str] | None = None) -> str:
+    """A scenario of single figures, one column for each target; beside them what is to be reached, where something is.
+
+    Raises:
+        AssertionError: `reach` names a figure that there is not.
+    """
     keys = list(dict.fromkeys(key for values in results.values() for key in values))
-    rows = [[key, *(number(values.get(key)) for values in results.values())] for key in keys]
-    return f"### {title}\n\n{table(['', *results], rows)}"
+    head, rows = ["", *results], [[key, *(number(values.get(key)) for values in results.values())] for key in keys]
+    if reach is not None:
+        assert reach.keys() <= set(keys), f"no such figure: {sorted(reach.keys() - set(keys))}"
+        head.append("reach")
+        rows = [[*row, reach.get(key, "")] for key, row in zip(keys, rows, strict=True)]
+    return f"### {title}\n\n{table(head, rows)}"
 
 
 def head(rounds: int, seconds: float, *, counts_instructions: bool) -> str:

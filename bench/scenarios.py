@@ -11,7 +11,6 @@ import socket
 import statistics
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -77,6 +76,11 @@ class Options:
     seconds: int
     idle: int
     routes: int = MANY_ROUTES
+    is_quick: bool = False
+
+    def size(self, full: int, quick: int) -> int:
+        """How many of something: enough to measure, or just enough to see that the scenario works."""
+        return quick if self.is_quick else full
 
 
 @dataclass
@@ -129,13 +133,6 @@ class Bench:
         """All targets up at once, rounds A B C A B C."""
         targets = [peer(self.backend.port) for peer in self.peers if scenario.profile in peer.profiles]
         return self.interleave({target.name: (target, 1) for target in targets}, scenario)
-
-    def run_routes(self) -> dict[str, list[Sample]]:
-        """Ourselves with one Route and with ten thousand."""
-        scenario = LoadScenario("routes", "", "routes", 32, script="routes")
-        few, many = Pylae(self.backend.port, 1), Pylae(self.backend.port, self.options.routes)
-        label = f"pylae, {self.options.routes:,} routes"
-        return self.interleave({"pylae, 1 route": (few, 1), label: (many, self.options.routes)}, scenario)
 
     def run_rooms(self) -> dict[str, list[Sample]]:
         """Ourselves, with one thing more each: what a room adds."""
@@ -201,7 +198,7 @@ def say(text: str) -> None:
 
 
 def config(bench: Bench) -> dict[str, float]:
-    """Admin write → served by every worker, two workers, 1,000 routes loaded; then swaps of 10,000 under a client.
+    """Admin write → served by every worker, two workers, 1,000 routes loaded.
 
     Sixteen kept connections are spread over the workers by the kernel; a route counts as served when each of them
     gets it. Not pinned: workers, control and client share both cores as they would.
@@ -225,43 +222,6 @@ def config(bench: Bench) -> dict[str, float]:
         found["served by every worker, largest ms"] = max(served)
     finally:
         target.stop()
-    return found | _swap(bench)
-
-
-def _swap(bench: Bench) -> dict[str, float]:
-    target = Pylae(bench.backend.port, bench.options.routes, core=None)
-    try:
-        target.start("routes")
-        with _connections(target.port, 1) as (connection,):
-            calm = _latencies(connection, 2.0)
-            stop = threading.Event()
-
-            def write() -> None:
-                number = bench.options.routes
-                while not stop.wait(0.1):
-                    target.add_route(number)
-                    number += 1
-
-            writer = threading.Thread(target=write)
-            writer.start()
-            busy = _latencies(connection, 3.0)
-            stop.set()
-            writer.join()
-        return {
-            f"largest latency, {bench.options.routes:,} routes, calm, ms": max(calm),
-            f"largest latency, {bench.options.routes:,} routes, 10 swaps/s, ms": max(busy),
-            f"p99.9 latency, {bench.options.routes:,} routes, 10 swaps/s, ms": sorted(busy)[int(len(busy) * 0.999)],
-        }
-    finally:
-        target.stop()
-
-
-def _latencies(connection: http.client.HTTPConnection, for_s: float) -> list[float]:
-    found, end_s = [], time.perf_counter() + for_s
-    while time.perf_counter() < end_s:
-        since_s = time.perf_counter()
-        assert _answers(connection, 0), "route 0 is not served"
-        found.append(elapsed_ms(since_s))
     return found
 
 
