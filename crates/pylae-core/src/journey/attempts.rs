@@ -61,7 +61,8 @@ pub(super) async fn proxy_heads(
             Err(missed) => missed,
         };
         let Failure::Fault(fault, what) = missed.failure else { return Err(missed.failure) };
-        if let Some(again) = again_on_fresh(&exchange.borrow(), client, &fault, missed.stale).filter(|_| !wants_fresh) {
+        let again = again_on_fresh(&exchange.borrow(), client, &fault, missed.stale).filter(|_| !wants_fresh);
+        if let Some(again) = again {
             // Its server closed the pooled connection as we took it: not the server's fault, and not counted as a try.
             wants_fresh = true;
             note_fault(exchange, &fault, again);
