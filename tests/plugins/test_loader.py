@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pylae.sdk.loader import PluginNotLoaded, load
+from pylae.sdk.plugin import PHASES
 from tests.plugins import fixtures
 
 PLUGIN = """
@@ -23,6 +24,8 @@ class Mine(Plugin):
         return None
 """
 BUNDLED = sorted(point.name for point in entry_points(group="pylae.plugins") if point.value.startswith("pylae.plugins."))
+OURS = {"resilience"}
+"""Bundled plugins that Kong does not have."""
 
 
 @pytest.fixture(autouse=True)
@@ -36,15 +39,23 @@ def _forgotten_modules() -> Iterator[None]:
 def test_bundled_plugins_come_with_the_gateway() -> None:
     plugins = load(["bundled"])
     assert list(plugins) == BUNDLED
-    assert len(BUNDLED) == 45
+    assert len(BUNDLED) == 45 + len(OURS)
     priorities = {name: (plugin.priority, plugin.version) for name, plugin in plugins.items() if plugin.done}
     assert priorities == {
         "http-log": (12, "3.10.0"),
         "key-auth": (1250, "3.10.0"),
         "rate-limiting": (910, "3.10.0"),
         "request-transformer": (801, "3.10.0"),
+        "resilience": (1, "0.1.0"),
         "response-transformer": (800, "3.10.0"),
     }
+
+
+def test_a_native_plugin_has_no_phase_and_nothing_else_may_lack_one() -> None:
+    plugins = load(["bundled"])
+    assert {name for name, plugin in plugins.items() if plugin.is_native} == {"resilience"}
+    phases = {phase for phase in PHASES if hasattr(plugins["resilience"], phase)}
+    assert phases == set()
 
 
 def test_off_means_none_and_one_name_means_one() -> None:

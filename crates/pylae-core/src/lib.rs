@@ -10,6 +10,7 @@
 //! | [`phases`] | may it pass, as whom, at what rate? |
 //! | [`healthcheck`] | which Targets may be chosen? |
 //! | [`balancer`] | which Target? |
+//! | [`resilience`] | may it be tried, again, or twice? |
 //! | [`upstream`] | is there a connection? |
 //! | [`proxy`] | did the exchange finish? |
 //! | [`response`] | what does the client see? |
@@ -33,6 +34,7 @@ pub mod listener;
 pub mod observe;
 pub mod phases;
 pub mod proxy;
+pub mod resilience;
 pub mod response;
 pub mod router;
 pub mod snapshot;

@@ -147,7 +147,7 @@ def plugins_page(plugins: Mapping[str, Any]) -> str:
         _row(
             f"[{plugin.name}](#{plugin.name})",
             str(plugin.priority),
-            ", ".join(_phases(plugin)) if plugin.done else "*not yet*",
+            _takes_part(plugin),
         )
         for plugin in ordered
     ]
@@ -166,8 +166,10 @@ def plugins_page(plugins: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _phases(plugin: Any) -> list[str]:
-    return [phase for phase in _PHASES if hasattr(plugin, phase)]
+def _takes_part(plugin: Any) -> str:
+    if plugin.is_native:
+        return "none: the data plane does its work"
+    return ", ".join(phase for phase in _PHASES if hasattr(plugin, phase)) if plugin.done else "*not yet*"
 
 
 def _fields_table(declaration: type[Record]) -> list[str]:

@@ -137,7 +137,7 @@ def check_plugin(name: str, loaded: Any) -> type[Plugin]:
     if not isinstance(loaded.Config, type) or not issubclass(loaded.Config, Record):
         raise PluginNotLoaded(f"{name} plugin: `Config` is not a subclass of `Record`")
     phases = [phase for phase in PHASES if callable(getattr(loaded, phase, None))]
-    if not phases:
+    if not phases and not loaded.is_native:
         raise PluginNotLoaded(f"{name} plugin has no phase; hint: define one of {', '.join(PHASES)}")
     if "response" in phases and ("header_filter" in phases or "body_filter" in phases):
         raise PluginNotLoaded(f"{name} plugin may not have a response phase and a header_filter or body_filter")

@@ -56,6 +56,8 @@ class Plugin:
     name: ClassVar[str]
     done: ClassVar[bool] = True
     """Whether it works; `pylae.sdk.undone` has those that can only be configured yet."""
+    is_native: ClassVar[bool] = False
+    """Whether the data plane does its work: it has no phases, and none of its methods runs for a request."""
     version: ClassVar[str] = "0.1.0"
     priority: ClassVar[int] = 0
     protocols: ClassVar[Sequence[str]] = ("grpc", "grpcs", "http", "https")

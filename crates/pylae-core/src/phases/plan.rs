@@ -17,6 +17,7 @@
 //!
 //! The look-up happens at the plugin's turn: a Consumer found by an earlier plugin counts for the later ones.
 
+use crate::resilience::{self, Policy};
 use crate::snapshot::hash::{ConfigMap, ConfigSet};
 use crate::snapshot::{Id, PluginIndex, PluginInstance, PluginRegistry};
 use std::sync::Arc;
@@ -100,13 +101,14 @@ pub struct RoutePlan {
     candidates: Vec<Candidate>,
     phases: u8,
     reads_body_limit_bytes: u64,
+    policy: Option<Arc<Policy>>,
 }
 
 impl RoutePlan {
-    fn new(candidates: Vec<Candidate>) -> Self {
+    fn new(candidates: Vec<Candidate>, policy: Option<Arc<Policy>>) -> Self {
         let phases = candidates.iter().fold(0, |phases, candidate| phases | candidate.phases);
         let reads_body_limit_bytes = candidates.iter().map(|candidate| candidate.reads_body_limit_bytes).max().unwrap_or(0);
-        RoutePlan { candidates, phases, reads_body_limit_bytes }
+        RoutePlan { candidates, phases, reads_body_limit_bytes, policy }
     }
 
     /// The plugins that may apply, in the order they run.
@@ -125,6 +127,12 @@ impl RoutePlan {
     #[inline]
     pub fn reads_body_limit_bytes(&self) -> u64 {
         self.reads_body_limit_bytes
+    }
+
+    /// What is done about upstreams that are slow, full or failing; none: nothing.
+    #[inline]
+    pub fn policy(&self) -> Option<&Arc<Policy>> {
+        self.policy.as_ref()
     }
 }
 
@@ -180,9 +188,13 @@ impl Plan {
         }
         let rows: Vec<Option<Arc<Rows>>> = rows.into_iter().map(|rows| rows.map(Arc::new)).collect();
         let in_order: Vec<Arc<Rows>> = registry.in_order().iter().filter_map(|index| rows[usize::from(index.0)].clone()).collect();
+        // Who has no phase would never run: it is no candidate.
+        let taking_part: Vec<&Arc<Rows>> = in_order.iter().filter(|rows| registry.get(rows.plugin).phases != 0).collect();
+        let policies = registry.find(resilience::PLUGIN).and_then(|plugin| rows[usize::from(plugin.0)].as_ref());
         let plan_for = |route: Id, service: Id, has_consumers: bool| {
-            let candidates = in_order.iter().filter_map(|rows| candidate(registry, rows, route, service, has_consumers));
-            Arc::new(RoutePlan::new(candidates.collect()))
+            let candidates = taking_part.iter().filter_map(|rows| candidate(registry, rows, route, service, has_consumers));
+            let policy = policies.and_then(|rows| rows.find(route, service, Id::NIL)).and_then(|(_, instance)| instance.policy.clone());
+            Arc::new(RoutePlan::new(candidates.collect(), policy))
         };
         let mut by_service: ConfigMap<Id, Arc<RoutePlan>> = ConfigMap::default();
         let mut by_route: ConfigMap<Id, Arc<RoutePlan>> = ConfigMap::default();
@@ -265,8 +277,10 @@ fn may_apply(shape: u8, route: Id, service: Id) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resilience::BudgetRules;
     use crate::snapshot::PluginInfo;
     use std::sync::OnceLock;
+    use std::time::Duration;
 
     fn id(number: u8) -> Id {
         let mut bytes = [0; 16];
@@ -288,6 +302,7 @@ mod tests {
             route,
             service,
             consumer,
+            policy: None,
             host_data: OnceLock::new(),
         })
     }
@@ -370,5 +385,30 @@ mod tests {
         let plan = Plan::new(&registry, &rows, [(id(R), None), (id(98), None)]);
         assert!(plan.for_route(id(98), None).candidates().is_empty());
         assert_eq!(plan.for_route(id(R), None).phases(), 0b100);
+    }
+
+    #[test]
+    fn the_policy_of_a_route_is_that_of_its_most_specific_row_and_no_candidate() {
+        let native = PluginInfo { name: resilience::PLUGIN.into(), priority: 1, phases: 0, reads_body_limit_bytes: 0 };
+        let registry = PluginRegistry::new(vec![native]);
+        let row = |number: u8, route, service, seconds| {
+            let mut row = Arc::into_inner(instance(number, 0, route, service, None)).expect("nobody else has it");
+            row.phases = 0;
+            let budget = BudgetRules { percent: 1.0, least_per_s: 1.0, window: Duration::from_secs(seconds) };
+            row.policy = (seconds > 0).then(|| Arc::new(Policy { retry_budget: Some(budget), ..Policy::default() }));
+            Arc::new(row)
+        };
+        let rows = [row(1, None, None, 1), row(2, None, Some(id(S)), 2), row(3, Some(id(R)), None, 3), row(4, Some(id(98)), None, 0)];
+        let routes = [(id(R), Some(id(S))), (id(97), Some(id(S))), (id(98), Some(id(S))), (id(96), None)];
+        let plan = Plan::new(&registry, &rows, routes);
+        let seconds_of = |route: u8, service: Option<Id>| {
+            let found = plan.for_route(id(route), service);
+            assert!(found.candidates().is_empty());
+            found.policy().and_then(|policy| policy.retry_budget).map(|budget| budget.window.as_secs())
+        };
+        assert_eq!(seconds_of(R, Some(id(S))), Some(3));
+        assert_eq!(seconds_of(97, Some(id(S))), Some(2));
+        assert_eq!(seconds_of(98, Some(id(S))), None, "a row of its own that asks for nothing turns all of it off");
+        assert_eq!(seconds_of(96, None), Some(1));
     }
 }

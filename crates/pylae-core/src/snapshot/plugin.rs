@@ -4,6 +4,7 @@
 use super::hash::ConfigMap;
 use super::id::Id;
 use super::model::{Plugin, Raw};
+use crate::resilience::{self, Policy};
 use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -93,6 +94,8 @@ pub struct PluginInstance {
     pub service: Option<Id>,
     /// Applies to this Consumer only.
     pub consumer: Option<Id>,
+    /// What a row of the plugin `resilience` asks for; none of any other plugin.
+    pub policy: Option<Arc<Policy>>,
     /// What the host keeps for this instance, such as the config object it built; made on first use.
     pub host_data: OnceLock<Box<dyn Any + Send + Sync>>,
 }
@@ -110,11 +113,23 @@ pub(crate) struct PluginRow {
     pub(crate) raw: Raw,
     /// None when this worker has no plugin of that name.
     pub(crate) instance: Option<Arc<PluginInstance>>,
+    /// Why it has no effect although there is a plugin of that name.
+    pub(crate) refused: Option<String>,
 }
 
 impl PluginRow {
     pub(crate) fn new(row: Plugin, raw: Raw, config: &[u8], registry: &PluginRegistry) -> Self {
+        let mut refused = None;
         let instance = registry.find(&row.name).map(|plugin| {
+            let is_policy = &*row.name == resilience::PLUGIN && registry.get(plugin).phases == 0;
+            let policy = if is_policy {
+                Policy::read(config).unwrap_or_else(|error| {
+                    refused = Some(format!("plugins {}: `{}` has no effect: {error}", row.id, row.name));
+                    None
+                })
+            } else {
+                None
+            };
             Arc::new(PluginInstance {
                 id: row.id,
                 name: row.name.clone(),
@@ -124,10 +139,11 @@ impl PluginRow {
                 route: row.route.map(|reference| reference.id),
                 service: row.service.map(|reference| reference.id),
                 consumer: row.consumer.map(|reference| reference.id),
+                policy: policy.map(Arc::new),
                 host_data: OnceLock::new(),
             })
         });
-        PluginRow { row, raw, instance }
+        PluginRow { row, raw, instance, refused }
     }
 
     /// The instance, if it counts for HTTP requests.

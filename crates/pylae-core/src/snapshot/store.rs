@@ -473,6 +473,7 @@ impl Store {
         for row in self.plugins.values().filter(|row| row.instance.is_none() && row.row.enabled) {
             warnings.push(format!("plugins {}: `{}` is not loaded, so this row has no effect", row.row.id, row.row.name));
         }
+        warnings.extend(self.plugins.values().filter(|row| row.row.enabled).filter_map(|row| row.refused.clone()));
         let ids = routes.iter().map(|(compiled, _)| (compiled.route.id, compiled.route.service.map(|reference| reference.id)));
         Plan::new(&self.registry, self.plugins.values().filter_map(PluginRow::active), ids)
     }
