@@ -195,7 +195,14 @@ class Origin:
         failures: what went wrong in the behaviours themselves, apart from the gateway leaving.
     """
 
-    def __init__(self, behaviour: Behaviour, *, tls: ssl.SSLContext | None = None, port: int = 0) -> None:
+    def __init__(
+        self,
+        behaviour: Behaviour,
+        *,
+        tls: ssl.SSLContext | None = None,
+        port: int = 0,
+        listener: socket.socket | None = None,
+    ) -> None:
         self.behaviour, self.tls = behaviour, tls
         self.connections = 0
         self.open_connections = 0
@@ -204,7 +211,8 @@ class Origin:
         self.stopping = threading.Event()
         self._lock = threading.Lock()
         self._links: set[socket.socket] = set()
-        self._listener = socket.create_server(("127.0.0.1", port), backlog=1024)
+        self._listener = listener or socket.create_server(("127.0.0.1", port), backlog=1024)
+        self.address: str = self._listener.getsockname()[0]
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, name=f"origin:{self.port}", daemon=True).start()
 
@@ -217,7 +225,7 @@ class Origin:
     @property
     def url(self) -> str:
         """What a Service's `url` says."""
-        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}/"
+        return f"{'https' if self.tls else 'http'}://{self.address}:{self.port}/"
 
     @property
     def last(self) -> Received:
