@@ -151,12 +151,12 @@ impl Gateway {
         self.trusted.iter().any(|block| block.contains(address))
     }
 
-    /// Once a second: idle upstream connections that are too old go.
+    /// Idle upstream connections that are too old go, and what was learned of their servers is said.
     pub async fn housekeeping(self: Rc<Self>) {
         let mut lost = 0;
         loop {
             let mut deadline = Deadline::new();
-            deadline.arm(Duration::from_secs(1));
+            deadline.arm(Duration::from_millis(if self.pool.is_hasty() { 100 } else { 1000 }));
             std::future::poll_fn(|cx| deadline.poll(cx)).await;
             for learned in self.pool.sweep() {
                 self.logs.log(Level::Notice, &learned.to_string());

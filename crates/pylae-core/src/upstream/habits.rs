@@ -13,8 +13,11 @@ use std::time::{Duration, Instant};
 const AT_ONCE: Duration = Duration::from_millis(20);
 /// Closes of one moment have one cause.
 const ONE_MOMENT: Duration = Duration::from_millis(50);
-/// What was learned and not seen again for this long is forgotten: the server may have changed.
+/// What was learned and not seen again for this long is forgotten: the server may have changed. (Ours end first, so nothing is
+/// seen again; to learn anew costs two closes met.)
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
+/// The same for a cap: wrongly learned it costs many connections.
+const CAP_FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
 /// Closes remembered.
 const CLOSES: usize = 4;
 /// Bounds of the margin, which is else a tenth.
@@ -102,11 +105,13 @@ impl Habits {
 
     /// Forgets what was not seen again for long.
     pub fn age(&mut self, now: Instant) {
-        let is_old = |at: Instant| now.saturating_duration_since(at) > FORGOTTEN_AFTER;
-        self.idle_timeout = self.idle_timeout.filter(|&(_, at)| !is_old(at));
-        self.request_cap = self.request_cap.filter(|&(_, at)| !is_old(at));
-        if self.closes[0].is_some_and(|close| is_old(close.at)) {
+        let age = |at: Instant| now.saturating_duration_since(at);
+        self.idle_timeout = self.idle_timeout.filter(|&(_, at)| age(at) <= FORGOTTEN_AFTER);
+        if self.closes[0].is_some_and(|close| age(close.at) > FORGOTTEN_AFTER) {
             self.closes = [None; CLOSES];
+        }
+        if self.request_cap.is_some_and(|(_, at)| age(at) > CAP_FORGOTTEN_AFTER) {
+            (self.request_cap, self.closed_after) = (None, None);
         }
     }
 }
@@ -203,8 +208,12 @@ mod tests {
         let (mut habits, start) = (Habits::default(), Instant::now());
         habits.see_close(ms(2000), 1, start);
         habits.see_close(ms(2000), 1, start + ms(3000));
+        habits.see_close(ms(0), 7, start);
+        habits.see_close(ms(0), 7, start);
         habits.age(start + ms(4000));
-        assert!(habits.idle_limit().is_some());
+        assert!(habits.idle_limit().is_some() && habits.request_cap() == Some(7));
+        habits.age(start + ms(4000) + CAP_FORGOTTEN_AFTER);
+        assert!(habits.idle_limit().is_some() && habits.request_cap().is_none());
         habits.age(start + ms(4000) + FORGOTTEN_AFTER);
         assert!(habits.idle_limit().is_none() && habits.is_blank());
     }

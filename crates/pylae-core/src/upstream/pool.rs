@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 /// Idle connections kept over all keys, and keys of which something is known: a name in the key may be the client's choice
 /// (`preserve_host` over TLS).
 const TOTAL_LIMIT: usize = 8192;
+/// Times of servers below which a look once a second is too seldom.
+const HASTY_BELOW: Duration = Duration::from_secs(9);
 /// A connection that was put back so recently is not asked of the kernel: what the reactor says is enough.
 const JUST_NOW: Duration = Duration::from_millis(1);
 
@@ -57,6 +59,8 @@ impl fmt::Display for Learned {
 pub struct Pool {
     lanes: RefCell<HashMap<PoolKey, Lane>>,
     learned: RefCell<Vec<Learned>>,
+    /// A server's own time is so short that a look once a second comes too late.
+    is_hasty: Cell<bool>,
     size: usize,
     max_requests: u32,
     idle_timeout: Option<Duration>,
@@ -74,6 +78,7 @@ impl Pool {
         Pool {
             lanes: RefCell::default(),
             learned: RefCell::default(),
+            is_hasty: Cell::new(false),
             size,
             max_requests,
             idle_timeout: (idle_timeout_ms > 0).then(|| Duration::from_millis(idle_timeout_ms)),
@@ -171,10 +176,16 @@ impl Pool {
         }
     }
 
-    /// Drops what idled too long or was closed by its peer; called once a second. Answers what was learned since the last time.
+    /// Should the next sweep come within a tenth of a second?
+    pub fn is_hasty(&self) -> bool {
+        self.is_hasty.get()
+    }
+
+    /// Drops what idled too long or was closed by its peer; called once a second, or more often while it is hasty. Answers what
+    /// was learned since the last time.
     pub fn sweep(&self) -> Vec<Learned> {
         let mut lanes = self.lanes.borrow_mut();
-        let mut left = 0;
+        let (mut left, mut is_hasty) = (0, false);
         let now = Instant::now();
         lanes.retain(|key, Lane { idle, habits }| {
             habits.age(now);
@@ -185,7 +196,7 @@ impl Pool {
                 if limit.is_some_and(|limit| age >= limit) {
                     return false;
                 }
-                if entry.has_ended(age) {
+                if entry.connection.wire.is_stale() {
                     ended.extend(entry.ended_after().map(|(idle, at)| (idle, at, entry.connection.requests)));
                     return false;
                 }
@@ -195,10 +206,12 @@ impl Pool {
             for (idle, at, requests) in ended {
                 self.tell(key, habits.see_close(idle, requests, at));
             }
+            is_hasty |= !idle.is_empty() && habits.idle_limit().is_some_and(|limit| limit < HASTY_BELOW);
             left += idle.len();
             !idle.is_empty() || !habits.is_blank()
         });
         self.count.set(left);
+        self.is_hasty.set(is_hasty);
         std::mem::take(&mut self.learned.borrow_mut())
     }
 
