@@ -23,7 +23,6 @@ SPECIAL = (
     *("routes", "stall", "rooms", "config", "mem", "start", "sync", "push", "pushmem"),
     *("upstreams", "hashing", "kill", "dns"),
 )
-PUSHED_ROUTES = 50_000
 UPSTREAMS_REACH = {
     **{
         f"worker {worker + 1} {when}, MiB": "≤ 200"
@@ -44,8 +43,8 @@ QUICK = {"rounds": 1, "seconds": 1, "idle": 100, "routes": 100}
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    names = [*(load.name for load in LOADS), *SPECIAL]
-    parser.add_argument("--scenarios", default=",".join(names), help="of: " + ",".join(names))
+    known = [*(load.name for load in LOADS), *SPECIAL]
+    parser.add_argument("--scenarios", default=",".join(known), help="of: " + ",".join(known))
     parser.add_argument("--targets", default=",".join(PEERS), help="of: " + ",".join(PEERS))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=4, help="length of a round")
@@ -59,7 +58,7 @@ def arguments() -> argparse.Namespace:
     if "--quick" in sys.argv:
         parser.set_defaults(**QUICK)
     chosen = parser.parse_args()
-    unknown = (set(chosen.scenarios.split(",")) - set(names)) | (set(chosen.targets.split(",")) - set(PEERS))
+    unknown = (set(chosen.scenarios.split(",")) - set(known)) | (set(chosen.targets.split(",")) - set(PEERS))
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
     return chosen
@@ -103,7 +102,7 @@ def main() -> None:
     finally:
         bench.backend.stop()
         shutil.rmtree(bench.folder, ignore_errors=True)
-    head = report.head(options.rounds, options.seconds, counts_instructions=bench.counts_instructions)
+    head = report.head(options.rounds, options.seconds, counts_instructions=bench.counts_instructions, is_quick=options.is_quick)
     text = "\n\n".join([head, *parts]) + "\n"
     RESULTS.mkdir(exist_ok=True)
     file = RESULTS / time.strftime("%Y%m%d-%H%M%S.md", time.gmtime())
@@ -142,7 +141,7 @@ def _ours(bench: Bench) -> dict[str, Callable[[], str]]:
         ),
         "push": lambda: report.figures(
             "push: POST /config under traffic, one worker pinned, control nice 10 on the other core",
-            {"pylae": admin.push(bench, PUSHED_ROUTES)},
+            {"pylae": admin.push(bench)},
         ),
         "pushmem": lambda: report.figures("pushmem: memory after many POST /config", {"pylae": admin.memory(bench)}),
         "upstreams": lambda: report.figures(

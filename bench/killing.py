@@ -15,7 +15,7 @@ from typing import Any
 from bench.load import wrk
 from bench.origin import Origin
 from bench.scenarios import Bench, say
-from bench.targets import HOST, elapsed_ms
+from bench.targets import HOST, UNLOGGED, elapsed_ms
 from tests.support.gateway import Gateway
 from tests.support.ports import free_port
 from tests.support.wait import until
@@ -67,8 +67,7 @@ def kill(bench: Bench) -> dict[str, dict[str, float]]:
 
 def _kills(bench: Bench, checks: dict[str, Any]) -> list[_Kill]:
     with ExitStack() as stack:
-        settings: dict[str, str | int] = {"log_level": "warn", "proxy_access_log": "off", "admin_access_log": "off"}
-        gateway = stack.enter_context(Gateway(settings, workers=WORKERS))
+        gateway = stack.enter_context(Gateway(UNLOGGED, workers=WORKERS))
         origins = {}
         gateway.admin.post("/upstreams", {"name": UPSTREAM, "healthchecks": checks})
         for number in range(ORIGINS):

@@ -15,7 +15,7 @@ from bench.admin import CONTROL_NICE, PATIENCE_S, load_file, pin, push_document
 from bench.machine import LOAD_CORE, PROXY_CORE
 from bench.paced import Latencies, paced
 from bench.scenarios import Bench, LoadScenario, Sample
-from bench.targets import HOST, Pylae
+from bench.targets import HOST, UNLOGGED, Pylae
 from tests.support.gateway import Gateway
 
 FLAVOURS = ("traditional_compatible", "expressions")
@@ -81,16 +81,9 @@ def stall(bench: Bench, flavour: str) -> dict[str, float]:
     The worker and its helper thread, which builds the new router, share one core; control is nice 10 on the other, as in `push`.
     """
     count, seconds = bench.options.routes, bench.options.seconds
-    settings: dict[str, str | int] = {
-        "log_level": "warn",
-        "proxy_access_log": "off",
-        "admin_access_log": "off",
-        "router_flavor": flavour,
-        "nginx_http_keepalive_requests": 1_000_000_000,
-    }
     calm: list[Latencies] = []
     busy: list[Latencies] = []
-    with Gateway(settings) as gateway:
+    with Gateway({**UNLOGGED, "router_flavor": flavour}) as gateway:
         load_file(gateway, document(bench.backend.port, count, flavour))
         (worker,), control = gateway.worker_pids(), gateway.control_pid()
         pin(worker, PROXY_CORE)

@@ -8,6 +8,7 @@ import statistics
 from bench.name_server import NameServer
 from bench.paced import Latencies, paced
 from bench.scenarios import Bench
+from bench.targets import HOST, UNLOGGED
 from tests.support.gateway import Gateway
 from tests.support.ports import free_port
 
@@ -31,13 +32,7 @@ def dns(bench: Bench) -> dict[str, dict[str, float]]:
     port = free_port()
     server = NameServer(port, SERVER_DELAY_MS).start()
     try:
-        settings: dict[str, str | int] = {
-            "log_level": "warn",
-            "proxy_access_log": "off",
-            "admin_access_log": "off",
-            "dns_resolver": f"127.0.0.1:{port}",
-        }
-        with Gateway(settings, workers=WORKERS) as gateway:
+        with Gateway({**UNLOGGED, "dns_resolver": f"{HOST}:{port}"}, workers=WORKERS) as gateway:
             for number, (name, is_target) in enumerate(NAMES.values()):
                 _route(gateway, bench.backend.port, number, name, is_target=is_target)
             gateway.settle()

@@ -102,7 +102,7 @@ def figures(title: str, results: dict[str, dict[str, float]], reach: dict[str, s
     return f"### {title}\n\n{table(head, rows)}"
 
 
-def head(rounds: int, seconds: float, *, counts_instructions: bool) -> str:
+def head(rounds: int, seconds: float, *, counts_instructions: bool, is_quick: bool = False) -> str:
     """Where, when and how."""
     load = os.getloadavg()[0]
     text = (
@@ -114,4 +114,6 @@ def head(rounds: int, seconds: float, *, counts_instructions: bool) -> str:
     )
     if not counts_instructions:
         text += " Instructions were not counted: the kernel or the hardware does not allow it here."
+    if is_quick:
+        text = f"**Not figures: run with --quick, which shows that a scenario works.** {text}"
     return text

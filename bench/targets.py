@@ -27,6 +27,13 @@ from tests.support.wait import until
 
 HOST = "127.0.0.1"
 BODY = "x" * 100
+# Of a gateway that logs no requests and never ends a kept connection by itself.
+UNLOGGED: dict[str, str | int] = {
+    "log_level": "warn",
+    "proxy_access_log": "off",
+    "admin_access_log": "off",
+    "nginx_http_keepalive_requests": 1_000_000_000,
+}
 OPEN_FILES = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 
 
@@ -331,13 +338,9 @@ class Pylae(Target):
 
     def make(self, profile: str) -> Gateway:
         """A gateway with this profile's settings, not started."""
-        settings: dict[str, str | int] = {
-            "log_level": "warn",
-            "proxy_access_log": "logs/access.log" if profile == "log" else "off",
-            "admin_access_log": "off",
-            "nginx_http_keepalive_requests": 1_000_000_000,
-            "upstream_keepalive_max_requests": 0,
-        }
+        settings = {**UNLOGGED, "upstream_keepalive_max_requests": 0}
+        if profile == "log":
+            settings["proxy_access_log"] = "logs/access.log"
         gateway = Gateway(settings, workers=self.workers)
         if self.pin is not None:
             gateway.wrapper = pinned(self.pin, [])

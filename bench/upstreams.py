@@ -19,7 +19,7 @@ from bench.admin import PATIENCE_S, load_file
 from bench.load import Numbers, wrk
 from bench.machine import LOAD_CORE
 from bench.scenarios import Bench, say
-from bench.targets import HOST, Target, elapsed_ms, nginx
+from bench.targets import HOST, UNLOGGED, Target, elapsed_ms, nginx
 from tests.support import processes
 from tests.support.gateway import Gateway
 from tests.support.raw import Client, request
@@ -126,8 +126,7 @@ def upstreams(bench: Bench) -> dict[str, float]:
         echo = Echo()
         stack.callback(echo.stop)
         echo.start("")
-        settings: dict[str, str | int] = {"log_level": "warn", "proxy_access_log": "off", "admin_access_log": "off"}
-        gateway = stack.enter_context(Gateway(settings, workers=WORKERS))
+        gateway = stack.enter_context(Gateway(UNLOGGED, workers=WORKERS))
         found = {"Upstreams": float(count), "Targets": float(count * TARGETS)}
         found |= _memory(gateway, "empty")
         since_s = time.perf_counter()
@@ -291,8 +290,7 @@ def hashing(bench: Bench) -> dict[str, float]:
         echo = Echo()
         stack.callback(echo.stop)
         echo.start("")
-        settings: dict[str, str | int] = {"log_level": "warn", "proxy_access_log": "off", "admin_access_log": "off"}
-        gateway = stack.enter_context(Gateway(settings, workers=WORKERS))
+        gateway = stack.enter_context(Gateway(UNLOGGED, workers=WORKERS))
         for ring in range(bench.options.rounds):
             _ring(gateway, ring, echo.port)
         gateway.settle(PATIENCE_S)
