@@ -217,6 +217,10 @@ faults! {
     ProtocolMismatch { name: "protocol_mismatch", room: "proxy", side: Upstream, status: 502, may_have_acted: false, retry: Never,
         phrase: "upstream sent no valid HTTP/1.0 header", flag: "UPE", proxy_status: "http_protocol_error",
         cure: "the port speaks another protocol; `first_bytes` shows what it said (15 03 or 16 03: TLS, then set the Service's protocol to https)" }
+    /// Nothing that was sent on a pooled connection arrives any more.
+    ConnectionDead { name: "connection_dead", room: "proxy", side: Upstream, status: 504, may_have_acted: true, retry: Idempotent,
+        phrase: "upstream timed out (110: Connection timed out)", flag: "UT", proxy_status: "connection_timeout",
+        cure: "a firewall or NAT between drops idle connections without a word: set upstream_keepalive_idle_timeout below its time" }
     /// The answer's body broke off.
     ClosedInBody { name: "closed_in_body", room: "proxy", side: Upstream, status: 502, may_have_acted: true, retry: Never,
         phrase: "upstream prematurely closed connection", flag: "UC", proxy_status: "http_response_incomplete",

@@ -13,7 +13,10 @@ const STATE_CLOSE: u8 = 7;
 struct TcpInfo {
     state: u8,
     _flags: [u8; 7],
-    _rto_to_last_data_sent: [u32; 10],
+    _rto_to_rcv_mss: [u32; 4],
+    /// Segments.
+    unacked: u32,
+    _sacked_to_last_data_sent: [u32; 5],
     _last_ack_sent: u32,
     _last_data_received: u32,
     /// Milliseconds.
@@ -33,6 +36,8 @@ pub struct TcpFacts {
     pub is_over: bool,
     /// Bytes that the peer's kernel has acknowledged since the connection began.
     pub acked_bytes: u64,
+    /// Is something that was sent not acknowledged yet?
+    pub owes_ack: bool,
     /// Time since the peer's last acknowledgement; a FIN carries one, a RST counts for none.
     pub since_last_ack: Duration,
     /// Smoothed time there and back.
@@ -55,6 +60,7 @@ impl TcpFacts {
         Some(TcpFacts {
             is_over: info.state == STATE_CLOSE,
             acked_bytes: info.bytes_acked,
+            owes_ack: info.unacked > 0,
             since_last_ack: Duration::from_millis(u64::from(info.last_ack_received)),
             rtt: Duration::from_micros(u64::from(info.rtt)),
         })
@@ -106,7 +112,7 @@ mod tests {
         theirs.read_exact(&mut [0u8; 5]).expect("read");
         let after = facts_once(&ours, |facts| facts.acked_bytes - before.acked_bytes == 5);
         assert_eq!(after.acked_bytes - before.acked_bytes, 5);
-        assert!(!after.is_over && !has_ended(&ours));
+        assert!(!after.is_over && !after.owes_ack && !has_ended(&ours));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::http::head::ResponseHead;
 use crate::http::wire::Ended;
 use crate::listener::connection::ClientConnection;
 use crate::observe::Level;
-use crate::proxy::{self, Failure, Timeouts, doing};
+use crate::proxy::{self, Failure, Timeouts, doing, is_repeatable};
 use crate::upstream::{PoolKey, UpstreamConnection, connect, habits};
 use pylae_shared::tcp::TcpFacts;
 use std::future::Future;
@@ -150,12 +150,6 @@ fn has_idempotency_key(exchange: &Exchange) -> bool {
     headers.contains("idempotency-key") || headers.contains("x-idempotency-key")
 }
 
-/// nginx's rule: not POST, LOCK, PATCH.
-fn is_repeatable(exchange: &Exchange) -> bool {
-    let method = exchange.upstream.method.as_deref().unwrap_or(&exchange.request.method);
-    !matches!(method, "POST" | "LOCK" | "PATCH")
-}
-
 /// Can the body be sent once more?
 fn has_body_still(exchange: &Exchange, client: &ClientConnection) -> bool {
     !matches!(exchange.request.body, BodyStore::Unread) || exchange.upstream.body.is_some() || client.body_bytes == 0
@@ -262,7 +256,7 @@ async fn attempt(
     attempt.ended = match (&failure, connection.wire.ended()) {
         (_, Some(ended)) => ended.name(),
         (Failure::Fault(fault, _), None) => match fault.kind {
-            FaultKind::ReadTimeout => "timeout: read",
+            FaultKind::ReadTimeout | FaultKind::ConnectionDead => "timeout: read",
             FaultKind::WriteTimeout => "timeout: write",
             _ => "closed by us",
         },
@@ -271,12 +265,16 @@ async fn attempt(
     let is_stale = connection.idle.is_some()
         && attempt.received_bytes == 0
         && matches!(&failure, Failure::Fault(fault, _) if matches!(fault.kind,
-            FaultKind::ClosedBeforeHeaders | FaultKind::ResetBeforeHeaders | FaultKind::WriteFailed));
+            FaultKind::ClosedBeforeHeaders | FaultKind::ResetBeforeHeaders | FaultKind::WriteFailed | FaultKind::ConnectionDead));
     drop(borrowed);
     if !is_stale {
         return Err(Missed { failure, stale: Stale::No });
     }
-    gateway.pool.met_closed(key, &connection, taken);
+    if connection.wire.ended().is_some() {
+        gateway.pool.met_closed(key, &connection, taken);
+    } else {
+        gateway.pool.forget(key);
+    }
     let is_untouched = match acked_before {
         Some(acked_before) if connection.wire.ended() == Some(Ended::Fin) => took_nothing(&connection, acked_before).await,
         _ => false,

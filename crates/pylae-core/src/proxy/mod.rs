@@ -14,11 +14,15 @@ use crate::http::hop::is_dropped;
 use crate::http::wire::{Ended, READ_BYTES};
 use crate::listener::connection::{BodyError, ClientConnection};
 use crate::upstream::UpstreamConnection;
+use pylae_shared::tcp::TcpFacts;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
+
+/// A pooled connection on which nothing is acknowledged for this long carries nothing any more: a firewall has forgotten it.
+const DEAD_AFTER: Duration = Duration::from_secs(2);
 
 /// What nginx says it was doing.
 pub mod doing {
@@ -372,6 +376,12 @@ pub fn body_failure(error: BodyError) -> Failure {
     }
 }
 
+/// nginx's rule of what may be sent once more: not POST, LOCK, PATCH.
+pub fn is_repeatable(exchange: &Exchange) -> bool {
+    let method = exchange.upstream.method.as_deref().unwrap_or(&exchange.request.method);
+    !matches!(method, "POST" | "LOCK" | "PATCH")
+}
+
 /// Waits for the head of the final answer; interim ones (1xx) are dropped.
 async fn read_head(
     client: &mut ClientConnection,
@@ -379,7 +389,9 @@ async fn read_head(
     exchange: &ExchangeRef,
     patience: Duration,
 ) -> Result<ResponseHead, Failure> {
-    upstream.wire.arm(patience);
+    let is_repeatable = upstream.idle.is_some() && is_repeatable(&exchange.borrow());
+    let mut is_first_look = is_repeatable && patience > DEAD_AFTER;
+    upstream.wire.arm(if is_first_look { DEAD_AFTER } else { patience });
     let mut searched = 0;
     loop {
         let bytes = upstream.wire.buffered();
@@ -430,7 +442,17 @@ async fn read_head(
             ),
             Some(Ok(_)) => continue,
             Some(Err(error)) if error.kind() == io::ErrorKind::TimedOut => {
-                Fault::new(FaultKind::ReadTimeout, format!("no head within {} ms", patience.as_millis()))
+                let waited = if is_first_look { DEAD_AFTER } else { patience };
+                if upstream.idle.is_some() && TcpFacts::of(upstream.wire.socket()).is_some_and(|facts| facts.owes_ack) {
+                    let text = format!("nothing sent on a pooled connection was acknowledged within {} ms", waited.as_millis());
+                    Fault::new(FaultKind::ConnectionDead, text)
+                } else if is_first_look {
+                    is_first_look = false;
+                    upstream.wire.arm(patience - DEAD_AFTER);
+                    continue;
+                } else {
+                    Fault::new(FaultKind::ReadTimeout, format!("no head within {} ms", patience.as_millis()))
+                }
             }
             Some(Err(error)) => match upstream.wire.ended() {
                 Some(Ended::Reset) => FaultKind::ResetBeforeHeaders.into(),

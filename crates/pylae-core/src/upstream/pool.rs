@@ -145,6 +145,14 @@ impl Pool {
         }
     }
 
+    /// Drops the idle connections of a key: one of them was dead without a word, and so may the others be.
+    pub fn forget(&self, key: &PoolKey) {
+        if let Some(lane) = self.lanes.borrow_mut().get_mut(key) {
+            self.count.set(self.count.get() - lane.idle.len());
+            lane.idle.clear();
+        }
+    }
+
     /// A connection of ours was used when its server had closed it.
     pub fn met_closed(&self, key: &PoolKey, connection: &UpstreamConnection, taken: Instant) {
         let Some(idle) = connection.idle else { return };
