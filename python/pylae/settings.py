@@ -63,6 +63,16 @@ LATENCY_TOKENS: Final = (
 HEADER_TOKENS: Final = (*SERVER_TOKENS, *LATENCY_TOKENS, "X-Kong-Upstream-Status", "X-Kong-Request-Id")
 UPSTREAM_HEADER_TOKENS: Final = ("X-Kong-Request-Id",)
 DNS_TYPES: Final = ("LAST", "A", "AAAA", "CNAME", "SRV")
+RESOLVER_TYPES: Final = ("A", "AAAA", "SRV")
+_DNS_TIMES: Final = (
+    "dns_valid_ttl",
+    "dns_stale_ttl",
+    "dns_not_found_ttl",
+    "dns_error_ttl",
+    "resolver_valid_ttl",
+    "resolver_stale_ttl",
+    "resolver_error_ttl",
+)
 
 IN_EFFECT: Final = frozenset(
     {
@@ -83,8 +93,16 @@ IN_EFFECT: Final = frozenset(
         "database",
         "declarative_config",
         "declarative_config_string",
+        "dns_cache_size",
+        "dns_error_ttl",
         "dns_hostsfile",
+        "dns_no_sync",
+        "dns_not_found_ttl",
+        "dns_order",
+        "dns_resolv_conf",
         "dns_resolver",
+        "dns_stale_ttl",
+        "dns_valid_ttl",
         "error_default_type",
         "headers",
         "headers_upstream",
@@ -111,6 +129,7 @@ IN_EFFECT: Final = frozenset(
         "nginx_proxy_real_ip_recursive",
         "nginx_user",
         "nginx_worker_processes",
+        "new_dns_client",
         "node_id",
         "plugin_path",
         "plugins",
@@ -121,6 +140,13 @@ IN_EFFECT: Final = frozenset(
         "proxy_listen",
         "real_ip_header",
         "real_ip_recursive",
+        "resolver_address",
+        "resolver_error_ttl",
+        "resolver_family",
+        "resolver_hosts_file",
+        "resolver_lru_cache_size",
+        "resolver_stale_ttl",
+        "resolver_valid_ttl",
         "router_flavor",
         "router_ranking",
         "ssl_cert",
@@ -612,6 +638,9 @@ class Settings:
         ]
         errors += [f"dns_order: invalid entry '{text}'" for text in values["dns_order"] if text.upper() not in DNS_TYPES]
         errors += [
+            f"resolver_family: invalid entry '{text}'" for text in values["resolver_family"] if text.upper() not in RESOLVER_TYPES
+        ]
+        errors += [
             f"invalid port mapping (`port_maps`): {text}"
             for text in values["port_maps"]
             if re.fullmatch(r"[0-9]{1,5}:[0-9]{1,5}", text) is None
@@ -660,6 +689,10 @@ class Settings:
         for name in ("upstream_keepalive_pool_size", "upstream_keepalive_max_requests", "upstream_keepalive_idle_timeout"):
             if values[name] < 0:
                 errors.append(f"{name} must be 0 or greater")
+        errors += [f"{name} must be 0 or greater" for name in _DNS_TIMES if values[name] is not None and values[name] < 0]
+        for name in ("dns_cache_size", "resolver_lru_cache_size"):
+            if values[name] < 1:
+                errors.append(f"{name} must be 1 or greater")
         for name in ("worker_state_update_frequency", "worker_hang_timeout", "vaults_check_interval"):
             if values[name] <= 0:
                 errors.append(f"{name} must be greater than 0")

@@ -443,6 +443,13 @@ _TABLE: Final = (
     Setting("db_cache_warmup_entities", "array", "services", "Entities loaded into cache at start."),
     Setting("dns_resolver", "array", None, "Name servers ip[:port]; default from resolv.conf."),
     Setting("dns_hostsfile", "string", "/etc/hosts", "Hosts file."),
+    Setting(
+        "dns_resolv_conf",
+        "string",
+        "/etc/resolv.conf",
+        "File with search domains and options of names, and with name servers where none are set.",
+        ours=True,
+    ),
     Setting("dns_order", "array", "LAST,SRV,A,CNAME", "Record types tried in order: LAST, SRV, A, AAAA, CNAME."),
     Setting("dns_valid_ttl", "number", None, "Overrides the TTL of answers.", unit="seconds"),
     Setting("dns_stale_ttl", "number", "3600", "Seconds an expired record may serve while it is refreshed.", unit="seconds"),

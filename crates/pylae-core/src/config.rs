@@ -68,10 +68,8 @@ pub struct DataPlaneSettings {
     pub trusted_certificates: Vec<PathBuf>,
     /// Check upstream certificates unless the Service says otherwise.
     pub verify_upstream: bool,
-    /// Name servers, `address` or `address:port`; empty: those of resolv.conf.
-    pub dns_resolvers: Vec<String>,
-    /// Hosts file.
-    pub dns_hostsfile: PathBuf,
+    /// How names are looked up.
+    pub dns: DnsSettings,
     /// Answer `Kong-Debug: 1` with Route and Service headers?
     pub allow_debug_header: bool,
     /// How long a drain may take.
@@ -82,6 +80,34 @@ pub struct DataPlaneSettings {
     /// How overlapping Routes are ordered under `traditional_compatible`.
     #[serde(default)]
     pub router_ranking: Ranking,
+}
+
+/// How names are looked up.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DnsSettings {
+    /// Name servers, `address` or `address:port`; empty: those of resolv.conf.
+    pub servers: Vec<String>,
+    /// Hosts file.
+    pub hosts_file: PathBuf,
+    /// Name servers, search domains and options.
+    pub resolv_conf: PathBuf,
+    /// `LAST`, `SRV`, `A`, `AAAA`, `CNAME`: the types asked for, in order.
+    pub order: Vec<String>,
+    /// Are SRV records asked for only of names that begin `_service._protocol.`?
+    pub srv_of_services_only: bool,
+    /// In place of the TTL of an answer.
+    pub valid_ttl_ms: Option<u64>,
+    /// How long an answer that has expired may serve.
+    pub stale_ttl_ms: u64,
+    /// How long it is remembered that a name does not exist or has no address.
+    pub not_found_ttl_ms: u64,
+    /// How long it is remembered that a look-up failed.
+    pub error_ttl_ms: u64,
+    /// Names remembered.
+    pub cache_size: usize,
+    /// Does each request that finds nothing known look up by itself?
+    pub no_sync: bool,
 }
 
 impl DataPlaneSettings {

@@ -98,7 +98,7 @@ impl Gateway {
                 settings.upstream_keepalive_max_requests,
                 settings.upstream_keepalive_idle_timeout_ms,
             ),
-            resolver: Rc::new(Resolver::new(&settings.dns_resolvers, &settings.dns_hostsfile)),
+            resolver: Rc::new(Resolver::new(&settings.dns)),
             upstream_tls: UpstreamTls::new(settings.trusted_certificates.clone()),
             logs,
             statistics: Statistics::default(),

@@ -196,6 +196,12 @@ impl Gateway {
                 core.logs.log(level, text);
             }
         }));
+        let sink = Rc::downgrade(&core);
+        core.resolver.set_log(Box::new(move |level, text| {
+            if let Some(core) = sink.upgrade() {
+                core.logs.log(level, text);
+            }
+        }));
         *inner.monitor.borrow_mut() = Some(Rc::clone(&monitor));
         CURRENT.set(Some(Rc::clone(&core)));
         let listeners = this.take_listeners()?;
@@ -223,6 +229,13 @@ impl Gateway {
             progress: Rc::clone(&this.progress),
             reported: RefCell::default(),
         });
+        // The resolver outlives the tasks; the line must not.
+        let sink = Rc::downgrade(&worker);
+        worker.core.resolver.set_sink(Box::new(move |item| {
+            if let Some(worker) = sink.upgrade() {
+                worker.line.stream("dns", item.to_vec());
+            }
+        }));
         let (ready_fd, parent_fd) = (this.ready_fd, this.parent_fd);
         let patience = Duration::from_millis(this.settings.drain_timeout_ms);
         drop(this);

@@ -63,13 +63,48 @@ def data_plane_settings(settings: Settings) -> dict[str, Any]:
         "ssl_certificates": _certificates(settings, prefix),
         "trusted_certificates": _trusted_certificates(settings.lua_ssl_trusted_certificate),
         "verify_upstream": False,
-        "dns_resolvers": settings.dns_resolver,
-        "dns_hostsfile": settings.dns_hostsfile,
+        "dns": _dns(settings),
         "allow_debug_header": settings.allow_debug_header,
         "drain_timeout_ms": int(settings.drain_timeout_s * 1000),
         "router_flavor": settings.router_flavor,
         "router_ranking": settings.router_ranking,
     }
+
+
+def _dns(settings: Settings) -> dict[str, Any]:
+    """How names are looked up; the client of `new_dns_client` has settings and rules of its own."""
+    if settings.new_dns_client:
+        families = [text.upper() for text in settings.resolver_family]
+        return {
+            "servers": settings.resolver_address,
+            "hosts_file": settings.resolver_hosts_file,
+            "resolv_conf": settings.dns_resolv_conf,
+            "order": [kind for kind in ("SRV", "A", "AAAA") if kind in families],
+            "srv_of_services_only": True,
+            "valid_ttl_ms": _ms(settings.resolver_valid_ttl),
+            "stale_ttl_ms": _ms(settings.resolver_stale_ttl),
+            "not_found_ttl_ms": _ms(settings.resolver_error_ttl),
+            "error_ttl_ms": _ms(settings.resolver_error_ttl),
+            "cache_size": int(settings.resolver_lru_cache_size),
+            "no_sync": False,
+        }
+    return {
+        "servers": settings.dns_resolver,
+        "hosts_file": settings.dns_hostsfile,
+        "resolv_conf": settings.dns_resolv_conf,
+        "order": settings.dns_order,
+        "srv_of_services_only": False,
+        "valid_ttl_ms": _ms(settings.dns_valid_ttl),
+        "stale_ttl_ms": _ms(settings.dns_stale_ttl),
+        "not_found_ttl_ms": _ms(settings.dns_not_found_ttl),
+        "error_ttl_ms": _ms(settings.dns_error_ttl),
+        "cache_size": int(settings.dns_cache_size),
+        "no_sync": settings.dns_no_sync,
+    }
+
+
+def _ms(seconds: float | None) -> int | None:
+    return None if seconds is None else int(seconds * 1000)
 
 
 def _duration_ms(settings: Settings, name: str, default_s: float) -> int:

@@ -1,0 +1,644 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Which addresses has this name? The hosts file, then name servers; answers serve for their TTL, and while they are refreshed.
+//!
+//! [`Resolver::look_up`] waits only while nothing is known of a name. What is known is kept by [`entry`], bounded by [`cache`];
+//! [`resolve`] says how a name becomes addresses, [`query`] how one question is asked.
+
+mod cache;
+mod entry;
+mod files;
+mod hosts;
+mod name;
+mod query;
+mod resolv_conf;
+mod resolve;
+
+use crate::config::DnsSettings;
+use crate::fault::{Fault, FaultKind};
+use crate::observe::Level;
+use cache::Cache;
+use entry::{Entry, Known, Missed, Standing};
+use files::Files;
+use query::{Client, Patience, Type};
+use resolve::{Failure, LookUp, Tried, Turn};
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::Instant;
+
+/// Longest TTL that is believed (RFC 8767 §4).
+const LONGEST_TTL_S: u32 = 7 * 24 * 3600;
+/// Names that are looked up at once because requests wait, and because nobody does. Apart, so that a flood of new names does
+/// not keep the known ones from being refreshed.
+const ASKED_AT_ONCE: usize = 512;
+const REFRESHED_AT_ONCE: usize = 256;
+/// Names that requests may wait for.
+const MOST_AWAITED: usize = 2048;
+/// How often a name may be reported, and is at least while it is in use.
+const REPORT_PAUSE: Duration = Duration::from_millis(100);
+const REPORT_EVERY: Duration = Duration::from_secs(60);
+/// Reports a second, of all names.
+const REPORTS_PER_SECOND: u32 = 500;
+/// Counts of whose turn it is.
+const TURN_SLOTS: usize = 64;
+/// How old the answer of a name without a TTL may be for those who do not wait.
+const ONCE_AGE: Duration = Duration::from_secs(30);
+
+/// Where the records of an answer come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The host is an address.
+    Address,
+    /// The hosts file.
+    Hosts,
+    /// A records.
+    A,
+    /// AAAA records.
+    Aaaa,
+    /// SRV records, and the addresses of the hosts they name.
+    Srv,
+}
+
+impl Kind {
+    /// As logs and reports have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Address => "address",
+            Kind::Hosts => "hosts",
+            Kind::A => "A",
+            Kind::Aaaa => "AAAA",
+            Kind::Srv => "SRV",
+        }
+    }
+}
+
+/// One address of a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Where.
+    pub address: IpAddr,
+    /// SRV: the port, which goes before any other.
+    pub port: Option<u16>,
+    /// SRV: the share of this address, at least 1.
+    pub weight: Option<u32>,
+    /// SRV: the host that was named.
+    pub name: Option<Arc<str>>,
+}
+
+impl Record {
+    /// An address, and nothing more.
+    pub fn at(address: IpAddr) -> Self {
+        Record { address, port: None, weight: None, name: None }
+    }
+}
+
+/// What is known of a name. The same `Arc` as long as nothing of it changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Where the records come from.
+    pub kind: Kind,
+    /// At least one, at most 256; of SRV those of the top priority alone.
+    pub records: Box<[Record]>,
+    /// The TTL was 0: good for the request it was asked for, and for no other.
+    pub is_once: bool,
+}
+
+impl Answer {
+    fn of(address: IpAddr, kind: Kind) -> Arc<Self> {
+        Arc::new(Answer { kind, records: [Record::at(address)].into(), is_once: false })
+    }
+}
+
+/// Told of every change, a JSON object each time.
+pub type Sink = Box<dyn Fn(&[u8])>;
+/// Told what is worth a line of `error.log`.
+pub type Log = Box<dyn Fn(Level, &str)>;
+
+/// Looks names up, for one worker.
+pub struct Resolver {
+    state: Rc<State>,
+}
+
+struct State {
+    servers: Vec<SocketAddr>,
+    order: Vec<Turn>,
+    srv_of_services_only: bool,
+    valid_ttl: Option<Duration>,
+    stale_ttl: Duration,
+    not_found_ttl: Duration,
+    error_ttl: Duration,
+    no_sync: bool,
+    files: Files,
+    localhost: Arc<Answer>,
+    client: Client,
+    entries: RefCell<Cache<Entry>>,
+    flights: RefCell<HashMap<Rc<str>, Rc<Flight>>>,
+    awaited: Cell<usize>,
+    asking: Semaphore,
+    refreshing: Semaphore,
+    generation: Cell<u64>,
+    turns: [Cell<u64>; TURN_SLOTS],
+    sink: OnceCell<Sink>,
+    log: OnceCell<Log>,
+    hosts_reported: RefCell<HashMap<Box<str>, Instant>>,
+    reports: Cell<(u64, u32)>,
+}
+
+type Outcome = Result<Arc<Answer>, Rc<Failure>>;
+
+/// A look-up under way, and those who wait for it.
+#[derive(Default)]
+struct Flight {
+    outcome: OnceCell<Outcome>,
+    landed: Notify,
+}
+
+impl Flight {
+    async fn wait(&self) -> Outcome {
+        loop {
+            let landed = self.landed.notified();
+            if let Some(outcome) = self.outcome.get() {
+                return outcome.clone();
+            }
+            landed.await;
+        }
+    }
+}
+
+/// Counts a look-up that a request waits for, however it ends.
+struct Awaited(Rc<State>);
+
+impl Awaited {
+    /// `None`: requests wait for too many names already.
+    fn begin(state: &Rc<State>) -> Option<Self> {
+        let awaited = state.awaited.get();
+        (awaited < MOST_AWAITED).then(|| {
+            state.awaited.set(awaited + 1);
+            Awaited(Rc::clone(state))
+        })
+    }
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        self.0.awaited.set(self.0.awaited.get() - 1);
+    }
+}
+
+/// Lands a flight, however it ends.
+struct Landing {
+    state: Rc<State>,
+    name: Rc<str>,
+    flight: Rc<Flight>,
+    _awaited: Option<Awaited>,
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        self.state.flights.borrow_mut().remove(&self.name);
+        // One that was cut off, or that panicked.
+        let _ = self.flight.outcome.set(Err(Rc::new(Failure::of("the look-up was given up"))));
+        self.flight.landed.notify_waiters();
+    }
+}
+
+impl Failure {
+    fn of(text: &str) -> Self {
+        Failure { is_not_found: false, text: text.to_owned(), tried: Vec::new() }
+    }
+
+    /// What the request is told; `before` is how it came to be known.
+    fn fault(&self, name: &str, before: &str) -> Fault {
+        let mut tried = vec![format!("\"(short){name}:(na) - cache-miss\"")];
+        tried.extend(self.tried.iter().map(|one| format!("\"{}\"", one.text(before))));
+        let phrase = format!("DNS resolution failed: {}. Tried: [{}]", self.text, tried.join(","));
+        let kind = if self.is_not_found { FaultKind::NameNotFound } else { FaultKind::ResolverFailed };
+        Fault::with_phrase(kind, format!("{name}: {}", self.text), phrase)
+    }
+}
+
+impl Tried {
+    fn text(&self, before: &str) -> String {
+        format!("{}:{} - {before}{}", self.name, self.kind, self.outcome)
+    }
+}
+
+/// What comes of a question at once.
+enum Step {
+    Done(Result<Arc<Answer>, Fault>),
+    /// Nothing is known, or nothing that may serve now; the newest failure, if that is what is known.
+    Unknown {
+        old: Option<Rc<Failure>>,
+    },
+}
+
+/// How a failure that is remembered is told.
+const REMEMBERED: &str = "cache-hit/";
+
+impl Resolver {
+    /// A resolver that knows nothing yet.
+    pub fn new(settings: &DnsSettings) -> Self {
+        let order: Vec<Turn> = settings.order.iter().filter_map(|text| Turn::parse(text)).collect();
+        let place = |kind: Type| order.iter().position(|turn| *turn == Turn::Of(kind)).unwrap_or(usize::MAX);
+        let prefers_ipv6 = place(Type::Aaaa) < place(Type::A);
+        Resolver {
+            state: Rc::new(State {
+                servers: settings.servers.iter().filter_map(|text| resolv_conf::parse_server(text)).collect(),
+                srv_of_services_only: settings.srv_of_services_only,
+                valid_ttl: settings.valid_ttl_ms.map(Duration::from_millis),
+                stale_ttl: Duration::from_millis(settings.stale_ttl_ms),
+                not_found_ttl: Duration::from_millis(settings.not_found_ttl_ms),
+                error_ttl: Duration::from_millis(settings.error_ttl_ms),
+                no_sync: settings.no_sync,
+                files: Files::new(&settings.hosts_file, &settings.resolv_conf, prefers_ipv6),
+                localhost: Answer::of(IpAddr::V4(Ipv4Addr::LOCALHOST), Kind::Hosts),
+                client: Client::default(),
+                entries: RefCell::new(Cache::new(settings.cache_size)),
+                flights: RefCell::default(),
+                awaited: Cell::new(0),
+                asking: Semaphore::new(ASKED_AT_ONCE),
+                refreshing: Semaphore::new(REFRESHED_AT_ONCE),
+                generation: Cell::new(0),
+                turns: std::array::from_fn(|_| Cell::new(0)),
+                sink: OnceCell::new(),
+                log: OnceCell::new(),
+                hosts_reported: RefCell::default(),
+                reports: Cell::new((0, 0)),
+                order,
+            }),
+        }
+    }
+
+    /// Who is told of changes. The first call counts.
+    pub fn set_sink(&self, sink: Sink) {
+        let _ = self.state.sink.set(sink);
+    }
+
+    /// Who writes `error.log`. The first call counts.
+    pub fn set_log(&self, log: Log) {
+        let _ = self.state.log.set(log);
+    }
+
+    /// What is known of a host; waits only as long as nothing is. To be called within a `LocalSet`.
+    ///
+    /// # Errors
+    /// `NameNotFound` (no such name, or no address), `ResolverFailed`.
+    ///
+    /// # Cancel safety
+    /// The look-up goes on for others, and its answer is remembered.
+    pub async fn look_up(&self, host: &str) -> Result<Arc<Answer>, Fault> {
+        let state = &self.state;
+        let name = name::normalise(host);
+        if let Step::Done(outcome) = state.at_once(&name, false) {
+            return outcome;
+        }
+        let outcome = if state.no_sync {
+            match Awaited::begin(state) {
+                Some(_awaited) => state.run(&name, false).await,
+                None => Err(Rc::new(Failure::of(CROWD))),
+            }
+        } else {
+            match state.begin(&name, false) {
+                Some(flight) => flight.wait().await,
+                None => Err(Rc::new(Failure::of(CROWD))),
+            }
+        };
+        outcome.map_err(|failure| failure.fault(&name, ""))
+    }
+
+    /// What is known of a host, without waiting; begins what must be looked up. `None`: nothing is known yet.
+    pub fn known(&self, host: &str) -> Option<Result<Arc<Answer>, Fault>> {
+        let name = name::normalise(host);
+        match self.state.at_once(&name, true) {
+            Step::Done(outcome) => Some(outcome),
+            Step::Unknown { old } => {
+                self.state.begin(&name, true);
+                old.map(|failure| Err(failure.fault(&name, REMEMBERED)))
+            }
+        }
+    }
+
+    /// Grows whenever an answer came, changed or was lost.
+    pub fn generation(&self) -> u64 {
+        self.state.files.freshen(&self.state.generation);
+        self.state.generation.get()
+    }
+
+    /// The record whose turn it is, by weight.
+    pub fn turn<'a>(&self, answer: &'a Answer) -> &'a Record {
+        // Names asked for in turns must not take turns out of each other's count: it is that of the answer, by where it lies.
+        let slot = &self.state.turns[(std::ptr::from_ref(answer).addr() >> 5) % TURN_SLOTS];
+        let turn = slot.get().wrapping_add(1);
+        slot.set(turn);
+        if answer.kind != Kind::Srv {
+            return &answer.records[turn as usize % answer.records.len()];
+        }
+        // Spread by the golden ratio: neighbours in time are far apart in weight.
+        let weight = |record: &Record| u128::from(record.weight.unwrap_or(1).max(1));
+        let total: u128 = answer.records.iter().map(weight).sum();
+        let point = (u128::from(turn.wrapping_mul(0x9E37_79B9_7F4A_7C15)) * total) >> 64;
+        let mut upto = 0;
+        let chosen = answer.records.iter().find(|record| {
+            upto += weight(record);
+            point < upto
+        });
+        chosen.unwrap_or(&answer.records[0])
+    }
+
+    /// What is known of a host, in words: `kind=A age_ms=12 …`.
+    pub fn describe(&self, host: &str) -> String {
+        let name = name::normalise(host);
+        if is_address(&name).is_some() {
+            return "kind=address".to_owned();
+        }
+        if self.state.files.hosts().get(name::bare(&name)).is_some() {
+            return "kind=hosts".to_owned();
+        }
+        self.state.entries.borrow().get(&name).map_or_else(|| "kind=none".to_owned(), |entry| entry.describe(Instant::now()))
+    }
+}
+
+const CROWD: &str = "too many names are being looked up";
+
+fn is_address(name: &str) -> Option<IpAddr> {
+    let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
+    bare.parse().ok()
+}
+
+fn is_below(name: &str, domain: &str) -> bool {
+    name.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+}
+
+impl State {
+    /// Answers from what is known; begins a refresh when it is stale. `is_patient`: nobody waits for it.
+    fn at_once(self: &Rc<Self>, name: &str, is_patient: bool) -> Step {
+        if let Some(address) = is_address(name) {
+            return Step::Done(Ok(Answer::of(address, Kind::Address)));
+        }
+        if self.files.freshen(&self.generation) {
+            self.hosts_reported.borrow_mut().clear();
+        }
+        let bare = name::bare(name);
+        if let Some(answer) = self.files.hosts().get(bare) {
+            self.report_hosts(bare, answer);
+            return Step::Done(Ok(Arc::clone(answer)));
+        }
+        let now = Instant::now();
+        let (standing, is_told) = match self.entries.borrow().get(name) {
+            Some(entry) => {
+                let is_old = entry.reported.is_some_and(|at| now.duration_since(at) >= REPORT_EVERY);
+                let standing = entry.standing(now);
+                let is_news = matches!(standing, Standing::Stale { .. }) && !entry.is_stale_told;
+                (standing, !is_old && !is_news)
+            }
+            None => (Standing::Lapsed(None), true),
+        };
+        if !is_told {
+            self.report(name);
+        }
+        match standing {
+            Standing::Fresh(answer) => Step::Done(Ok(answer)),
+            Standing::Stale { answer, may_ask } => {
+                if may_ask {
+                    self.begin(name, true);
+                }
+                Step::Done(Ok(answer))
+            }
+            Standing::Once { answer, age } if is_patient => {
+                if age >= ONCE_AGE {
+                    self.begin(name, true);
+                }
+                Step::Done(Ok(answer))
+            }
+            Standing::Once { .. } => Step::Unknown { old: None },
+            Standing::Failed(failure) => Step::Done(Err(failure.fault(name, REMEMBERED))),
+            Standing::Lapsed(Some(failure)) => Step::Unknown { old: Some(failure) },
+            Standing::Lapsed(None) => self.unasked(name),
+        }
+    }
+
+    /// What is answered without asking anybody.
+    fn unasked(&self, name: &str) -> Step {
+        let bare = name::bare(name);
+        if is_below(bare, "localhost") {
+            return Step::Done(Ok(Arc::clone(&self.localhost)));
+        }
+        if let Some(flaw) = name::flaw(name) {
+            let failure = Failure { is_not_found: true, ..Failure::of(&format!("dns client error: invalid name: {flaw}")) };
+            return Step::Done(Err(failure.fault(&name.escape_debug().to_string(), "")));
+        }
+        // RFC 6761 §6.4: names under `invalid.` do not exist, and nobody need be asked.
+        if is_below(bare, "invalid") {
+            let text = "dns server error: 3 name error";
+            let types = resolve::types_of(&self.order, None, bare, self.srv_of_services_only);
+            let tried = types.iter().map(|kind| Tried { name: bare.to_owned(), kind: kind.number(), outcome: text.to_owned() }).collect();
+            return Step::Done(Err(Failure { is_not_found: true, text: text.to_owned(), tried }.fault(name, "")));
+        }
+        Step::Unknown { old: None }
+    }
+
+    /// Joins the look-up of a name, or begins one. `None`: requests wait for too many names already.
+    fn begin(self: &Rc<Self>, name: &str, is_background: bool) -> Option<Rc<Flight>> {
+        if let Some(flight) = self.flights.borrow().get(name) {
+            return Some(Rc::clone(flight));
+        }
+        let awaited = if is_background { None } else { Some(Awaited::begin(self)?) };
+        let name: Rc<str> = Rc::from(name);
+        let flight = Rc::new(Flight::default());
+        self.flights.borrow_mut().insert(Rc::clone(&name), Rc::clone(&flight));
+        let landing = Landing { state: Rc::clone(self), name, flight: Rc::clone(&flight), _awaited: awaited };
+        tokio::task::spawn_local(async move {
+            let outcome = landing.state.run(&landing.name, is_background).await;
+            let _ = landing.flight.outcome.set(outcome);
+        });
+        Some(flight)
+    }
+
+    /// Looks a name up, and remembers what came of it.
+    async fn run(self: &Rc<Self>, name: &str, is_background: bool) -> Outcome {
+        let slots = if is_background { &self.refreshing } else { &self.asking };
+        let Ok(_slot) = slots.acquire().await else { return Err(Rc::new(Failure::of("the worker is leaving"))) };
+        let begun = Instant::now();
+        let conf = self.files.resolv_conf();
+        let servers = if self.servers.is_empty() { &conf.servers } else { &self.servers };
+        let tries = conf.tries_of(servers.len());
+        let timeout = conf.timeout();
+        let deadline = begun + timeout.saturating_mul(u32::try_from(tries).unwrap_or(u32::MAX));
+        let patience = Patience { timeout, tries, deadline };
+        let look_up = LookUp::new(&self.client, servers, self.files.hosts(), &self.order, patience);
+        let names = name::candidates(name, &conf.search, conf.ndots);
+        let last = self.entries.borrow().get(name).and_then(|entry| entry.last);
+        let types = resolve::types_of(&self.order, last, name, self.srv_of_services_only);
+        let outcome = look_up.run(&names, &types).await;
+        self.remember(name, outcome, look_up.server(), begun)
+    }
+
+    fn remember(
+        self: &Rc<Self>,
+        name: &str,
+        outcome: Result<resolve::Found, Failure>,
+        server: Option<SocketAddr>,
+        begun: Instant,
+    ) -> Outcome {
+        let (now, now_ms) = (Instant::now(), crate::clock::now_ms());
+        let mut entries = self.entries.borrow_mut();
+        let mut gone = None;
+        if entries.get_mut(name).is_none() {
+            gone = entries.insert(Rc::from(name), Entry::default());
+        }
+        let Some(entry) = entries.get_mut(name) else { return Err(Rc::new(Failure::of("nothing can be remembered"))) };
+        entry.took = now.duration_since(begun);
+        let before = entry.known.as_ref().map(|known| Arc::clone(&known.answer));
+        let mut line = None;
+        let outcome = match outcome {
+            Ok(found) => {
+                let ttl = self.valid_ttl.unwrap_or(Duration::from_secs(u64::from(found.ttl_s.min(LONGEST_TTL_S))));
+                let answer = Answer { kind: found.kind, records: found.records.into(), is_once: ttl.is_zero() };
+                let answer = before.as_ref().filter(|before| ***before == answer).cloned().unwrap_or_else(|| Arc::new(answer));
+                let expires = now + ttl;
+                entry.known = Some(Known {
+                    answer: Arc::clone(&answer),
+                    ttl,
+                    found: now,
+                    found_ms: now_ms,
+                    expires,
+                    stale_until: expires + self.stale_ttl,
+                    server,
+                });
+                entry.last = Some(found.asked);
+                entry.is_stale_told = false;
+                let had_failed = entry.missed.take().is_some();
+                if had_failed || before.is_none_or(|before| !Arc::ptr_eq(&before, &answer)) {
+                    self.generation.set(self.generation.get() + 1);
+                }
+                line = Some((Level::Debug, format!("name.found name={name} addresses={} {}", addresses_of(&answer), entry.describe(now))));
+                Ok(answer)
+            }
+            Err(failure) => {
+                let ttl = if failure.is_not_found { self.not_found_ttl } else { self.error_ttl };
+                let failure = Rc::new(failure);
+                let serves = entry.known.as_ref().is_some_and(|known| !known.answer.is_once && now < known.stale_until);
+                // That a name is gone is the truth; that nobody says is no reason to forget.
+                if failure.is_not_found || !serves {
+                    entry.known = None;
+                    if before.is_some() {
+                        self.generation.set(self.generation.get() + 1);
+                    }
+                }
+                let is_news = entry.missed.as_ref().is_none_or(|missed| missed.failure.text != failure.text);
+                if is_news && before.is_some() {
+                    let (word, level) = if entry.known.is_some() { ("stale", Level::Warn) } else { ("lost", Level::Warn) };
+                    line = Some((level, format!("name.{word} name={name} why={:?}", failure.text)));
+                }
+                entry.missed = Some(Missed { failure: Rc::clone(&failure), since_ms: now_ms, until: now + ttl, ttl });
+                Err(failure)
+            }
+        };
+        drop(entries);
+        if let (Some((level, text)), Some(log)) = (line, self.log.get()) {
+            log(level, &text);
+        }
+        if let Some((forgotten, entry)) = gone {
+            if entry.known.is_some() {
+                self.generation.set(self.generation.get() + 1);
+            }
+            if entry.reported.is_some() {
+                self.tell(&Entry::default().report(&forgotten, now, now_ms));
+            }
+        }
+        self.report(name);
+        outcome
+    }
+
+    /// Reports what is known of a name, at once or as soon as it may be.
+    fn report(self: &Rc<Self>, name: &str) {
+        if self.sink.get().is_none() {
+            return;
+        }
+        let now = Instant::now();
+        let due = {
+            let mut entries = self.entries.borrow_mut();
+            let Some(entry) = entries.get_mut(name) else { return };
+            entry.is_stale_told = matches!(entry.standing(now), Standing::Stale { .. });
+            match entry.reported.map(|at| at + REPORT_PAUSE).filter(|due| *due > now) {
+                Some(_) if entry.is_report_due => return,
+                Some(due) => {
+                    entry.is_report_due = true;
+                    Some(due)
+                }
+                None => {
+                    entry.reported = Some(now);
+                    None
+                }
+            }
+        };
+        let Some(due) = due else { return self.report_now(name) };
+        let (state, name) = (Rc::clone(self), name.to_owned());
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep_until(due).await;
+            if let Some(entry) = state.entries.borrow_mut().get_mut(&name) {
+                entry.is_report_due = false;
+                entry.reported = Some(Instant::now());
+            }
+            state.report_now(&name);
+        });
+    }
+
+    fn report_now(&self, name: &str) {
+        let report = {
+            let mut entries = self.entries.borrow_mut();
+            let Some(entry) = entries.get_mut(name) else { return };
+            entry.report(name, Instant::now(), crate::clock::now_ms())
+        };
+        self.tell(&report);
+    }
+
+    fn report_hosts(&self, name: &str, answer: &Answer) {
+        if self.sink.get().is_none() {
+            return;
+        }
+        let now = Instant::now();
+        let mut reported = self.hosts_reported.borrow_mut();
+        match reported.get_mut(name) {
+            Some(at) if now.duration_since(*at) < REPORT_EVERY => return,
+            Some(at) => *at = now,
+            None => {
+                reported.insert(name.into(), now);
+            }
+        }
+        drop(reported);
+        self.tell(&entry::hosts_report(name, answer, crate::clock::now_ms()));
+    }
+
+    /// One report; those beyond so many a second are dropped, and made good when the name is used a minute later.
+    fn tell(&self, report: &serde_json::Value) {
+        let Some(sink) = self.sink.get() else { return };
+        let second = crate::clock::now_ms() / 1000;
+        let (of, count) = self.reports.get();
+        let count = if of == second { count + 1 } else { 1 };
+        self.reports.set((second, count));
+        if count <= REPORTS_PER_SECOND {
+            sink(report.to_string().as_bytes());
+        }
+    }
+}
+
+fn addresses_of(answer: &Answer) -> String {
+    let texts: Vec<String> = answer
+        .records
+        .iter()
+        .take(8)
+        .map(|record| match record.port {
+            Some(port) => SocketAddr::new(record.address, port).to_string(),
+            None => record.address.to_string(),
+        })
+        .collect();
+    texts.join(",")
+}
+
+#[cfg(test)]
+mod tests;
