@@ -36,7 +36,7 @@ lint: test-environment ## check form, types and imports of everything
 	cargo fmt --check
 	PYO3_PYTHON=$(abspath $(TEST))/python cargo clippy --quiet --workspace --all-targets -- -D warnings
 
-bench: build ## measure against nginx and others in the same run (about 12 minutes; ARGS="--scenarios plain")
+bench: build ## measure against nginx and others in the same run (about 25 minutes; ARGS="--scenarios plain")
 	@scripts/test-packages.sh
 	$(RUN)/python -m bench $(ARGS)
 
