@@ -4,7 +4,7 @@
 //! `cargo bench -p pylae-core --bench balancer`
 #![expect(clippy::print_stdout, reason = "the figures are the output")]
 
-use pylae_core::balancer::{Ask, key};
+use pylae_core::balancer::{Ask, Found, Names, key};
 use pylae_core::healthcheck::Watch;
 use pylae_core::snapshot::{PluginRegistry, Store};
 use pylae_shared::Segment;
@@ -18,6 +18,19 @@ const TARGETS: usize = 10;
 const BATCHES: usize = 100;
 /// In a batch: few, so that some batches run undisturbed.
 const CHOICES: usize = 3_000;
+
+/// All Targets are addresses.
+struct Nobody;
+
+impl Names for Nobody {
+    fn generation(&self) -> u64 {
+        0
+    }
+
+    fn known(&self, _host: &str) -> Option<Found> {
+        None
+    }
+}
 
 fn id(number: usize) -> String {
     format!("00000000-0000-4000-8000-{number:012x}")
@@ -76,9 +89,8 @@ fn measure(algorithm: &str, count: usize) {
     let choose = |turn: usize| {
         // Another Upstream each time, far from the last.
         let upstream = all[turn.wrapping_mul(0x9e37_79b9) % count];
-        let ask = Ask { hash: key::hash(&turn.to_le_bytes()), tried: &[], barred: &[], now: Duration::from_secs(1) };
-        let turn = upstream.balancer.choose(&ask, &upstream.rules, &watch).expect("a Target");
-        upstream.balancer.place(&turn.peer, &[], &ask, &upstream.rules, &watch).expect("an address")
+        let ask = Ask { hash: key::hash(&turn.to_le_bytes()), tried: &[], barred: &[], slow_start: None, now: Duration::from_secs(1) };
+        upstream.balancer.choose(&ask, &upstream.rules, &watch, &Nobody).expect("an address")
     };
     (0..count * 3).for_each(|turn| drop(black_box(choose(turn))));
     let mut batches: Vec<u128> = (0..BATCHES)

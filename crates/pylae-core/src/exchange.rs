@@ -3,7 +3,7 @@
 //!
 //! Facts of the connection stand apart ([`ConnectionFacts`]): one socket carries many exchanges.
 
-use crate::balancer::Turn;
+use crate::balancer::{Tried, Turn};
 use crate::fault::Fault;
 use crate::http::headers::Headers;
 use crate::router::Match;
@@ -228,9 +228,9 @@ pub struct Balancing {
     pub hash: Option<u64>,
     /// Value of the cookie that is to be set, so that the client's next request goes the same way.
     pub new_cookie: Option<String>,
-    /// Targets that were tried.
-    pub tried: Vec<Id>,
-    /// The request is with this Target now.
+    /// Addresses that were tried.
+    pub tried: Vec<Tried>,
+    /// The request is with this address now.
     pub turn: Option<Turn>,
 }
 

@@ -6,6 +6,7 @@ use crate::event_loop;
 use crate::exchange::Life;
 use crate::monitor::{Label, Monitor};
 use arc_swap::ArcSwap;
+use pylae_core::balancer;
 use pylae_core::config::DataPlaneSettings;
 use pylae_core::exchange::ExchangeRef;
 use pylae_core::gateway::Gateway as Core;
@@ -261,6 +262,7 @@ impl Gateway {
         inner.spawn(Rc::clone(&worker).beat());
         inner.spawn(Rc::clone(&worker.core).housekeeping());
         inner.spawn(active::run(Rc::clone(&worker.core)));
+        inner.spawn(balancer::names::run(Rc::clone(&worker.core)));
         inner.spawn(watch_parent(Rc::clone(&worker), parent_fd));
         let event_loop = event_loop.clone().unbind();
         inner.spawn(async move {

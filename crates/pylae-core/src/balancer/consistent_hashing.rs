@@ -9,7 +9,7 @@
 //! when a Target comes. The price is a throw for each Target: 10 cost less than a microsecond (`balancer/tests.rs` holds it to
 //! that), 1,000 some 25 (dev profile). `slots` therefore has nothing to size and no effect. A key does not keep the Target a Kong ring gave it.
 
-use super::peer::Hot;
+use super::peer::Candidate;
 use super::{Candidates, mix};
 
 /// The Target of a key's hash.
@@ -19,7 +19,7 @@ pub(super) fn choose(candidates: &Candidates<'_>, hash: u64, is_even: bool) -> O
         return throws.max_by_key(|(.., throw)| *throw).map(|(at, ..)| at);
     }
     // The greatest weight / -log(unit) is the least -log(unit) / weight.
-    let loss = |peer: &Hot, throw: u64| -log2(unit(throw)) * peer.weight_inverse;
+    let loss = |peer: Candidate<'_>, throw: u64| -log2(unit(throw)) * peer.weight_inverse;
     throws.map(|(at, peer, throw)| (at, loss(peer, throw))).min_by(|(_, one), (_, two)| one.total_cmp(two)).map(|(at, _)| at)
 }
 

@@ -8,8 +8,8 @@ pub(super) fn choose(candidates: &Candidates<'_>, turn: u64) -> Option<usize> {
     let start = (turn % count.max(1) as u64) as usize;
     let mut best: Option<(usize, u64, u64)> = None;
     for (at, peer) in candidates.iter_from(start) {
-        let (requests, weight) = (u64::from(peer.load.in_flight()) + 1, u64::from(peer.weight));
-        if best.is_none_or(|(_, least, of)| requests * of < least * weight) {
+        let (requests, weight) = (u64::from(peer.load.in_flight()) + 1, peer.weight);
+        if best.is_none_or(|(_, least, of)| requests.saturating_mul(of) < least.saturating_mul(weight)) {
             best = Some((at, requests, weight));
         }
     }

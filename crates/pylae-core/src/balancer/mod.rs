@@ -1,28 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Which Target takes this attempt? Fault born here: `no_healthy_target`.
+//! Which address of which Target takes this attempt? Fault born here: `no_healthy_target`.
 //!
-//! One file for each algorithm. Who may be chosen is worked out when a state of health turns or an address comes, not for
-//! each request.
+//! One file for each algorithm. The candidates are addresses (`roster.rs`): who may be chosen of them is worked out when a state
+//! of health turns or an answer for a name changes, not for each request.
 
 mod consistent_hashing;
 pub mod key;
 mod latency;
 mod least_connections;
+pub mod names;
 mod peer;
 pub mod policy;
+mod roster;
 mod round_robin;
 #[cfg(test)]
 mod tests;
 
-pub use peer::{Load, LoadRef, Peer, Turn};
+pub use peer::{Address, Load, LoadRef, Peer, Seat, Tried, Turn};
+pub use roster::{Found, Names, Roster};
 
+use crate::fault::Fault;
 use crate::healthcheck::{Place, Rules, Watch};
 use crate::snapshot::Id;
 use crate::snapshot::model::{Algorithm, Target};
+use crate::upstream::dns::Record;
 use arc_swap::ArcSwap;
-use peer::Hot;
+use peer::{Candidate, Pace};
+use policy::SlowStart;
+use roster::{Known, Named};
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -50,40 +57,48 @@ impl std::error::Error for NoTarget {}
 pub struct Ask<'a> {
     /// The hash of the request's key, for consistent hashing.
     pub hash: u64,
-    /// Targets that were tried for this request: again only when there is no other.
-    pub tried: &'a [Id],
+    /// Where this request was sent already: again only when there is no other.
+    pub tried: &'a [Tried],
     /// Targets that are not to be chosen.
     pub barred: &'a [Id],
+    /// How young addresses are treated.
+    pub slow_start: Option<&'a SlowStart>,
     /// The monotonic clock.
     pub now: Duration,
 }
 
 /// Those of whom one is chosen.
 struct Candidates<'a> {
-    peers: &'a [Arc<Peer>],
-    hot: &'a [Hot],
+    roster: &'a Roster,
     /// Indices of those that may be chosen by their health; none: all of them.
     eligible: Option<&'a [u32]>,
     /// Of these, none.
-    without: [&'a [Id]; 2],
+    tried: &'a [Tried],
+    barred: &'a [Id],
+    /// Is anybody young?
+    pace: Option<Pace>,
 }
 
 impl<'a> Candidates<'a> {
     fn len(&self) -> usize {
-        self.eligible.map_or(self.hot.len(), <[u32]>::len)
+        self.eligible.map_or(self.roster.hot.len(), <[u32]>::len)
     }
 
-    fn iter(&self) -> impl Iterator<Item = (usize, &'a Hot)> {
+    fn iter(&self) -> impl Iterator<Item = (usize, Candidate<'a>)> {
         self.iter_from(0)
     }
 
     /// Index and facts of each, from the `start`th on and round.
-    fn iter_from(&self, start: usize) -> impl Iterator<Item = (usize, &'a Hot)> {
-        let (peers, hot, eligible, without) = (self.peers, self.hot, self.eligible, self.without);
+    fn iter_from(&self, start: usize) -> impl Iterator<Item = (usize, Candidate<'a>)> {
+        let (roster, eligible, tried, barred, pace) = (self.roster, self.eligible, self.tried, self.barred, self.pace);
         let count = self.len();
         let nth = move |step: usize| eligible.map_or(step, |eligible| eligible[step] as usize);
-        let may_be = move |at: &usize| without.iter().all(|ids| ids.is_empty() || !ids.contains(&peers[*at].target));
-        (start..count).chain(0..start.min(count)).map(nth).filter(may_be).map(move |at| (at, &hot[at]))
+        let may_be = move |at: &usize| {
+            (tried.is_empty() || !roster.seats[*at].is_among(tried))
+                && (barred.is_empty() || !barred.contains(&roster.seats[*at].peer().target))
+        };
+        let seen = move |at: usize| (at, Candidate::new(&roster.hot[at], pace));
+        (start..count).chain(0..start.min(count)).map(nth).filter(may_be).map(seen)
     }
 }
 
@@ -93,24 +108,26 @@ struct View {
     epoch: u64,
     learned: u64,
     rules: Option<Arc<Rules>>,
+    roster: Arc<Roster>,
     /// Indices; none: all of them.
     eligible: Option<Box<[u32]>>,
     /// Is so much of the weight healthy as the threshold asks?
     is_enough: bool,
+    /// When the youngest came or turned healthy, monotonic.
+    youngest: Duration,
 }
 
-/// Chooses among the Targets of one Upstream.
+/// Chooses among the addresses of one Upstream's Targets.
 #[derive(Debug)]
 pub struct Balancer {
     algorithm: Algorithm,
     peers: Vec<Arc<Peer>>,
-    /// In the order of `peers`.
-    hot: Box<[Hot]>,
-    /// Have all the same weight?
-    is_even: bool,
+    roster: ArcSwap<Roster>,
     view: ArcSwap<View>,
-    /// Turns when the addresses of a name change.
+    /// Turns when the candidates change.
     learned: AtomicU64,
+    /// What the names' generation was when they were asked for last.
+    generation: AtomicU64,
     turn: AtomicU64,
 }
 
@@ -129,42 +146,36 @@ impl Balancer {
             }
         }
         read.sort_by_key(|(target, ..)| target.id);
-        let mut peers = Vec::with_capacity(read.len());
-        let mut hot = Vec::with_capacity(read.len());
-        for ((target, host, port, weight), fresh) in read.iter().zip(LoadRef::block(read.len())) {
-            let (port, weight) = (*port, *weight);
-            let address: Option<IpAddr> = host.parse().ok();
-            let same = |peer: &&Arc<Peer>| peer.target == target.id && *peer.host == **host && peer.port == port;
-            let known = before.and_then(|before| before.peers.iter().find(same));
-            let of_known = known.and_then(|known| known.fixed.clone());
-            let fixed =
-                address.map(|address| of_known.unwrap_or_else(|| Arc::new(Place::new(target.upstream.id, target.id, address, port))));
-            let places = known.map_or_else(|| Arc::new(fixed.iter().map(Arc::clone).collect()), |known| known.places());
-            let load = known.map_or(fresh, |known| known.load.clone());
-            let seed = key::hash(format!("{host}:{port}").as_bytes());
-            hot.push(Hot { weight, weight_inverse: f64::from(weight).recip(), seed, load: load.clone() });
-            peers.push(Arc::new(Peer {
-                target: target.id,
-                host: (*host).into(),
-                address,
-                port,
-                weight,
-                upstream: target.upstream.id,
-                fixed,
-                places: ArcSwap::new(places),
-                load,
-            }));
-        }
-        let is_even = peers.windows(2).all(|pair| pair[0].weight == pair[1].weight);
+        let before = before.filter(|before| !before.peers.is_empty());
+        let peers: Vec<Arc<Peer>> = read.into_iter().map(|read| peer_of(read, before)).collect();
+        let known_before = before.map(|before| before.roster.load_full());
+        let names = peers.iter().filter(|peer| peer.address.is_none()).map(|peer| {
+            let known = known_before.as_ref().and_then(|roster| {
+                // Both are in the order of their ids.
+                let at = roster.names.binary_search_by_key(&peer.target, |named| named.peer.target).ok()?;
+                Some(&roster.names[at]).filter(|named| named.peer.host == peer.host)
+            });
+            Named { peer: Arc::clone(peer), known: known.map_or(Known::Nothing, |named| named.known.clone()) }
+        });
+        let names = names.collect();
+        let roster = Arc::new(Roster::new(&peers, names, known_before.as_deref(), pylae_shared::monotonic()));
         let turn = before.map_or(0, |before| before.turn.load(Ordering::Relaxed));
-        let view = View { epoch: 0, learned: 0, rules: None, eligible: None, is_enough: false };
+        let view = View {
+            epoch: 0,
+            learned: 0,
+            rules: None,
+            roster: Arc::clone(&roster),
+            eligible: None,
+            is_enough: false,
+            youngest: Duration::ZERO,
+        };
         let balancer = Balancer {
             algorithm,
             peers,
-            hot: hot.into(),
-            is_even,
+            roster: ArcSwap::new(roster),
             view: ArcSwap::from_pointee(view),
             learned: AtomicU64::new(0),
+            generation: AtomicU64::new(u64::MAX),
             turn: AtomicU64::new(turn),
         };
         (balancer, refused)
@@ -175,43 +186,90 @@ impl Balancer {
         self.algorithm == Algorithm::ConsistentHashing
     }
 
-    /// The Target that takes an attempt; one that was not tried, as long as there is one.
+    /// Has a Target a name instead of an address?
+    pub fn has_names(&self) -> bool {
+        self.peers.iter().any(|peer| peer.address.is_none())
+    }
+
+    /// Who takes an attempt; an address that was not tried, as long as there is one.
     ///
     /// # Errors
-    /// Nobody is healthy and in rotation, or not so much of the weight as the threshold asks.
-    pub fn choose(&self, ask: &Ask<'_>, rules: &Arc<Rules>, watch: &Watch) -> Result<Turn, NoTarget> {
+    /// Nobody is known, healthy and in rotation, or not so much of the weight as the threshold asks.
+    pub fn choose(&self, ask: &Ask<'_>, rules: &Arc<Rules>, watch: &Watch, names: &dyn Names) -> Result<Turn, NoTarget> {
+        self.refresh(names, ask.now);
         let view = self.view(rules, watch);
         if !view.is_enough {
             return Err(NoTarget);
         }
         let turn = self.turn.load(Ordering::Relaxed);
         self.turn.store(turn.wrapping_add(1), Ordering::Relaxed);
+        let is_young = |slow_start: &&SlowStart| !view.youngest.is_zero() && ask.now < view.youngest.saturating_add(slow_start.window);
+        let pace = ask.slow_start.filter(is_young).map(|&slow_start| Pace { slow_start, now: ask.now });
         let choose = |tried| {
-            let candidates =
-                Candidates { peers: &self.peers, hot: &self.hot, eligible: view.eligible.as_deref(), without: [tried, ask.barred] };
+            let candidates = Candidates { roster: &view.roster, eligible: view.eligible.as_deref(), tried, barred: ask.barred, pace };
             match self.algorithm {
                 Algorithm::RoundRobin => round_robin::choose(&candidates),
                 Algorithm::LeastConnections => least_connections::choose(&candidates, turn),
                 Algorithm::Latency => latency::choose(&candidates, turn, ask.now),
-                Algorithm::ConsistentHashing => consistent_hashing::choose(&candidates, ask.hash, self.is_even),
+                Algorithm::ConsistentHashing => consistent_hashing::choose(&candidates, ask.hash, view.roster.is_even && pace.is_none()),
             }
         };
-        choose(ask.tried).or_else(|| choose(&[])).map(|at| Turn::new(&self.peers[at])).ok_or(NoTarget)
+        choose(ask.tried).or_else(|| choose(&[])).map(|at| Turn::new(&view.roster.seats[at])).ok_or(NoTarget)
     }
 
-    /// One address of a Target whose name has these now; none when none of them may be chosen.
-    pub fn place(&self, peer: &Peer, addresses: &[IpAddr], ask: &Ask<'_>, rules: &Rules, watch: &Watch) -> Option<Arc<Place>> {
-        if peer.address.is_none() && peer.learn(addresses) {
+    /// One of the records that were just found for a Target whose name is asked for at each request, not tried as long as there is
+    /// one; none when none of them may be chosen.
+    pub fn once(&self, turn: &Turn, records: &[Record], ask: &Ask<'_>, rules: &Rules, watch: &Watch) -> Option<Arc<Address>> {
+        let records = &records[..records.len().min(roster::MOST_ADDRESSES)];
+        let weight = |record: &Record| u64::from(record.weight.unwrap_or(1).max(1));
+        let number = if self.is_hashing() { ask.hash ^ 1 } else { self.turn.load(Ordering::Relaxed) };
+        let mut left = mix(number) % records.iter().map(weight).sum::<u64>().max(1);
+        let start = records.iter().position(|record| {
+            let is_here = left < weight(record);
+            left = left.saturating_sub(weight(record));
+            is_here
+        })?;
+        let mut in_turn: Vec<Address> = Address::all_of(turn.seat.peer(), turn.seat.load(), records).collect();
+        in_turn.rotate_left(start);
+        in_turn.retain(|address| may_be_chosen(&address.place, rules, watch));
+        let was_tried = |address: &Address| ask.tried.iter().any(|tried| tried.address == address.place.address());
+        let at = in_turn.iter().position(|address| !was_tried(address)).unwrap_or(0);
+        (at < in_turn.len()).then(|| Arc::new(in_turn.swap_remove(at)))
+    }
+
+    /// Takes in what names have, if any of them has something else.
+    pub fn refresh(&self, names: &dyn Names, now: Duration) {
+        if self.roster.load().names.is_empty() {
+            return;
+        }
+        // Read before they are asked for: what comes meanwhile is seen the next time.
+        let generation = names.generation();
+        if self.generation.load(Ordering::Relaxed) == generation {
+            return;
+        }
+        self.generation.store(generation, Ordering::Relaxed);
+        self.renew(now, |peer| names.known(&peer.host).map(Known::of));
+    }
+
+    /// Takes in what the look-up of one Target's name came to.
+    pub fn learn(&self, target: Id, found: &Found, now: Duration) {
+        self.renew(now, |peer| (peer.target == target).then(|| Known::of(found.clone())));
+    }
+
+    fn renew(&self, now: Duration, told: impl Fn(&Peer) -> Option<Known>) {
+        let before = self.roster.load_full();
+        let mut changed = None;
+        for (at, named) in before.names.iter().enumerate() {
+            if let Some(known) = told(&named.peer)
+                && !known.is_same(&named.known)
+            {
+                changed.get_or_insert_with(|| before.names.clone())[at].known = known;
+            }
+        }
+        if let Some(names) = changed {
+            self.roster.store(Arc::new(Roster::new(&self.peers, names, Some(&before), now)));
             self.learned.fetch_add(1, Ordering::Relaxed);
         }
-        if let Some(place) = &peer.fixed {
-            // Whoever was chosen may be: that was looked at for the choice.
-            return Some(Arc::clone(place));
-        }
-        let places = peer.places.load();
-        let fit: Vec<&Arc<Place>> = places.iter().filter(|place| may_be_chosen(place, rules, watch)).collect();
-        let at = if self.is_hashing() { mix(ask.hash ^ 1) } else { self.turn.load(Ordering::Relaxed) };
-        fit.get((at % fit.len().max(1) as u64) as usize).map(|place| Arc::clone(place))
     }
 
     fn view(&self, rules: &Arc<Rules>, watch: &Watch) -> arc_swap::Guard<Arc<View>> {
@@ -223,22 +281,25 @@ impl Balancer {
             return view;
         }
         drop(view);
-        let mut eligible = Vec::with_capacity(self.peers.len());
-        let (mut total, mut available) = (0u64, 0u64);
-        for (at, peer) in self.peers.iter().enumerate() {
-            let places = peer.places.load();
-            let weight = u64::from(peer.weight);
-            // A name that was never asked for may have one address at least.
-            total += weight * places.len().max(1) as u64;
-            let fit = if places.is_empty() { 1 } else { places.iter().filter(|place| may_be_chosen(place, rules, watch)).count() as u64 };
-            available += weight * fit;
-            if fit > 0 {
+        let roster = self.roster.load_full();
+        let mut eligible = Vec::with_capacity(roster.seats.len());
+        let (mut total, mut available, mut youngest) = (0u64, 0u64, Duration::ZERO);
+        for (at, (seat, hot)) in roster.seats.iter().zip(&roster.hot).enumerate() {
+            total += hot.weight();
+            let is_fit = match seat {
+                Seat::Known(address) => may_be_chosen(&address.place, rules, watch),
+                // Its addresses are looked at when they are known.
+                Seat::Once(..) => true,
+            };
+            if is_fit {
+                available += hot.weight();
                 eligible.push(at as u32);
+                youngest = youngest.max(hot.load.since());
             }
         }
         let is_enough = available > 0 && (!rules.is_on || available as f64 * 100.0 > rules.threshold_percent * total as f64);
-        let eligible = (eligible.len() < self.peers.len()).then(|| eligible.into());
-        self.view.store(Arc::new(View { epoch, learned, rules: Some(Arc::clone(rules)), eligible, is_enough }));
+        let eligible = (eligible.len() < roster.seats.len()).then(|| eligible.into());
+        self.view.store(Arc::new(View { epoch, learned, rules: Some(Arc::clone(rules)), roster, eligible, is_enough, youngest }));
         self.view.load()
     }
 
@@ -247,12 +308,40 @@ impl Balancer {
         &self.peers
     }
 
-    /// Takes in what a Target's name has now.
-    pub fn learn(&self, peer: &Peer, addresses: &[IpAddr]) {
-        if peer.address.is_none() && peer.learn(addresses) {
-            self.learned.fetch_add(1, Ordering::Relaxed);
-        }
+    /// The candidates as they are now.
+    pub fn roster(&self) -> Arc<Roster> {
+        self.roster.load_full()
     }
+
+    /// Why the only Target has no address, when it has a name that failed.
+    pub fn failure_of_all(&self) -> Option<Fault> {
+        let [peer] = &self.peers[..] else { return None };
+        self.roster.load().failure(peer.target).cloned()
+    }
+}
+
+/// The Target of a row: the same as before when nothing of it changed.
+fn peer_of((target, host, port, weight): (&Target, &str, u16, u32), before: Option<&Balancer>) -> Arc<Peer> {
+    let known = before.and_then(|before| {
+        let at = before.peers.binary_search_by_key(&target.id, |peer| peer.target).ok()?;
+        Some(&before.peers[at])
+    });
+    if let Some(known) = known
+        && *known.host == *host
+        && known.port == port
+        && known.weight == weight
+    {
+        return Arc::clone(known);
+    }
+    Arc::new(Peer {
+        target: target.id,
+        host: host.into(),
+        address: host.parse().ok(),
+        port,
+        weight,
+        upstream: target.upstream.id,
+        is_new: before.is_some() && known.is_none(),
+    })
 }
 
 fn may_be_chosen(place: &Place, rules: &Rules, watch: &Watch) -> bool {

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Where may an attempt go, and what is known of that place?
 
+use super::policy::SlowStart;
 use crate::healthcheck::Place;
 use crate::snapshot::Id;
-use arc_swap::ArcSwap;
-use std::net::IpAddr;
+use crate::upstream::dns::Record;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,25 +13,25 @@ use std::time::Duration;
 /// Time in which an observed latency loses all but 1/e of its weight, as in Kong.
 const DECAY: Duration = Duration::from_secs(10);
 
-/// What a worker knows of its own dealings with a Target. Outlives the balancer when the Target stays the same.
+/// Weights are counted in these parts, so that a part of a weight of 1 can be told from the whole of it.
+const PARTS: u64 = 1024;
+
+/// What a worker knows of its own dealings with an address. Outlives the balancer as long as the address stays.
 ///
 /// Atomic only because a snapshot is shared with the helper thread; the data-plane thread alone writes.
 #[derive(Debug, Default)]
 pub struct Load {
     /// Requests that are with it now.
     in_flight: AtomicU32,
-    /// What round robin owes it. Over all Targets the sum is 0 between two turns.
+    /// What round robin owes it. What one is given the others owe, so the sum stays.
     pub(super) owed: AtomicI64,
     /// Smoothed time to the head of an answer, nanoseconds.
     latency_ns: AtomicU64,
     /// When that was observed last, monotonic nanoseconds; 0: never.
     observed_ns: AtomicU64,
-    /// Its name is not asked for again before, monotonic milliseconds.
-    nameless_until_ms: AtomicU64,
+    /// When it came new or turned healthy, monotonic nanoseconds; 0: it was there from the start.
+    since_ns: AtomicU64,
 }
-
-/// How long a Target whose name had no address is passed over (Kong's `dns_error_ttl`).
-const NAMELESS: Duration = Duration::from_secs(1);
 
 impl Load {
     /// Requests that are with it now.
@@ -38,14 +39,14 @@ impl Load {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// Its name has no address now.
-    pub fn miss_name(&self, now: Duration) {
-        self.nameless_until_ms.store((now + NAMELESS).as_millis() as u64, Ordering::Relaxed);
+    /// It came new or turned healthy then.
+    pub(super) fn begin(&self, at: Duration) {
+        self.since_ns.store(at.as_nanos() as u64, Ordering::Relaxed);
     }
 
-    /// Had its name no address a moment ago?
-    pub fn is_nameless(&self, now: Duration) -> bool {
-        (now.as_millis() as u64) < self.nameless_until_ms.load(Ordering::Relaxed)
+    /// When that was; zero: it was there from the start.
+    pub(super) fn since(&self) -> Duration {
+        Duration::from_nanos(self.since_ns.load(Ordering::Relaxed))
     }
 
     /// Takes in the time to the head of an answer: a slower one counts at once, a faster one little by little.
@@ -78,7 +79,7 @@ impl Load {
     }
 }
 
-/// The [`Load`] of one Target: those of a balancer lie side by side, for they are read together.
+/// The [`Load`] of one address: those that came together lie side by side, for they are read together.
 #[derive(Debug, Clone)]
 pub struct LoadRef {
     block: Arc<[Load]>,
@@ -87,9 +88,9 @@ pub struct LoadRef {
 
 impl LoadRef {
     /// So many, side by side.
-    pub(super) fn block(count: usize) -> Vec<LoadRef> {
+    pub(super) fn block(count: usize) -> impl Iterator<Item = LoadRef> {
         let block: Arc<[Load]> = (0..count).map(|_| Load::default()).collect();
-        (0..count).map(|at| LoadRef { block: Arc::clone(&block), at }).collect()
+        (0..count).map(move |at| LoadRef { block: Arc::clone(&block), at })
     }
 }
 
@@ -101,14 +102,69 @@ impl std::ops::Deref for LoadRef {
     }
 }
 
-/// What is read of every Target for each choice, side by side.
+/// What is read of every candidate for each choice, side by side.
 #[derive(Debug)]
 pub(super) struct Hot {
-    pub weight: u32,
-    pub weight_inverse: f64,
-    /// What it is told by in hashing: made of host and port, so that a Target made anew keeps its keys.
-    pub seed: u64,
+    /// In [`PARTS`]: below 2^42, so that the sum of two million of them is far from an overflow.
+    weight: u64,
+    weight_inverse: f64,
+    /// What it is told by in hashing: made of host, port and address, so that a Target made anew keeps its keys.
+    seed: u64,
     pub load: LoadRef,
+}
+
+impl Hot {
+    pub(super) fn new(weight: u32, seed: u64, load: LoadRef) -> Self {
+        let weight = u64::from(weight.max(1)) * PARTS;
+        Hot { weight, weight_inverse: (weight as f64).recip(), seed, load }
+    }
+
+    pub(super) fn weight(&self) -> u64 {
+        self.weight
+    }
+}
+
+/// A candidate as one choice sees it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Candidate<'a> {
+    /// Its share, never 0.
+    pub weight: u64,
+    pub weight_inverse: f64,
+    pub seed: u64,
+    pub load: &'a Load,
+}
+
+/// How much of its weight a young address has.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pace {
+    pub slow_start: SlowStart,
+    pub now: Duration,
+}
+
+impl Pace {
+    fn share(self, load: &Load) -> f64 {
+        let since = load.since();
+        let age = self.now.saturating_sub(since);
+        if since.is_zero() || age >= self.slow_start.window {
+            return 1.0;
+        }
+        let least = f64::from(self.slow_start.least_percent.clamp(1, 100)) / 100.0;
+        (age.as_secs_f64() / self.slow_start.window.as_secs_f64()).max(least)
+    }
+}
+
+impl<'a> Candidate<'a> {
+    pub(super) fn new(hot: &'a Hot, pace: Option<Pace>) -> Self {
+        let mut seen = Candidate { weight: hot.weight, weight_inverse: hot.weight_inverse, seed: hot.seed, load: &hot.load };
+        if let Some(pace) = pace {
+            let share = pace.share(&hot.load);
+            if share < 1.0 {
+                seen.weight = ((hot.weight as f64 * share) as u64).max(1);
+                seen.weight_inverse = (seen.weight as f64).recip();
+            }
+        }
+        seen
+    }
 }
 
 /// A Target of an Upstream.
@@ -120,17 +176,13 @@ pub struct Peer {
     pub host: Arc<str>,
     /// The address, when the host is one.
     pub address: Option<IpAddr>,
-    /// TCP port.
+    /// TCP port, where a record names none.
     pub port: u16,
-    /// Share of the requests; never 0.
+    /// Share of the requests of each of its addresses; never 0.
     pub weight: u32,
     pub(super) upstream: Id,
-    /// The one it has, when the host is an address.
-    pub(super) fixed: Option<Arc<Place>>,
-    /// Its addresses: that one, else those that its name last had.
-    pub(super) places: ArcSwap<Vec<Arc<Place>>>,
-    /// What this worker knows of it.
-    pub load: LoadRef,
+    /// Did it come when others were there already?
+    pub(super) is_new: bool,
 }
 
 impl PartialEq for Peer {
@@ -139,47 +191,95 @@ impl PartialEq for Peer {
     }
 }
 
-impl Peer {
-    /// Its addresses as far as they are known.
-    pub fn places(&self) -> Arc<Vec<Arc<Place>>> {
-        self.places.load_full()
-    }
+/// One address of a Target.
+#[derive(Debug)]
+pub struct Address {
+    /// The Target.
+    pub peer: Arc<Peer>,
+    /// Where it is, and where its health is kept.
+    pub place: Arc<Place>,
+    /// The host that an SRV record named.
+    pub name: Option<Arc<str>>,
+    /// Its share of the requests.
+    pub weight: u32,
+    /// What this worker knows of it.
+    pub load: LoadRef,
+}
 
-    /// Takes in what its name has now; `true`: something is different.
-    pub(super) fn learn(&self, addresses: &[IpAddr]) -> bool {
-        let known = self.places.load();
-        let is_same = known.len() == addresses.len() && addresses.iter().all(|&address| known.iter().any(|p| p.address().ip() == address));
-        if is_same {
-            return false;
-        }
-        let places = addresses.iter().map(|&address| {
-            let place = known.iter().find(|place| place.address().ip() == address);
-            place.map_or_else(|| Arc::new(Place::new(self.upstream, self.target, address, self.port)), Arc::clone)
-        });
-        let places = places.collect();
-        drop(known);
-        self.places.store(Arc::new(places));
-        true
+impl Address {
+    /// The addresses that records give a Target, with one load for all of them.
+    pub fn all_of<'a>(peer: &'a Arc<Peer>, load: &'a LoadRef, records: &'a [Record]) -> impl Iterator<Item = Address> + 'a {
+        records.iter().map(|record| Address {
+            peer: Arc::clone(peer),
+            place: Arc::new(Place::new(peer.upstream, peer.target, record.address, record.port.unwrap_or(peer.port))),
+            name: record.name.clone(),
+            weight: record.weight.unwrap_or(peer.weight),
+            load: load.clone(),
+        })
     }
 }
 
-/// A request that is with a Target: counted for as long as this lives.
+/// What is chosen: an address, or a Target whose name is to be asked for at each request (its answers have a TTL of 0).
+#[derive(Debug, Clone)]
+pub enum Seat {
+    /// This address.
+    Known(Arc<Address>),
+    /// Whatever the name has when it is asked for.
+    Once(Arc<Peer>, LoadRef),
+}
+
+impl Seat {
+    /// Whose it is.
+    pub fn peer(&self) -> &Arc<Peer> {
+        match self {
+            Seat::Known(address) => &address.peer,
+            Seat::Once(peer, _) => peer,
+        }
+    }
+
+    /// What this worker knows of it.
+    pub fn load(&self) -> &LoadRef {
+        match self {
+            Seat::Known(address) => &address.load,
+            Seat::Once(_, load) => load,
+        }
+    }
+
+    /// Was it tried already?
+    pub(super) fn is_among(&self, tried: &[Tried]) -> bool {
+        match self {
+            Seat::Known(address) => tried.iter().any(|one| one.address == address.place.address()),
+            Seat::Once(peer, _) => tried.iter().any(|one| one.target == peer.target),
+        }
+    }
+}
+
+/// Where a request was sent already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tried {
+    /// The Target's row.
+    pub target: Id,
+    /// Its address.
+    pub address: SocketAddr,
+}
+
+/// A request that is with an address: counted for as long as this lives.
 #[derive(Debug)]
 pub struct Turn {
-    /// The Target.
-    pub peer: Arc<Peer>,
+    /// Who was chosen.
+    pub seat: Seat,
 }
 
 impl Turn {
     /// Begins to count.
-    pub(super) fn new(peer: &Arc<Peer>) -> Self {
-        peer.load.in_flight.fetch_add(1, Ordering::Relaxed);
-        Turn { peer: Arc::clone(peer) }
+    pub(super) fn new(seat: &Seat) -> Self {
+        seat.load().in_flight.fetch_add(1, Ordering::Relaxed);
+        Turn { seat: seat.clone() }
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.peer.load.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.seat.load().in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -3,17 +3,18 @@
 //! bunched. `slots` has no part in it: shares are exact.
 
 use super::Candidates;
-use super::peer::Hot;
+use super::peer::Candidate;
 use std::sync::atomic::Ordering;
 
 /// Each is owed its weight more; who is owed most goes, and owes the sum.
 pub(super) fn choose(candidates: &Candidates<'_>) -> Option<usize> {
-    let mut best: Option<(usize, &Hot, i64)> = None;
+    let mut best: Option<(usize, Candidate<'_>, i64)> = None;
     let mut total = 0;
     for (at, peer) in candidates.iter() {
-        let owes = peer.load.owed.load(Ordering::Relaxed) + i64::from(peer.weight);
+        let weight = peer.weight as i64;
+        let owes = peer.load.owed.load(Ordering::Relaxed) + weight;
         peer.load.owed.store(owes, Ordering::Relaxed);
-        total += i64::from(peer.weight);
+        total += weight;
         if best.is_none_or(|(.., most)| owes > most) {
             best = Some((at, peer, owes));
         }

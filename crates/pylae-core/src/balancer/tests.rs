@@ -2,10 +2,14 @@
 //! Does each algorithm share as it says, and does health decide who takes part?
 
 use super::*;
+use crate::fault::FaultKind;
 use crate::healthcheck::{Observer, Outcome};
 use crate::snapshot::model::{HealthChecks, Raw, Reference};
+use crate::upstream::dns::{Answer, Kind};
 use serde_json::json;
-use std::collections::HashSet;
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
 
 const UPSTREAM: Id = Id([7; 16]);
 
@@ -33,11 +37,56 @@ fn targets(weights: &[u32]) -> Vec<Target> {
     (1..).zip(weights).map(|(number, &weight)| target(number, &format!("10.0.{}.{}:80", number / 256, number % 256), weight)).collect()
 }
 
+/// What names have, as a test says.
+#[derive(Default)]
+struct Table {
+    generation: Cell<u64>,
+    found: RefCell<HashMap<String, Found>>,
+    asked: Cell<u32>,
+}
+
+impl Table {
+    fn tell(&self, host: &str, found: Found) {
+        self.found.borrow_mut().insert(host.to_owned(), found);
+        self.generation.set(self.generation.get() + 1);
+    }
+}
+
+impl Names for Table {
+    fn generation(&self) -> u64 {
+        self.generation.get()
+    }
+
+    fn known(&self, host: &str) -> Option<Found> {
+        self.asked.set(self.asked.get() + 1);
+        self.found.borrow().get(host).cloned()
+    }
+}
+
+fn ip(last: u8) -> IpAddr {
+    IpAddr::from([10, 9, 0, last])
+}
+
+fn answer(records: Vec<Record>) -> Arc<Answer> {
+    Arc::new(Answer { kind: Kind::A, records: records.into(), is_once: false })
+}
+
+/// A records for 10.9.0.x.
+fn of_addresses(last: &[u8]) -> Arc<Answer> {
+    answer(last.iter().map(|&last| Record { address: ip(last), port: None, weight: None, name: None }).collect())
+}
+
+fn srv(last: u8, port: u16, weight: u32) -> Record {
+    Record { address: ip(last), port: Some(port), weight: Some(weight), name: Some(format!("host-{last}.test").into()) }
+}
+
 struct Rig {
     balancer: Balancer,
     rules: Arc<Rules>,
     watch: Watch,
+    names: Table,
     now: Duration,
+    slow_start: Option<SlowStart>,
 }
 
 impl Rig {
@@ -48,11 +97,43 @@ impl Rig {
     fn with_rules(algorithm: Algorithm, targets: &[Target], rules: Rules) -> Self {
         let (balancer, refused) = Balancer::new(algorithm, targets, None);
         assert!(refused.is_empty());
-        Rig { balancer, rules: Arc::new(rules), watch: Watch::alone().expect("memory"), now: Duration::from_secs(100) }
+        let (names, now) = (Table::default(), Duration::from_secs(100));
+        Rig { balancer, rules: Arc::new(rules), watch: Watch::alone().expect("memory"), names, now, slow_start: None }
+    }
+
+    /// A Target `a.test:80` of weight 10 with these addresses, and more Targets.
+    fn named(algorithm: Algorithm, found: Arc<Answer>, others: &[Target]) -> Self {
+        let rig = Rig::new(algorithm, &[&[target(1000, "a.test:80", 10)], others].concat());
+        rig.names.tell("a.test", Ok(found));
+        rig
+    }
+
+    fn ask(&self, hash: u64, tried: &[Tried]) -> Result<Turn, NoTarget> {
+        let ask = Ask { hash, tried, barred: &[], slow_start: self.slow_start.as_ref(), now: self.now };
+        self.balancer.choose(&ask, &self.rules, &self.watch, &self.names)
     }
 
     fn choose(&self, hash: u64, tried: &[Id]) -> Result<Turn, NoTarget> {
-        self.balancer.choose(&Ask { hash, tried, barred: &[], now: self.now }, &self.rules, &self.watch)
+        let roster = self.balancer.roster();
+        let tried: Vec<Tried> = roster.addresses().map(|address| tried_of(address)).filter(|one| tried.contains(&one.target)).collect();
+        self.ask(hash, &tried)
+    }
+
+    /// The address chosen.
+    fn where_to(&self, hash: u64) -> SocketAddr {
+        match &self.ask(hash, &[]).expect("an address").seat {
+            Seat::Known(address) => address.place.address(),
+            Seat::Once(..) => panic!("it is asked for each time"),
+        }
+    }
+
+    /// How often each address was chosen, most of them first.
+    fn counts(&self, requests: u64) -> HashMap<SocketAddr, u64> {
+        let mut counts = HashMap::new();
+        for request in 0..requests {
+            *counts.entry(self.where_to(key::hash(&request.to_le_bytes()))).or_default() += 1;
+        }
+        counts
     }
 
     fn chosen(&self, hash: u64) -> u32 {
@@ -60,8 +141,9 @@ impl Rig {
     }
 
     fn place(&self, number: u32) -> Arc<Place> {
-        let peer = self.balancer.peers().iter().find(|peer| peer.target == id(number)).expect("a Target");
-        Arc::clone(&peer.places()[0])
+        let roster = self.balancer.roster();
+        let address = roster.addresses().find(|address| address.peer.target == id(number)).expect("a Target");
+        Arc::clone(&address.place)
     }
 
     /// How often each was chosen, from Target 1 on.
@@ -74,8 +156,12 @@ impl Rig {
     }
 }
 
+fn tried_of(address: &Address) -> Tried {
+    Tried { target: address.peer.target, address: address.place.address() }
+}
+
 fn number(turn: &Turn) -> u32 {
-    u32::from_be_bytes(*turn.peer.target.0.last_chunk().expect("16 bytes"))
+    u32::from_be_bytes(*turn.seat.peer().target.0.last_chunk().expect("16 bytes"))
 }
 
 fn passive(threshold: f64) -> Rules {
@@ -123,8 +209,8 @@ fn test_a_retry_goes_to_a_target_that_was_not_tried() {
             let mut tried = Vec::new();
             for _ in 0..3 {
                 let turn = rig.choose(mix(hash), &tried).expect("a Target");
-                assert!(!tried.contains(&turn.peer.target), "{algorithm:?}");
-                tried.push(turn.peer.target);
+                assert!(!tried.contains(&turn.seat.peer().target), "{algorithm:?}");
+                tried.push(turn.seat.peer().target);
             }
             assert!(rig.choose(mix(hash), &tried).is_ok(), "{algorithm:?}: when all were tried, one is tried again");
         }
@@ -173,26 +259,17 @@ fn test_health_that_is_not_looked_at_does_not_count() {
 
 #[test]
 fn test_a_name_counts_with_the_addresses_it_has() {
-    let rig = Rig::with_rules(Algorithm::RoundRobin, &[target(1, "a.example:80", 1), target(2, "10.0.0.9:80", 1)], passive(50.0));
-    let addresses: Vec<IpAddr> = (1..=2).map(|last| IpAddr::from([10, 0, 0, last])).collect();
-    let peer = Arc::clone(&rig.balancer.peers()[0]);
-    rig.balancer.learn(&peer, &addresses);
-    let ask = Ask { hash: 0, tried: &[], barred: &[], now: rig.now };
-    let found: HashSet<_> = (0..4)
-        .filter_map(|hash| {
-            rig.chosen(hash);
-            rig.balancer.place(&peer, &addresses, &ask, &rig.rules, &rig.watch).map(|place| place.address().ip())
-        })
-        .collect();
-    assert_eq!(found.len(), 2, "both in turn");
+    let rig = Rig::with_rules(Algorithm::RoundRobin, &[target(1, "a.test:80", 1), target(2, "10.0.0.9:80", 1)], passive(50.0));
+    rig.names.tell("a.test", Ok(of_addresses(&[1, 2])));
+    assert_eq!(rig.counts(3).len(), 3, "each in turn");
     fail(&rig, 1);
-    let place = rig.balancer.place(&peer, &addresses, &ask, &rig.rules, &rig.watch).expect("the other");
-    assert_eq!(place.address().ip(), addresses[1]);
-    assert!((0..4).any(|hash| rig.chosen(hash) == 1), "66 % of the weight is healthy");
-    rig.watch.mark(&peer.places()[1], false);
-    assert!(rig.choose(0, &[]).is_err(), "33 % is not");
-    rig.balancer.learn(&peer, &[addresses[0], addresses[1], IpAddr::from([10, 0, 0, 3])]);
-    assert!(rig.choose(0, &[]).is_err(), "50 % is at the threshold");
+    assert_eq!(rig.counts(4).len(), 2, "66 % of the weight is healthy");
+    rig.watch.mark(&rig.place(2), false);
+    assert!(rig.ask(0, &[]).is_err(), "33 % is not");
+    rig.names.tell("a.test", Ok(of_addresses(&[1, 2, 3])));
+    assert!(rig.ask(0, &[]).is_err(), "50 % is at the threshold");
+    rig.names.tell("a.test", Ok(of_addresses(&[1, 2, 3, 4])));
+    assert_eq!(rig.counts(6).len(), 3);
 }
 
 #[test]
@@ -201,10 +278,244 @@ fn test_what_is_known_of_a_target_outlives_a_change_of_others() {
         let rig = Rig::new(algorithm, &targets(&[1, 1]));
         let held = rig.choose(0, &[]).expect("a Target");
         let (after, _) = Balancer::new(algorithm, &targets(&[1, 1, 1]), Some(&rig.balancer));
-        let same = after.peers().iter().find(|peer| peer.target == held.peer.target).expect("it stayed");
+        let roster = after.roster();
+        let same = roster.addresses().find(|address| address.peer.target == held.seat.peer().target).expect("it stayed");
         assert_eq!(same.load.in_flight(), 1);
         drop(held);
         assert_eq!(same.load.in_flight(), 0);
+    }
+}
+
+// === names: each address is a candidate ===
+
+/// Requests one after the other, each answered at once and in the same time.
+fn shares_of_addresses(rig: &mut Rig, requests: u64) -> HashMap<SocketAddr, f64> {
+    let mut counts: HashMap<SocketAddr, f64> = HashMap::new();
+    for request in 0..requests {
+        let turn = rig.ask(key::hash(&request.to_le_bytes()), &[]).expect("an address");
+        let Seat::Known(address) = &turn.seat else { panic!("it is asked for each time") };
+        rig.now += Duration::from_millis(1);
+        address.load.observe(Duration::from_millis(1), rig.now);
+        *counts.entry(address.place.address()).or_default() += 1.0 / requests as f64;
+    }
+    counts
+}
+
+fn assert_shares(shares: &HashMap<SocketAddr, f64>, expected: &[(SocketAddr, f64)], tolerance: f64) {
+    assert_eq!(shares.len(), expected.len(), "{shares:?}");
+    for (address, share) in expected {
+        assert!((shares[address] - share).abs() <= tolerance * share, "{address} of {shares:?} is not {share} within {tolerance}");
+    }
+}
+
+/// Of the shares of requests that come one after the other.
+fn tolerance(algorithm: Algorithm) -> f64 {
+    match algorithm {
+        Algorithm::RoundRobin => 0.001,
+        Algorithm::ConsistentHashing => 0.05,
+        Algorithm::Latency => 0.15,
+        // Whoever is idle is as good as another: weights count among busy ones.
+        Algorithm::LeastConnections => f64::INFINITY,
+    }
+}
+
+#[test]
+fn test_each_address_of_a_name_has_the_weight_of_its_target() {
+    for algorithm in ALL {
+        let mut rig = Rig::named(algorithm, of_addresses(&[1, 2, 3]), &[target(1, "10.0.0.1:80", 10)]);
+        let shares = shares_of_addresses(&mut rig, 20_000);
+        let addresses = [ip(1), ip(2), ip(3), IpAddr::from([10, 0, 0, 1])].map(|ip| (SocketAddr::new(ip, 80), 0.25));
+        if algorithm == Algorithm::LeastConnections {
+            let held: Vec<_> = (0..40).map(|_| rig.ask(0, &[]).expect("an address")).collect();
+            assert!(rig.balancer.roster().addresses().all(|address| address.load.in_flight() == 10));
+            drop(held);
+        } else {
+            assert_shares(&shares, &addresses, tolerance(algorithm));
+        }
+    }
+}
+
+#[test]
+fn test_srv_records_have_their_own_weights_and_ports_and_not_the_targets() {
+    for algorithm in ALL {
+        let mut rig = Rig::named(algorithm, answer(vec![srv(1, 81, 30), srv(1, 82, 50), srv(2, 81, 0)]), &[target(1, "10.0.0.1:80", 19)]);
+        let at = |last, port| SocketAddr::new(ip(last), port);
+        let expected = [(at(1, 81), 0.3), (at(1, 82), 0.5), (at(2, 81), 0.01), (SocketAddr::from(([10, 0, 0, 1], 80)), 0.19)];
+        if algorithm == Algorithm::LeastConnections {
+            let held: Vec<_> = (0..100).map(|_| rig.ask(0, &[]).expect("an address")).collect();
+            for (address, share) in expected {
+                let roster = rig.balancer.roster();
+                let of = roster.addresses().find(|one| one.place.address() == address).expect("it is there");
+                assert!((f64::from(of.load.in_flight()) - share * 100.0).abs() <= 1.0, "{address}: {}", of.load.in_flight());
+            }
+            drop(held);
+        } else {
+            let mut shares = shares_of_addresses(&mut rig, 20_000);
+            // The smallest share needs more requests than a test should send.
+            let smallest = shares.remove(&at(2, 81)).unwrap_or_default();
+            assert!(smallest > 0.005 && smallest < 0.02, "{algorithm:?}: {smallest}");
+            let rest = [expected[0], expected[1], expected[3]];
+            assert_shares(&shares, &rest, tolerance(algorithm));
+        }
+    }
+}
+
+#[test]
+fn test_two_srv_records_with_one_address_are_one_candidate_of_both_weights() {
+    let rig = Rig::named(Algorithm::RoundRobin, answer(vec![srv(1, 81, 2), srv(1, 81, 4), srv(2, 81, 6)]), &[]);
+    assert_eq!(rig.counts(12).values().copied().collect::<Vec<_>>(), [6, 6]);
+}
+
+#[test]
+fn test_a_retry_goes_to_another_address_of_the_same_name() {
+    for algorithm in ALL {
+        let rig = Rig::named(algorithm, of_addresses(&[1, 2, 3]), &[target(1, "10.9.0.3:80", 1)]);
+        for hash in 0..50 {
+            let mut tried = Vec::new();
+            for _ in 0..3 {
+                let turn = rig.ask(mix(hash), &tried).expect("an address");
+                let Seat::Known(address) = &turn.seat else { panic!("it is known") };
+                let one = tried_of(address);
+                assert!(tried.iter().all(|before| before.address != one.address), "{algorithm:?}: two Targets with one address");
+                tried.push(one);
+            }
+            assert!(rig.ask(mix(hash), &tried).is_ok(), "{algorithm:?}: when all were tried, one is tried again");
+        }
+    }
+}
+
+#[test]
+fn test_a_name_that_failed_gets_nothing_and_comes_back() {
+    for algorithm in ALL {
+        let rig = Rig::named(algorithm, of_addresses(&[1]), &[target(1, "10.0.0.1:80", 10)]);
+        assert_eq!(rig.counts(50).len(), 2, "{algorithm:?}");
+        rig.names.tell("a.test", Err(FaultKind::NameNotFound.into()));
+        assert_eq!(rig.counts(50).into_keys().collect::<Vec<_>>(), [SocketAddr::from(([10, 0, 0, 1], 80))], "{algorithm:?}");
+        rig.names.tell("a.test", Ok(of_addresses(&[1])));
+        assert_eq!(rig.counts(50).len(), 2, "{algorithm:?}");
+    }
+}
+
+#[test]
+fn test_the_only_name_that_failed_says_why() {
+    let rig = Rig::new(Algorithm::RoundRobin, &[target(1, "a.test:80", 1)]);
+    assert!(rig.ask(0, &[]).is_err());
+    assert_eq!((rig.balancer.roster().pending().count(), rig.balancer.failure_of_all().map(|fault| fault.kind)), (1, None));
+    rig.balancer.learn(id(1), &Err(FaultKind::NameNotFound.into()), rig.now);
+    assert!(rig.ask(0, &[]).is_err());
+    let failure = rig.balancer.failure_of_all().map(|fault| fault.kind);
+    assert_eq!((rig.balancer.roster().pending().count(), failure), (0, Some(FaultKind::NameNotFound)));
+}
+
+#[test]
+fn test_names_are_asked_for_only_when_an_answer_changed() {
+    let rig = Rig::named(Algorithm::RoundRobin, of_addresses(&[1, 2]), &[target(1, "10.0.0.1:80", 10)]);
+    rig.counts(10);
+    assert_eq!(rig.names.asked.get(), 1);
+    let roster = rig.balancer.roster();
+    rig.names.tell("a.test", Ok(of_addresses(&[1, 2])));
+    rig.names.tell("b.test", Ok(of_addresses(&[3])));
+    rig.counts(10);
+    assert_eq!(rig.names.asked.get(), 2);
+    assert!(Arc::ptr_eq(&roster, &rig.balancer.roster()), "the same records are the same candidates");
+}
+
+#[test]
+fn test_what_is_known_of_an_address_outlives_a_change_of_others() {
+    let rig = Rig::named(Algorithm::LeastConnections, of_addresses(&[1, 2]), &[]);
+    let held = rig.ask(0, &[]).expect("an address");
+    let Seat::Known(before) = &held.seat else { panic!("it is known") };
+    rig.names.tell("a.test", Ok(of_addresses(&[9, 1, 2])));
+    assert_eq!(rig.counts(9).len(), 2, "the busy one is left alone");
+    let (after, _) = Balancer::new(Algorithm::LeastConnections, &[target(1000, "a.test:80", 5)], Some(&rig.balancer));
+    for roster in [rig.balancer.roster(), after.roster()] {
+        let same = roster.addresses().find(|one| one.place.address() == before.place.address()).expect("it stayed");
+        assert_eq!(same.load.in_flight(), 1);
+        assert!(Arc::ptr_eq(&same.place, &before.place));
+    }
+}
+
+#[test]
+fn test_keys_of_addresses_that_stay_stay() {
+    let rig = Rig::named(Algorithm::ConsistentHashing, of_addresses(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]), &[]);
+    let keys: Vec<u64> = (0..50_000u32).map(|key| key::hash(&key.to_le_bytes())).collect();
+    let before: Vec<SocketAddr> = keys.iter().map(|&key| rig.where_to(key)).collect();
+    rig.names.tell("a.test", Ok(of_addresses(&[10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 11])));
+    let mut moved = 0;
+    for (&key, &was) in keys.iter().zip(&before) {
+        let now = rig.where_to(key);
+        assert!(now == was || now.ip() == ip(11), "a key may move to the new address only");
+        moved += u32::from(now != was);
+    }
+    assert!(f64::from(moved) / 50_000.0 <= 1.0 / 11.0 * 1.1, "{moved}");
+}
+
+#[test]
+fn test_what_was_owed_under_great_weights_is_not_paid_under_small_ones() {
+    let rig = Rig::new(Algorithm::RoundRobin, &targets(&[65_535, 1]));
+    assert!((0..20_000).all(|_| rig.chosen(0) == 1));
+    let (after, _) = Balancer::new(Algorithm::RoundRobin, &targets(&[1, 1]), Some(&rig.balancer));
+    let rig = Rig { balancer: after, ..Rig::new(Algorithm::RoundRobin, &[]) };
+    let order = turns(&rig, 20);
+    assert!(order.matches('a').count() >= 8 && order.matches('b').count() >= 8, "{order}");
+}
+
+#[test]
+fn test_weights_of_many_addresses_do_not_overflow() {
+    let last: Vec<u8> = (0..=255).collect();
+    for algorithm in ALL {
+        let names: Vec<Target> = (0..40).map(|number| target(number, &format!("{number}.test:80"), 65_535)).collect();
+        let rig = Rig::new(algorithm, &names);
+        for number in 0..40 {
+            let records = last.iter().map(|&last| Record { weight: Some(u32::MAX), ..srv(last, 80 + number, 1) }).collect();
+            rig.names.tell(&format!("{number}.test"), Ok(answer(records)));
+        }
+        for hash in 0..50 {
+            assert!(rig.ask(mix(hash), &[]).is_ok(), "{algorithm:?}");
+        }
+        assert_eq!(rig.balancer.roster().addresses().count(), 40 * 256);
+    }
+}
+
+#[test]
+fn test_a_flood_of_records_is_cut() {
+    let records = (0..5000u32).map(|number| Record { address: IpAddr::from(number.to_be_bytes()), ..srv(1, 80, 1) }).collect();
+    let rig = Rig::named(Algorithm::RoundRobin, answer(records), &[]);
+    assert!(rig.ask(0, &[]).is_ok());
+    assert_eq!(rig.balancer.roster().addresses().count(), 256);
+}
+
+// === names with a TTL of 0 ===
+
+#[test]
+fn test_a_name_with_ttl_0_is_one_candidate_with_the_weight_of_its_target() {
+    let once = Arc::new(Answer { is_once: true, ..(*answer(vec![srv(1, 81, 7), srv(2, 82, 1)])).clone() });
+    let rig = Rig::named(Algorithm::RoundRobin, Arc::clone(&once), &[target(1, "10.0.0.1:80", 30)]);
+    let names = (0..40).filter(|_| matches!(rig.ask(0, &[]).expect("one").seat, Seat::Once(..))).count();
+    assert_eq!(names, 10);
+}
+
+#[test]
+fn test_an_address_of_a_name_with_ttl_0_is_healthy_and_new_to_the_request() {
+    let once = Arc::new(Answer { is_once: true, ..(*answer(vec![srv(1, 81, 6), srv(2, 82, 2)])).clone() });
+    let rig = Rig::with_rules(Algorithm::RoundRobin, &[target(1, "a.test:80", 1)], passive(0.0));
+    rig.names.tell("a.test", Ok(Arc::clone(&once)));
+    let chosen = |tried: &[Tried]| {
+        let turn = rig.ask(0, tried).expect("the name");
+        let ask = Ask { hash: 0, tried, barred: &[], slow_start: None, now: rig.now };
+        rig.balancer.once(&turn, &once.records, &ask, &rig.rules, &rig.watch)
+    };
+    let mut counts = HashMap::new();
+    for _ in 0..8_000 {
+        *counts.entry(chosen(&[]).expect("one of them").place.address().port()).or_insert(0.0) += 1.0 / 8_000.0;
+    }
+    assert_near(&[counts[&81], counts[&82]], &[0.75, 0.25], 0.05);
+    let first = chosen(&[]).expect("one of them");
+    assert_ne!(chosen(&[tried_of(&first)]).expect("the other").place.address(), first.place.address());
+    for port in [81, 82] {
+        let address = chosen(&[]).expect("one of them");
+        rig.watch.mark(&address.place, false);
+        assert_eq!(chosen(&[]).is_none(), port == 82);
     }
 }
 
@@ -236,8 +547,8 @@ fn test_round_robin_shares_are_exactly_the_weights() {
 fn test_least_connections_in_flight_follow_the_weights_within_one() {
     let rig = Rig::new(Algorithm::LeastConnections, &targets(&[10, 20, 30]));
     let held: Vec<Turn> = (0..60).map(|_| rig.choose(0, &[]).expect("a Target")).collect();
-    for (peer, expected) in rig.balancer.peers().iter().zip([10i64, 20, 30]) {
-        assert!((i64::from(peer.load.in_flight()) - expected).abs() <= 1, "{} of {expected}", peer.load.in_flight());
+    for (address, expected) in rig.balancer.roster().addresses().zip([10i64, 20, 30]) {
+        assert!((i64::from(address.load.in_flight()) - expected).abs() <= 1, "{} of {expected}", address.load.in_flight());
     }
     drop(held);
 }
@@ -262,7 +573,7 @@ fn run_latencies(rig: &mut Rig, latencies_ms: &[u64], requests: u32) -> Vec<f64>
         counts[at] += 1;
         let took = Duration::from_millis(latencies_ms[at]);
         rig.now += took;
-        turn.peer.load.observe(took, rig.now);
+        turn.seat.load().observe(took, rig.now);
     }
     counts.iter().map(|&count| f64::from(count) / f64::from(requests)).collect()
 }

@@ -6,7 +6,7 @@
 //! nor more than [`IN_FLIGHT`] of all.
 
 use super::{Observer, Outcome, Place, Probe, Turned};
-use crate::balancer::{Peer, mix};
+use crate::balancer::{Address, mix};
 use crate::fault::{Fault, FaultKind};
 use crate::gateway::Gateway;
 use crate::observe::Level;
@@ -151,9 +151,7 @@ fn touch_some(gateway: &Gateway, watched: &[CompiledUpstream], from: usize) -> u
     }
     let end = (from + watched.len().div_ceil(TICKS_PER_TOUCH)).min(watched.len());
     for upstream in &watched[from..end] {
-        for peer in upstream.balancer.peers() {
-            peer.places().iter().for_each(|place| gateway.watch.touch(place));
-        }
+        upstream.balancer.roster().addresses().for_each(|address| gateway.watch.touch(&address.place));
     }
     end
 }
@@ -171,16 +169,17 @@ async fn round(gateway: Rc<Gateway>, upstream: CompiledUpstream, of_healthy: boo
     let _ending = Ending(is_running);
     let Some(probe) = &upstream.rules.probe else { return };
     let mut queue = VecDeque::new();
-    for peer in upstream.balancer.peers() {
-        if peer.address.is_none() {
-            // Without an answer those it had last are probed.
-            if let Ok(answer) = gateway.resolver.look_up(&peer.host).await {
-                let addresses: Vec<_> = answer.records.iter().map(|record| record.address).collect();
-                upstream.balancer.learn(peer, &addresses);
-            }
+    upstream.balancer.refresh(&*gateway.resolver, pylae_shared::monotonic());
+    let roster = upstream.balancer.roster();
+    let mut wanted = |address: &Arc<Address>| {
+        if gateway.watch.health(&address.place).is_healthy == of_healthy {
+            queue.push_back(Arc::clone(address));
         }
-        for place in peer.places().iter().filter(|place| gateway.watch.health(place).is_healthy == of_healthy) {
-            queue.push_back((Arc::clone(peer), Arc::clone(place)));
+    };
+    roster.addresses().for_each(&mut wanted);
+    for (peer, load) in roster.asked_each_time() {
+        if let Ok(answer) = gateway.resolver.look_up(&peer.host).await {
+            Address::all_of(peer, load, &answer.records).for_each(|address| wanted(&Arc::new(address)));
         }
     }
     let count = probe.concurrency.min(queue.len()).min(IN_FLIGHT);
@@ -190,9 +189,9 @@ async fn round(gateway: Rc<Gateway>, upstream: CompiledUpstream, of_healthy: boo
             let (gateway, upstream, queue, slots) = (Rc::clone(&gateway), upstream.clone(), Rc::clone(&queue), Rc::clone(&slots));
             tokio::task::spawn_local(async move {
                 let next = || queue.borrow_mut().pop_front();
-                while let Some((peer, place)) = next() {
+                while let Some(address) = next() {
                     let Ok(_slot) = slots.acquire().await else { return };
-                    probe_one(&gateway, &upstream, &peer, &place).await;
+                    probe_one(&gateway, &upstream, &address).await;
                 }
             })
         })
@@ -203,10 +202,12 @@ async fn round(gateway: Rc<Gateway>, upstream: CompiledUpstream, of_healthy: boo
     }
 }
 
-async fn probe_one(gateway: &Gateway, upstream: &CompiledUpstream, peer: &Peer, place: &Place) {
+async fn probe_one(gateway: &Gateway, upstream: &CompiledUpstream, address: &Address) {
     let Some(probe) = &upstream.rules.probe else { return };
+    let place = &address.place;
+    let by_record = address.name.as_deref().filter(|_| upstream.upstream.use_srv_name == Some(true));
     let begun = Instant::now();
-    let (outcome, found) = ask(&gateway.upstream_tls, probe, peer, place).await;
+    let (outcome, found) = ask(&gateway.upstream_tls, probe, by_record.unwrap_or(&address.peer.host), place).await;
     let evidence = format!("{found} after {} ms", begun.elapsed().as_millis());
     gateway.watch.note(place, &evidence);
     let name = &upstream.upstream.name;
@@ -220,8 +221,8 @@ async fn probe_one(gateway: &Gateway, upstream: &CompiledUpstream, peer: &Peer, 
 }
 
 /// One probe: what it came to, and in words.
-async fn ask(upstream_tls: &UpstreamTls, probe: &Probe, peer: &Peer, place: &Place) -> (Outcome, String) {
-    let host = probe.host_header.as_deref().unwrap_or(&peer.host);
+async fn ask(upstream_tls: &UpstreamTls, probe: &Probe, own_host: &str, place: &Place) -> (Outcome, String) {
+    let host = probe.host_header.as_deref().unwrap_or(own_host);
     let is_tls = matches!(probe.kind, CheckType::Https | CheckType::Grpcs);
     let tls = is_tls.then(|| {
         let of_host = || crate::http::head::parse_authority(host.as_bytes()).map_or_else(|| host.to_owned(), |(name, _)| name);
@@ -240,8 +241,7 @@ async fn ask(upstream_tls: &UpstreamTls, probe: &Probe, peer: &Peer, place: &Pla
     for (name, value) in &probe.headers {
         request.extend([name, ": ", value, "\r\n"]);
     }
-    let bracketed =
-        if host.contains(':') && peer.address.is_some() && probe.host_header.is_none() { format!("[{host}]") } else { host.to_owned() };
+    let bracketed = if host.contains(':') && probe.host_header.is_none() { format!("[{host}]") } else { host.to_owned() };
     request.extend(["Host: ", &bracketed, "\r\n\r\n"]);
     match status_line(&mut connection, request.as_bytes(), probe.timeout).await {
         Ok(line) => match status_of(&line) {

@@ -53,7 +53,7 @@ pub(super) async fn proxy_heads(
         let missed = match outcome {
             Ok((head, connection)) => {
                 if let Some(choice) = &choice {
-                    choice.peer.load.observe(started.elapsed(), pylae_shared::monotonic());
+                    choice.address.load.observe(started.elapsed(), pylae_shared::monotonic());
                     observed(gateway, exchange, choice, Seen::of_answer(head.status), || format!("status {}", head.status));
                 }
                 return Ok((head, connection, key));
@@ -83,7 +83,7 @@ pub(super) async fn proxy_heads(
             }
             let balancing = &mut exchange.borrow_mut().balancing;
             balancing.turn = None;
-            balancing.tried.push(choice.peer.target);
+            balancing.tried.push(choice.tried());
         }
         tried += 1;
         let refused = if !may_repeat {

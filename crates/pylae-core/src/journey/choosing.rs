@@ -2,21 +2,22 @@
 //! Where does this attempt go? A Target of an Upstream, or the Service's own host; an address of it; what is told of it after.
 
 use super::decided;
-use crate::balancer::{self, Ask, Peer};
+use crate::balancer::{self, Address, Ask, Found, Peer, Seat, Tried, Turn};
 use crate::exchange::{Attempt, Exchange, ExchangeRef};
 use crate::fault::{Fault, FaultKind, Side};
 use crate::gateway::Gateway;
-use crate::healthcheck::{Observer, Outcome as Seen, Place};
+use crate::healthcheck::{Observer, Outcome as Seen};
 use crate::listener::connection::ClientConnection;
 use crate::observe::Level;
 use crate::proxy::Failure;
 use crate::snapshot::CompiledUpstream;
 use crate::upstream::PoolKey;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// What a failed attempt tells of its Target; nothing when it was not the Target's fault.
 pub(super) fn seen_of(fault: &Fault) -> Option<Seen> {
@@ -31,8 +32,20 @@ pub(super) fn seen_of(fault: &Fault) -> Option<Seen> {
 /// Where an attempt goes, when an Upstream's Targets are chosen from.
 pub(super) struct Choice {
     pub upstream: CompiledUpstream,
-    pub peer: Arc<Peer>,
-    pub place: Arc<Place>,
+    pub address: Arc<Address>,
+}
+
+impl Choice {
+    /// What a retry keeps away from.
+    pub fn tried(&self) -> Tried {
+        Tried { target: self.address.peer.target, address: self.address.place.address() }
+    }
+
+    /// The host that the upstream is called by: what an SRV record names, where the Upstream says so.
+    fn host(&self) -> &str {
+        let by_record = self.address.name.as_deref().filter(|_| self.upstream.upstream.use_srv_name == Some(true));
+        by_record.unwrap_or(&self.address.peer.host)
+    }
 }
 
 /// A request tells how its Target does.
@@ -42,10 +55,11 @@ pub(super) fn observed(gateway: &Rc<Gateway>, exchange: &ExchangeRef, choice: &C
         return;
     }
     let evidence = || format!("request {}: {}", exchange.borrow().id.as_str(), what());
-    if let Some(turned) = gateway.watch.report(&choice.place, &rules.passive, Observer::Passive, seen, evidence) {
-        gateway
-            .logs
-            .log(Level::Warn, &crate::healthcheck::active::turned_text(&choice.upstream.upstream.name, &choice.place, &turned.health));
+    if let Some(turned) = gateway.watch.report(&choice.address.place, &rules.passive, Observer::Passive, seen, evidence) {
+        gateway.logs.log(
+            Level::Warn,
+            &crate::healthcheck::active::turned_text(&choice.upstream.upstream.name, &choice.address.place, &turned.health),
+        );
     }
 }
 
@@ -71,8 +85,10 @@ fn hash_of(gateway: &Rc<Gateway>, exchange: &mut Exchange, upstream: &CompiledUp
     hash
 }
 
-/// Chooses among the Targets of an Upstream, and an address of the one chosen. A Target whose name has no address that may be
-/// chosen is passed over.
+/// Names that a request asks for at once when nothing is known of any.
+const LOOK_UPS: usize = 32;
+
+/// Chooses among the addresses of an Upstream's Targets, as far as they are known; waits only as long as nobody is.
 async fn choose_target(
     gateway: &Rc<Gateway>,
     client: &mut ClientConnection,
@@ -80,64 +96,100 @@ async fn choose_target(
     upstream: CompiledUpstream,
 ) -> Result<Choice, Failure> {
     let hash = hash_of(gateway, &mut exchange.borrow_mut(), &upstream);
-    let mut passed_over = Vec::new();
+    let CompiledUpstream { balancer, rules, .. } = &upstream;
+    let mut barred = Vec::new();
+    let mut has_waited = false;
     loop {
         let now = pylae_shared::monotonic();
         let turn = {
             let borrowed = exchange.borrow();
-            let ask = Ask { hash, tried: &borrowed.balancing.tried, barred: &passed_over, now };
-            upstream.balancer.choose(&ask, &upstream.rules, &gateway.watch)
+            let ask = Ask { hash, tried: &borrowed.balancing.tried, barred: &barred, slow_start: None, now };
+            balancer.choose(&ask, rules, &gateway.watch, &*gateway.resolver)
         };
-        let Ok(turn) = turn else { return Err(Failure::Fault(FaultKind::NoHealthyTarget.into(), "")) };
-        let peer = Arc::clone(&turn.peer);
-        let is_alone = upstream.balancer.peers().len() == 1;
-        let found = if peer.address.is_some() {
-            Ok(Vec::new())
-        } else if peer.load.is_nameless(now) && !is_alone {
-            Err(FaultKind::NameNotFound.into())
-        } else {
-            addresses_of(gateway, client, &peer, now).await?
-        };
-        let ask = Ask { hash, tried: &[], barred: &[], now: Duration::ZERO };
-        let place = found.and_then(|addresses| {
-            let place = upstream.balancer.place(&peer, &addresses, &ask, &upstream.rules, &gateway.watch);
-            place.ok_or_else(|| FaultKind::NoHealthyTarget.into())
-        });
-        match place {
-            Ok(place) => {
-                exchange.borrow_mut().balancing.turn = Some(turn);
-                return Ok(Choice { upstream, peer, place });
+        let turn = match turn {
+            Ok(turn) => turn,
+            Err(_) if !has_waited && balancer.roster().pending().next().is_some() => {
+                has_waited = true;
+                first_answer(gateway, client, &upstream).await?;
+                continue;
             }
-            Err(fault) if is_alone => return Err(Failure::Fault(fault, "")),
+            Err(_) => {
+                let fault = balancer.failure_of_all().unwrap_or_else(|| FaultKind::NoHealthyTarget.into());
+                return Err(Failure::Fault(fault, ""));
+            }
+        };
+        let address = match &turn.seat {
+            Seat::Known(address) => Ok(Arc::clone(address)),
+            Seat::Once(peer, _) => asked_once(gateway, client, exchange, &upstream, &turn, peer, hash).await?,
+        };
+        match address {
+            Ok(address) => {
+                exchange.borrow_mut().balancing.turn = Some(turn);
+                return Ok(Choice { upstream, address });
+            }
+            Err(fault) if balancer.peers().len() == 1 => return Err(Failure::Fault(fault, "")),
             Err(fault) => {
+                let peer = turn.seat.peer();
                 decided(gateway, exchange, || format!("target.passed_over host={} reason={}", peer.host, fault.kind.facts().name));
-                passed_over.push(peer.target);
+                barred.push(peer.target);
             }
         }
     }
 }
 
-/// The addresses of a Target's name; while nobody tells them, those it had last.
-async fn addresses_of(
+/// Waits for the first answer for any of the names of which nothing is known, or for the last failure.
+async fn first_answer(gateway: &Rc<Gateway>, client: &mut ClientConnection, upstream: &CompiledUpstream) -> Result<(), Failure> {
+    let pending: Vec<Arc<Peer>> = upstream.balancer.roster().pending().take(LOOK_UPS).cloned().collect();
+    let mut look_ups: Vec<_> = pending.iter().map(|peer| (peer, Box::pin(gateway.resolver.look_up(&peer.host)))).collect();
+    std::future::poll_fn(|cx| {
+        let mut has_answer = false;
+        look_ups.retain_mut(|(peer, look_up)| match look_up.as_mut().poll(cx) {
+            Poll::Ready(found) => {
+                has_answer |= found.is_ok();
+                upstream.balancer.learn(peer.target, &found, pylae_shared::monotonic());
+                false
+            }
+            Poll::Pending => true,
+        });
+        if has_answer || look_ups.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        client.poll_departed(cx).map(|()| Err(Failure::Gone))
+    })
+    .await
+}
+
+/// The address of a Target whose name is asked for at each request.
+async fn asked_once(
     gateway: &Rc<Gateway>,
     client: &mut ClientConnection,
+    exchange: &ExchangeRef,
+    upstream: &CompiledUpstream,
+    turn: &Turn,
     peer: &Peer,
-    now: Duration,
-) -> Result<Result<Vec<std::net::IpAddr>, Fault>, Failure> {
-    let mut lookup = std::pin::pin!(gateway.resolver.look_up(&peer.host));
-    let found = std::future::poll_fn(|cx| match lookup.as_mut().poll(cx) {
-        Poll::Ready(outcome) => Poll::Ready(Ok(outcome)),
+    hash: u64,
+) -> Result<Result<Arc<Address>, Fault>, Failure> {
+    let found = look_up(gateway, client, &peer.host).await?;
+    let now = pylae_shared::monotonic();
+    if found.as_ref().map_or(true, |answer| !answer.is_once) {
+        upstream.balancer.learn(peer.target, &found, now);
+    }
+    Ok(found.and_then(|answer| {
+        let borrowed = exchange.borrow();
+        let ask = Ask { hash, tried: &borrowed.balancing.tried, barred: &[], slow_start: None, now };
+        let address = upstream.balancer.once(turn, &answer.records, &ask, &upstream.rules, &gateway.watch);
+        address.ok_or_else(|| FaultKind::NoHealthyTarget.into())
+    }))
+}
+
+/// What a host has; gives up when the client does.
+async fn look_up(gateway: &Rc<Gateway>, client: &mut ClientConnection, host: &str) -> Result<Found, Failure> {
+    let mut look_up = std::pin::pin!(gateway.resolver.look_up(host));
+    std::future::poll_fn(|cx| match look_up.as_mut().poll(cx) {
+        Poll::Ready(found) => Poll::Ready(Ok(found)),
         Poll::Pending => client.poll_departed(cx).map(|()| Err(Failure::Gone)),
     })
-    .await?;
-    Ok(found.map(|answer| answer.records.iter().map(|record| record.address).collect()).or_else(|fault| {
-        let known: Vec<_> = peer.places().iter().map(|place| place.address().ip()).collect();
-        if known.is_empty() {
-            peer.load.miss_name(now);
-            return Err(fault);
-        }
-        Ok(known)
-    }))
+    .await
 }
 
 /// Chooses a Target and finds its address; begins the record of the attempt.
@@ -161,7 +213,7 @@ pub(super) async fn choose(
         let mut borrowed = exchange.borrow_mut();
         let preserved = borrowed.matched.as_ref().is_some_and(|m| m.route.preserve_host).then(|| borrowed.request.authority.clone());
         let (host, port, host_header) = match &choice {
-            Some(choice) => (choice.peer.host.to_string(), choice.peer.port, choice.upstream.upstream.host_header.clone()),
+            Some(choice) => (choice.host().to_owned(), choice.address.place.address().port(), choice.upstream.upstream.host_header.clone()),
             None => (name, borrowed.upstream.target_port, None),
         };
         let is_tls = borrowed.upstream.is_tls;
@@ -179,25 +231,15 @@ pub(super) async fn choose(
         borrowed.upstream.host_header = Some(chosen);
         (host, port, is_tls)
     };
-    let address = if let Some(choice) = &choice {
-        choice.place.address()
-    } else {
-        let resolved = {
-            let mut lookup = std::pin::pin!(gateway.resolver.look_up(&host));
-            std::future::poll_fn(|cx| match lookup.as_mut().poll(cx) {
-                Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
-                Poll::Pending => client.poll_departed(cx).map(|()| None),
-            })
-            .await
-        };
-        match resolved {
-            None => return Err(Failure::Gone),
-            Some(Err(fault)) => return Err(Failure::Fault(fault, "")),
-            Some(Ok(answer)) => {
+    let address = match &choice {
+        Some(choice) => choice.address.place.address(),
+        None => match look_up(gateway, client, &host).await? {
+            Err(fault) => return Err(Failure::Fault(fault, "")),
+            Ok(answer) => {
                 let record = gateway.resolver.turn(&answer);
-                std::net::SocketAddr::new(record.address, record.port.unwrap_or(port))
+                SocketAddr::new(record.address, record.port.unwrap_or(port))
             }
-        }
+        },
     };
     let mut borrowed = exchange.borrow_mut();
     borrowed.moments.attempt_started = Some(started);

@@ -59,6 +59,7 @@ pub struct Snapshot {
     services: ConfigMap<Id, Arc<Service>>,
     upstreams: ConfigMap<Arc<str>, CompiledUpstream>,
     watched: Arc<[CompiledUpstream]>,
+    named: Arc<[Arc<Balancer>]>,
 }
 
 impl Snapshot {
@@ -75,6 +76,11 @@ impl Snapshot {
     /// The Upstreams whose Targets' health is looked at, in no order.
     pub fn watched(&self) -> &Arc<[CompiledUpstream]> {
         &self.watched
+    }
+
+    /// The balancers of Upstreams that have a Target by name, in no order.
+    pub fn named(&self) -> &Arc<[Arc<Balancer>]> {
+        &self.named
     }
 
     /// Every Upstream, in no order.

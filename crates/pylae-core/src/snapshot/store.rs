@@ -413,6 +413,7 @@ impl Store {
             plan,
             services: self.services.clone(),
             watched: upstreams.values().filter(|upstream| upstream.rules.is_on).cloned().collect(),
+            named: upstreams.values().map(|upstream| &upstream.balancer).filter(|balancer| balancer.has_names()).cloned().collect(),
             upstreams,
         };
         warnings.sort_unstable();

@@ -27,7 +27,7 @@ fn probe_with(changes: &Value, host_header: Option<&str>) -> crate::healthcheck:
     crate::healthcheck::Rules::new(&checks, host_header)
 }
 
-fn peer_at(port: u16) -> Arc<Peer> {
+fn address_at(port: u16) -> Arc<Address> {
     let target = Target {
         id: Id([2; 16]),
         created_at: 0.0,
@@ -38,7 +38,8 @@ fn peer_at(port: u16) -> Arc<Peer> {
         tags: None,
         raw: Raw::default(),
     };
-    Arc::clone(&Balancer::new(Algorithm::RoundRobin, &[target], None).0.peers()[0])
+    let (balancer, _) = Balancer::new(Algorithm::RoundRobin, &[target], None);
+    Arc::clone(balancer.roster().addresses().next().expect("it is one"))
 }
 
 fn run<F: Future>(work: F) -> F::Output {
@@ -64,8 +65,9 @@ fn asked(changes: &Value, host_header: Option<&str>, reply: Option<&'static [u8]
             }
             String::from_utf8_lossy(&request).into_owned()
         });
-        let (rules, peer) = (probe_with(changes, host_header), peer_at(port));
-        let (outcome, found) = ask(&UpstreamTls::new(Vec::new()), rules.probe.as_ref().expect("on"), &peer, &peer.places()[0]).await;
+        let (rules, address) = (probe_with(changes, host_header), address_at(port));
+        let (outcome, found) =
+            ask(&UpstreamTls::new(Vec::new()), rules.probe.as_ref().expect("on"), &address.peer.host, &address.place).await;
         (outcome, found, served.await.expect("served"))
     })
 }
@@ -107,8 +109,8 @@ fn test_a_target_that_does_not_answer_in_time_is_a_timeout() {
 fn test_a_refused_connection_is_a_tcp_failure() {
     let (outcome, found) = run(async {
         let port = TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("bound").port();
-        let (rules, peer) = (probe_with(&json!({}), None), peer_at(port));
-        ask(&UpstreamTls::new(Vec::new()), rules.probe.as_ref().expect("on"), &peer, &peer.places()[0]).await
+        let (rules, address) = (probe_with(&json!({}), None), address_at(port));
+        ask(&UpstreamTls::new(Vec::new()), rules.probe.as_ref().expect("on"), &address.peer.host, &address.place).await
     });
     assert_eq!(outcome, Outcome::TcpFailure);
     assert!(found.contains("refused"), "{found}");
