@@ -47,20 +47,36 @@ class Shared:
         """Says that the slot's worker is gone: its siblings accept in its place."""
     def statistics(self) -> dict[str, int]:
         """Counts summed over all workers, under the names `/status` uses."""
-    def health(self) -> list[dict[str, Any]]:
+    def health(self, upstream: str | None = None) -> list[dict[str, Any]]:
         """What is known of every address of a Target whose health is looked at, or was within the last minute.
+
+        Args:
+            upstream: an id; the addresses of its Targets alone, which are found fast.
 
         Returns:
             `upstream`, `target` (ids), `address`, `port`, `is_healthy`, `state` (`healthy`, `mostly_healthy`, `mostly_unhealthy`,
-            `unhealthy`), `why`, `since_ms` (epoch), how often each came in a row (`successes`, `tcp_failures`, `timeouts`,
-            `http_failures`), `probed_ms` (epoch; None: never) and `evidence`, what the last probe, or the request that turned
-            the state, found. An address that is not among them is healthy and was never asked for.
+            `unhealthy`, `ejected`), `why`, `since_ms` (epoch), `until_ms` (epoch: it ends by itself then; None: it does not), how
+            often each came in a row (`successes`, `tcp_failures`, `timeouts`, `http_failures`), `probed_ms` (epoch; None: never)
+            and `evidence`, what the last probe, or the request that turned the state, found. An address that is not among them
+            is healthy and was never asked for.
+
+        Raises:
+            ValueError: The id is no UUID.
         """
     def mark_health(self, upstream: str, target: str, address: str, port: int, is_healthy: bool) -> bool:
-        """Says how an address does; what was counted is forgotten, and checks go on from there.
+        """Says how an address does; what was counted is forgotten, an ejection is over, and checks go on from there.
 
         Returns:
             False when the table has no room for it.
+
+        Raises:
+            ValueError: An id is no UUID, or the address no IP address.
+        """
+    def forget_health(self, upstream: str, target: str, address: str, port: int) -> bool:
+        """Forgets all that is known of an address, as if it were new.
+
+        Returns:
+            False when nothing was known.
 
         Raises:
             ValueError: An id is no UUID, or the address no IP address.

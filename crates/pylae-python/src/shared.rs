@@ -3,7 +3,7 @@
 
 use pylae_core::clock::now_ms;
 use pylae_core::snapshot::Id;
-use pylae_shared::health::{Health, Identity};
+use pylae_shared::health::{HealthRow, Identity};
 use pylae_shared::{Segment, Statistic};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -72,19 +72,37 @@ impl Shared {
         counts
     }
 
-    /// What is known of every address of a Target that is looked at, or was within the last minute.
-    fn health<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
-        let row = |row: pylae_shared::health::HealthRow| {
+    /// What is known of every address of a Target that is looked at, or was within the last minute; or of one Upstream's.
+    #[pyo3(signature = (upstream = None))]
+    fn health<'py>(&self, py: Python<'py>, upstream: Option<&str>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let upstream = upstream.map(id_of).transpose()?;
+        let rows = py.detach(|| self.segment.health_rows(upstream));
+        let (now_ms, now_monotonic_ms) = (now_ms(), pylae_shared::monotonic_ms());
+        let row = |row: HealthRow| {
             let (identity, health) = (row.identity, row.health);
             let about = PyDict::new(py);
             about.set_item("upstream", Id(identity.upstream).to_string())?;
             about.set_item("target", Id(identity.target).to_string())?;
             about.set_item("address", identity.address.to_string())?;
             about.set_item("port", identity.port)?;
-            about.set_item("is_healthy", health.is_healthy)?;
-            about.set_item("state", health.name())?;
-            about.set_item("why", health.why.name())?;
-            about.set_item("since_ms", health.since_ms)?;
+            match row.ejection {
+                // What checks say beside it counts for nothing as long as it lasts.
+                Some(ejection) if health.is_healthy => {
+                    let left_ms = ejection.until_monotonic_ms.saturating_sub(now_monotonic_ms);
+                    about.set_item("is_healthy", false)?;
+                    about.set_item("state", "ejected")?;
+                    about.set_item("why", ejection.why())?;
+                    about.set_item("since_ms", ejection.since_ms)?;
+                    about.set_item("until_ms", now_ms + left_ms)?;
+                }
+                _ => {
+                    about.set_item("is_healthy", health.is_healthy)?;
+                    about.set_item("state", health.name())?;
+                    about.set_item("why", health.why.name())?;
+                    about.set_item("since_ms", health.since_ms)?;
+                    about.set_item("until_ms", py.None())?;
+                }
+            }
             for (name, count) in ["successes", "tcp_failures", "timeouts", "http_failures"].into_iter().zip(health.counts) {
                 about.set_item(name, count)?;
             }
@@ -92,16 +110,30 @@ impl Shared {
             about.set_item("evidence", row.evidence)?;
             Ok(about)
         };
-        self.segment.health_rows().into_iter().map(row).collect()
+        rows.into_iter().map(row).collect()
     }
 
-    /// An operator says how an address of a Target does; what was counted is forgotten. `false`: there is no room for it.
+    /// An operator says how an address of a Target does; what was counted is forgotten, and an ejection is over. `false`: there
+    /// is no room for it.
     fn mark_health(&self, upstream: &str, target: &str, address: &str, port: u16, is_healthy: bool) -> PyResult<bool> {
-        let id = |text: &str| Id::parse(text).map(|id| id.0).ok_or_else(|| PyValueError::new_err(format!("`{text}` is not a UUID")));
-        let address: IpAddr = address.parse().map_err(|_| PyValueError::new_err(format!("`{address}` is not an IP address")))?;
-        let identity = Identity { upstream: id(upstream)?, target: id(target)?, address, port };
+        let identity = identity_of(upstream, target, address, port)?;
         let at_ms = now_ms();
         let entry = self.segment.health_entry(&identity, at_ms);
-        Ok(entry.is_some_and(|entry| self.segment.change_health(entry, |_| Health::marked(is_healthy, at_ms)).is_some()))
+        Ok(entry.is_some_and(|entry| self.segment.mark_health(entry, is_healthy, at_ms)))
     }
+
+    /// All that is known of an address of a Target is forgotten, as if it were new. `false`: nothing was known.
+    fn forget_health(&self, upstream: &str, target: &str, address: &str, port: u16) -> PyResult<bool> {
+        let entry = self.segment.find_health(&identity_of(upstream, target, address, port)?);
+        Ok(entry.is_some_and(|entry| self.segment.forget_health(entry, now_ms())))
+    }
+}
+
+fn id_of(text: &str) -> PyResult<[u8; 16]> {
+    Id::parse(text).map(|id| id.0).ok_or_else(|| PyValueError::new_err(format!("`{text}` is not a UUID")))
+}
+
+fn identity_of(upstream: &str, target: &str, address: &str, port: u16) -> PyResult<Identity> {
+    let address: IpAddr = address.parse().map_err(|_| PyValueError::new_err(format!("`{address}` is not an IP address")))?;
+    Ok(Identity { upstream: id_of(upstream)?, target: id_of(target)?, address, port })
 }

@@ -6,8 +6,11 @@
 //! is lost, none waits for another, and one that is killed leaves nothing half done. The word names whose it is: a report
 //! that comes for an entry which has passed to another finds the name changed and does nothing.
 //!
-//! An entry is never given back. It passes to another when nobody has touched it for [`STALE_AFTER_MS`]. When the window in
-//! which a key may stand has no room, the caller is told and keeps what it learns to itself; that is counted.
+//! An entry is never given back. When nobody has touched it for [`STALE_AFTER_MS`] what it says is over: it passes to another, or
+//! its old owner finds it as if it were new. When the window in which a key may stand has no room, the caller is told and keeps
+//! what it learns to itself; that is counted.
+//!
+//! Beside the state stands the last ejection: an outlier is left out until a time, and comes back without anybody's doing.
 //!
 //! Here too is the lease by which one worker is chosen to probe for the node.
 
@@ -45,7 +48,14 @@ mod field {
     /// Milliseconds since the epoch; 0: never probed.
     pub const PROBED: usize = 12;
     pub const EVIDENCE: usize = 13;
+    /// Milliseconds of the monotonic clock; 0: never ejected.
+    pub const EJECTED_UNTIL: usize = EVIDENCE + super::EVIDENCE_WORDS;
+    /// Milliseconds since the epoch.
+    pub const EJECTED_SINCE: usize = EJECTED_UNTIL + 1;
+    /// How often (16 bits), success rate in percent (16), of so many requests (32).
+    pub const EJECTED_WHY: usize = EJECTED_UNTIL + 2;
 }
+const _: () = assert!(field::EJECTED_WHY < ENTRY_WORDS);
 
 /// What an entry belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -302,6 +312,33 @@ impl std::fmt::Debug for LocalHealth {
     }
 }
 
+/// An address is left out because it answers worse than it should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ejection {
+    /// Until then, milliseconds of the monotonic clock.
+    pub until_monotonic_ms: u64,
+    /// Since when, milliseconds since the epoch.
+    pub since_ms: u64,
+    /// How often it was ejected of late.
+    pub times: u16,
+    /// Percent of its requests that succeeded.
+    pub success_rate_percent: u8,
+    /// So many requests were counted.
+    pub requests: u32,
+}
+
+impl Ejection {
+    /// Is it over?
+    pub fn is_over(&self, now_monotonic_ms: u64) -> bool {
+        self.until_monotonic_ms <= now_monotonic_ms
+    }
+
+    /// `ejected: success rate 40 % of 50 requests`
+    pub fn why(&self) -> String {
+        format!("ejected: success rate {} % of {} requests", self.success_rate_percent, self.requests)
+    }
+}
+
 /// Where an entry stands and whose it is; fits into a word, which is never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry(u64);
@@ -337,6 +374,8 @@ pub struct HealthRow {
     pub probed_ms: Option<u64>,
     /// What the last probe, or the request that changed the state, found.
     pub evidence: String,
+    /// It is left out as an outlier now.
+    pub ejection: Option<Ejection>,
 }
 
 impl Segment {
@@ -352,10 +391,13 @@ impl Segment {
         self.bitmap_at() + bitmap_words(self.health_slots()) + index * ENTRY_WORDS
     }
 
+    /// An index that is not ours can only come from a word that was not made here; its tag tells that it is another's.
+    fn index_of(&self, entry: Entry) -> usize {
+        entry.index().min(self.health_slots() - 1)
+    }
+
     fn state(&self, entry: Entry) -> Word<'_> {
-        // An index that is not ours can only come from a word that was not made here; it reads as another's.
-        let index = entry.index().min(self.health_slots() - 1);
-        Word(self.wide_word(self.entry_at(index) + field::STATE), entry.tag())
+        Word(self.wide_word(self.entry_at(self.index_of(entry)) + field::STATE), entry.tag())
     }
 
     /// The entry of this address, made when there is none. `None`: no room, which is counted.
@@ -376,6 +418,7 @@ impl Segment {
                 let index = (start + step) % slots;
                 let other = self.wide_word(self.entry_at(index) + field::KEY).load(SeqCst);
                 if other == key {
+                    self.renew_if_stale(index, tag, now_ms, now);
                     self.publish(index, &words, tag, now_ms);
                     return Some(Entry::new(index, tag));
                 }
@@ -397,10 +440,56 @@ impl Segment {
         None
     }
 
+    /// The entry of this address, if there is one that is in use.
+    pub fn find_health(&self, identity: &Identity) -> Option<Entry> {
+        let (low, high) = siphash24_128(self.secret(), &identity.words(), b"health");
+        let (low, high) = (low.max(1), high);
+        let key = u128::from(low) | u128::from(high) << 64;
+        let slots = self.health_slots();
+        let start = ((u64::from(low as u32) * slots as u64) >> 32) as usize;
+        for step in 0..WINDOW.min(slots) {
+            let index = (start + step) % slots;
+            let other = self.wide_word(self.entry_at(index) + field::KEY).load(SeqCst);
+            if other == key {
+                return Some(Entry::new(index, (high & TAG_MASK).max(1))).filter(|&entry| self.health_of(entry).is_some());
+            }
+            if other == 0 {
+                return None;
+            }
+        }
+        None
+    }
+
+    fn is_stale(&self, index: usize, now: u64) -> bool {
+        self.word(self.entry_at(index) + field::TOUCHED).load(Relaxed).saturating_add(STALE_AFTER_MS) < now
+    }
+
+    /// What nobody used for long is over: its owner finds it as if it were new. Of those who come at once one does it.
+    fn renew_if_stale(&self, index: usize, tag: u64, now_ms: u64, now: u64) {
+        let touched = self.word(self.entry_at(index) + field::TOUCHED);
+        let at = touched.load(SeqCst);
+        let is_ours = at.saturating_add(STALE_AFTER_MS) < now && touched.compare_exchange(at, now, SeqCst, SeqCst).is_ok();
+        if is_ours
+            && let Some((before, after)) =
+                Word(self.wide_word(self.entry_at(index) + field::STATE), tag).update(|_| Health::initial(now_ms))
+        {
+            self.forget_all_but_state(index);
+            if before.is_healthy != after.is_healthy {
+                self.turn_health_epoch();
+            }
+        }
+    }
+
+    fn forget_all_but_state(&self, index: usize) {
+        for place in [field::PROBED, field::EVIDENCE, field::EJECTED_UNTIL, field::EJECTED_SINCE, field::EJECTED_WHY] {
+            self.word(self.entry_at(index) + place).store(0, SeqCst);
+        }
+    }
+
     /// Writes whose the entry is, then gives it a state, unless that was done.
     fn publish(&self, index: usize, words: &[u64; 7], tag: u64, now_ms: u64) {
         let base = self.entry_at(index);
-        self.word(base + field::TOUCHED).store(monotonic_ms(), Relaxed);
+        self.word(base + field::TOUCHED).fetch_max(monotonic_ms(), Relaxed);
         let state = self.wide_word(base + field::STATE);
         let word = state.load(SeqCst);
         if (word >> TAG_SHIFT) as u64 == tag {
@@ -411,19 +500,21 @@ impl Segment {
         for (place, word) in places.into_iter().zip(words) {
             self.word(base + place).store(*word, SeqCst);
         }
-        self.word(base + field::PROBED).store(0, Relaxed);
-        self.word(base + field::EVIDENCE).store(0, Relaxed);
+        self.forget_all_but_state(index);
         // Whoever is second finds it done.
         let _ = state.compare_exchange(word, Health::initial(now_ms).pack(tag), SeqCst, SeqCst);
     }
 
-    /// What is known; `None` when the entry has passed to another: ask for it anew.
+    /// What is known; `None` when the entry has passed to another, or nobody used it for long: ask for it anew.
     pub fn health_of(&self, entry: Entry) -> Option<Health> {
-        self.state(entry).load()
+        self.state(entry).load().filter(|_| !self.is_stale(self.index_of(entry), monotonic_ms()))
     }
 
-    /// Changes what is known. Answers before and after; `None` when the entry has passed to another.
+    /// Changes what is known. Answers before and after; `None` as for [`Segment::health_of`].
     pub fn change_health(&self, entry: Entry, change: impl Fn(Health) -> Health) -> Option<(Health, Health)> {
+        if self.is_stale(self.index_of(entry), monotonic_ms()) {
+            return None;
+        }
         let changed = self.state(entry).update(change)?;
         if changed.0.is_healthy != changed.1.is_healthy {
             self.turn_health_epoch();
@@ -431,11 +522,76 @@ impl Segment {
         Some(changed)
     }
 
-    /// Keeps the entry from passing to another.
-    pub fn touch_health(&self, entry: Entry) {
-        if self.health_of(entry).is_some() {
-            self.word(self.entry_at(entry.index()) + field::TOUCHED).store(monotonic_ms(), Relaxed);
+    /// Keeps the entry from passing to another; `false`: it has, or nobody used it for long.
+    pub fn touch_health(&self, entry: Entry) -> bool {
+        let is_ours = self.health_of(entry).is_some();
+        if is_ours {
+            self.word(self.entry_at(entry.index()) + field::TOUCHED).fetch_max(monotonic_ms(), Relaxed);
         }
+        is_ours
+    }
+
+    /// An operator says how an address does; what was counted is forgotten, and an ejection is over. `false`: ask for it anew.
+    pub fn mark_health(&self, entry: Entry, is_healthy: bool, now_ms: u64) -> bool {
+        let changed = self.change_health(entry, |_| Health::marked(is_healthy, now_ms));
+        if changed.is_some() && self.word(self.entry_at(entry.index()) + field::EJECTED_UNTIL).swap(0, SeqCst) != 0 {
+            self.turn_health_epoch();
+        }
+        changed.is_some()
+    }
+
+    /// All that is known is forgotten, as if the address were new. `false`: nothing is known.
+    pub fn forget_health(&self, entry: Entry, now_ms: u64) -> bool {
+        let changed = self.change_health(entry, |_| Health::initial(now_ms));
+        if changed.is_some() {
+            self.forget_all_but_state(entry.index());
+            self.turn_health_epoch();
+        }
+        changed.is_some()
+    }
+
+    /// Leaves an outlier out for a while, in every worker. `false`: ask for the entry anew.
+    pub fn eject_health(&self, entry: Entry, ejection: &Ejection) -> bool {
+        if !self.touch_health(entry) {
+            return false;
+        }
+        let base = self.entry_at(entry.index());
+        // It is kept as long as it lasts, whether somebody looks at it or not.
+        self.word(base + field::TOUCHED).fetch_max(ejection.until_monotonic_ms, SeqCst);
+        let why = u64::from(ejection.times) | u64::from(ejection.success_rate_percent) << 16 | u64::from(ejection.requests) << 32;
+        self.word(base + field::EJECTED_WHY).store(why, SeqCst);
+        self.word(base + field::EJECTED_SINCE).store(ejection.since_ms, SeqCst);
+        self.word(base + field::EJECTED_UNTIL).store(ejection.until_monotonic_ms, SeqCst);
+        self.word(header::EJECTIONS).fetch_add(1, SeqCst);
+        self.turn_health_epoch();
+        true
+    }
+
+    /// The last ejection of an address, over or not.
+    pub fn ejection_of(&self, entry: Entry) -> Option<Ejection> {
+        self.health_of(entry)?;
+        self.ejection_at(entry.index())
+    }
+
+    fn ejection_at(&self, index: usize) -> Option<Ejection> {
+        let at = |place: usize| self.word(self.entry_at(index) + place).load(SeqCst);
+        let (until_monotonic_ms, since_ms, why) = (at(field::EJECTED_UNTIL), at(field::EJECTED_SINCE), at(field::EJECTED_WHY));
+        let (times, success_rate_percent, requests) = (why as u16, (why >> 16) as u8, (why >> 32) as u32);
+        (until_monotonic_ms != 0).then_some(Ejection { until_monotonic_ms, since_ms, times, success_rate_percent, requests })
+    }
+
+    /// An address did well for an interval: the next ejection is shorter by one time.
+    pub fn relax_ejection(&self, entry: Entry) {
+        if self.ejection_of(entry).is_some_and(|ejection| ejection.times > 0) {
+            let _ = self
+                .word(self.entry_at(entry.index()) + field::EJECTED_WHY)
+                .fetch_update(SeqCst, SeqCst, |why| (why as u16 > 0).then(|| why - 1));
+        }
+    }
+
+    /// How often an address was ejected since the start: 0 means that nobody need look for ejections.
+    pub fn ejections(&self) -> u64 {
+        self.word(header::EJECTIONS).load(SeqCst)
     }
 
     /// Keeps what was found, cut to 127 bytes; `probed_ms`: it was a probe, at this time.
@@ -460,16 +616,24 @@ impl Segment {
         }
     }
 
-    /// Every address that somebody has kept in the last minute, in no order.
-    pub fn health_rows(&self) -> Vec<HealthRow> {
+    /// Every address that somebody has kept in the last minute, or those of one Upstream, in no order.
+    pub fn health_rows(&self, upstream: Option<[u8; 16]>) -> Vec<HealthRow> {
         let mut rows = Vec::new();
         let now = monotonic_ms();
+        let wanted = upstream.map(halves);
+        let is_wanted = |index: usize| {
+            let at = |place: usize| self.word(self.entry_at(index) + place).load(Relaxed);
+            wanted.is_none_or(|[low, high]| at(field::UPSTREAM) == low && at(field::UPSTREAM + 1) == high)
+        };
         for at in 0..bitmap_words(self.health_slots()) {
             let mut bits = self.word(self.bitmap_at() + at).load(SeqCst);
             while bits != 0 {
                 let index = at * 64 + bits.trailing_zeros() as usize;
                 bits &= bits - 1;
-                rows.extend((index < self.health_slots()).then(|| self.row(index, now)).flatten());
+                if index < self.health_slots() && is_wanted(index) {
+                    // It may have passed to another since.
+                    rows.extend(self.row(index, now).filter(|row| upstream.is_none_or(|upstream| row.identity.upstream == upstream)));
+                }
             }
         }
         rows
@@ -481,7 +645,7 @@ impl Segment {
         let tag = ((key >> 64) as u64 & TAG_MASK).max(1);
         let health = Word(self.wide_word(base + field::STATE), tag).load()?;
         let at = |place: usize| self.word(base + place).load(SeqCst);
-        if at(field::TOUCHED).saturating_add(STALE_AFTER_MS) < now {
+        if self.is_stale(index, now) {
             return None;
         }
         let places =
@@ -490,9 +654,10 @@ impl Segment {
         let bytes: Vec<u8> =
             (0..EVIDENCE_WORDS).flat_map(|word| at(field::EVIDENCE + word).to_ne_bytes()).take_while(|&byte| byte != 0).collect();
         let probed_ms = Some(at(field::PROBED)).filter(|&ms| ms != 0);
+        let ejection = self.ejection_at(index).filter(|ejection| !ejection.is_over(now));
         // Passed to another while we read: it is that one's, and not known yet.
         let is_same = self.wide_word(base + field::KEY).load(SeqCst) == key;
-        is_same.then(|| HealthRow { identity, health, probed_ms, evidence: String::from_utf8_lossy(&bytes).into_owned() })
+        is_same.then(|| HealthRow { identity, health, probed_ms, evidence: String::from_utf8_lossy(&bytes).into_owned(), ejection })
     }
 
     /// Goes up whenever an address becomes healthy or unhealthy: while it stays, what was made of the states is still true.
@@ -567,7 +732,7 @@ mod tests {
         fail(&one, entry, 1);
         one.note_health(entry, "GET / answered 503 — é", Some(NOW_MS + 6));
         assert_eq!(two.health_entry(&identity(7), NOW_MS + 9), Some(entry));
-        let rows = two.health_rows();
+        let rows = two.health_rows(None);
         assert_eq!(rows.len(), 1);
         assert_eq!(rows[0].identity, identity(7));
         let health = rows[0].health;
@@ -652,7 +817,7 @@ mod tests {
         for (number, entry) in entries.iter().enumerate() {
             assert_eq!(segment.health_entry(&identity(number as u32), NOW_MS), Some(*entry));
         }
-        assert_eq!(segment.health_rows().len(), 8);
+        assert_eq!(segment.health_rows(None).len(), 8);
     }
 
     #[test]
@@ -667,16 +832,77 @@ mod tests {
         assert_eq!(segment.health_of(old), None);
         assert!(segment.change_health(old, |_| Health::marked(false, 1)).is_none());
         assert!(segment.health_of(new).expect("ours").is_healthy);
-        assert_eq!(segment.health_rows()[0].identity, identity(2));
+        assert_eq!(segment.health_rows(None)[0].identity, identity(2));
     }
 
     #[test]
-    fn test_a_hundred_thousand_addresses_find_room() {
+    fn test_what_nobody_used_for_long_is_over_for_its_old_owner_too() {
+        let segment = segment(64);
+        let entry = segment.health_entry(&identity(1), NOW_MS).expect("room");
+        fail(&segment, entry, 1);
+        segment.note_health(entry, "refused", Some(NOW_MS));
+        let eject = Ejection { until_monotonic_ms: monotonic_ms() + 1, since_ms: NOW_MS, times: 3, success_rate_percent: 0, requests: 9 };
+        assert!(segment.eject_health(entry, &eject));
+        segment.word(segment.entry_at(entry.index()) + field::TOUCHED).store(0, SeqCst);
+        assert_eq!((segment.health_of(entry), segment.find_health(&identity(1))), (None, None));
+        assert!(segment.change_health(entry, |_| Health::marked(false, 1)).is_none() && !segment.touch_health(entry));
+        let epoch = segment.health_epoch();
+        assert_eq!(segment.health_entry(&identity(1), NOW_MS + 9), Some(entry), "the place is the same");
+        assert_eq!(segment.health_of(entry), Some(Health::initial(NOW_MS + 9)));
+        assert_eq!(segment.health_epoch(), epoch + 1, "whoever knew it as unhealthy looks again");
+        let row = &segment.health_rows(None)[0];
+        assert_eq!((row.evidence.as_str(), row.probed_ms, row.ejection), ("", None, None));
+    }
+
+    #[test]
+    fn test_what_is_forgotten_is_as_new() {
+        let segment = segment(64);
+        let entry = segment.health_entry(&identity(1), NOW_MS).expect("room");
+        fail(&segment, entry, 1);
+        segment.note_health(entry, "refused", Some(NOW_MS));
+        assert!(segment.forget_health(entry, NOW_MS + 7));
+        let row = &segment.health_rows(None)[0];
+        assert_eq!((row.health, row.evidence.as_str(), row.probed_ms), (Health::initial(NOW_MS + 7), "", None));
+    }
+
+    #[test]
+    fn test_an_ejection_ends_by_itself_or_by_a_mark() {
+        let segment = segment(64);
+        let entry = segment.health_entry(&identity(1), NOW_MS).expect("room");
+        let until_monotonic_ms = monotonic_ms() + 100_000;
+        let ejection = Ejection { until_monotonic_ms, since_ms: NOW_MS, times: 2, success_rate_percent: 40, requests: 50 };
+        let epoch = segment.health_epoch();
+        assert_eq!(segment.ejections(), 0);
+        assert!(segment.eject_health(entry, &ejection));
+        assert_eq!((segment.ejections(), segment.health_epoch()), (1, epoch + 1));
+        assert_eq!(segment.ejection_of(entry), Some(ejection));
+        assert!(!ejection.is_over(until_monotonic_ms - 1) && ejection.is_over(until_monotonic_ms));
+        let row = &segment.health_rows(None)[0];
+        assert_eq!(row.ejection.map(|e| e.why()).as_deref(), Some("ejected: success rate 40 % of 50 requests"));
+        assert!(row.health.is_healthy, "checks know nothing of it");
+        segment.relax_ejection(entry);
+        assert_eq!(segment.ejection_of(entry).map(|e| e.times), Some(1));
+        assert!(segment.mark_health(entry, true, NOW_MS));
+        assert_eq!((segment.ejection_of(entry), segment.health_epoch()), (None, epoch + 2));
+    }
+
+    #[test]
+    fn test_a_hundred_thousand_addresses_find_room_and_those_of_an_upstream_are_found_fast() {
         let segment = segment(HEALTH_SLOTS);
         for number in 0..100_000 {
-            assert!(segment.health_entry(&identity(number), NOW_MS).is_some(), "{number}");
+            let identity = Identity { upstream: u128::from(number / 10).to_le_bytes(), ..identity(number) };
+            assert!(segment.health_entry(&identity, NOW_MS).is_some(), "{number}");
         }
-        assert_eq!(segment.health_rows().len(), 100_000);
+        assert_eq!(segment.health_rows(None).len(), 100_000);
+        let best = (0..5).map(|_| {
+            let begun = std::time::Instant::now();
+            assert_eq!(segment.health_rows(Some(77u128.to_le_bytes())).len(), 10);
+            begun.elapsed()
+        });
+        // Some 2 ms where nobody else wants the processor.
+        let best = best.min().expect("five");
+        println!("{best:?}");
+        assert!(best.as_millis() <= 50, "{best:?}");
     }
 
     #[test]

@@ -15,8 +15,8 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// `PYLAESM3`: another layout gets another number.
-const MAGIC: u64 = 0x5059_4c41_4553_4d33;
+/// `PYLAESM4`: another layout gets another number.
+const MAGIC: u64 = 0x5059_4c41_4553_4d34;
 const HEADER_WORDS: usize = 32;
 const SLOT_WORDS: usize = 64;
 const NAME_WORDS: usize = 8;
@@ -30,6 +30,7 @@ mod header {
     pub const REFUSED: usize = 6;
     pub const HEALTH_SLOTS: usize = 7;
     pub const HEALTH_REFUSED: usize = 8;
+    pub const EJECTIONS: usize = 9;
     /// Words that all workers write to, each in a cache line of its own.
     pub const HEALTH_EPOCH: usize = 16;
     pub const LEASE: usize = 24;

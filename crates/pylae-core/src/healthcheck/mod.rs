@@ -171,13 +171,16 @@ impl Watch {
     /// An operator says how an address does; what was counted is forgotten.
     pub fn mark(&self, place: &Place, is_healthy: bool) {
         let at_ms = now_ms();
+        if self.entry(place).is_some_and(|entry| self.segment.mark_health(entry, is_healthy, at_ms)) {
+            return;
+        }
         self.change(place, |_| Health::marked(is_healthy, at_ms));
     }
 
     /// Says that the address is still used, also when nobody was sent there yet: others may have marked it.
     pub fn touch(&self, place: &Place) {
-        if let Some(entry) = self.entry(place) {
-            self.segment.touch_health(entry);
+        if self.entry(place).is_some_and(|entry| !self.segment.touch_health(entry)) {
+            self.find(place);
         }
     }
 
