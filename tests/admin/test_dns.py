@@ -117,6 +117,7 @@ def test_an_answer_that_is_good_once_and_one_that_is_none_are_told(rig: Rig) -> 
     rig.report("none.test")
     told = rig.shown("none.test")
     assert (told["state"], told["records"], told["error"]) == ("failed", [], "dns server error: 3 name error")
+    assert (told["expires_in_s"], told["usable_for_s"]) == (30, None)
     rig.take(b'{"name":"bare.test","kind":"hosts","records":[{"address":"10.0.0.2"}]}')
     told = rig.shown("bare.test")
     assert [told[name] for name in ("state", "age_s", "expires_in_s", "usable_for_s", "stale_for_s")] == [

@@ -118,7 +118,7 @@ def of_answer(heard: Heard, now_s: float) -> dict[str, Any]:
         "ttl_s": report.ttl_s,
         "age_s": _since(report.found_ms, now_s),
         "expires_in_s": _until(report.expires_ms, now_s),
-        "usable_for_s": _until(report.stale_until_ms, now_s),
+        "usable_for_s": _until(report.stale_until_ms, now_s) if report.records else None,
         "is_stale": is_stale,
         "stale_for_s": _rounded(heard.stale_for_s(now_s)) if is_stale else 0,
         "error": report.error,

@@ -126,8 +126,14 @@ _ANSWER: Final[Json] = {
     "records": {"type": "array", "items": _RECORD},
     "ttl_s": {"type": ["number", "null"], "description": "How long the answer is good."},
     "age_s": _AGE,
-    "expires_in_s": {"type": ["number", "null"], "description": "When it is asked for anew; below zero: since when."},
-    "usable_for_s": {"type": ["number", "null"], "description": "How long it may be used at most, stale in the end."},
+    "expires_in_s": {
+        "type": ["number", "null"],
+        "description": "When it may be asked for anew; below zero: since when; null: never.",
+    },
+    "usable_for_s": {
+        "type": ["number", "null"],
+        "description": "How long it may be used at most, stale in the end; null: without end, or there is none.",
+    },
     "is_stale": {"type": "boolean", "description": "Whether its time is over: `stale` or `expired`."},
     "stale_for_s": {"type": "number", "description": "For how long its time has been over; 0: it is not."},
     "error": {"type": ["string", "null"], "description": "Why the last question was not answered."},
