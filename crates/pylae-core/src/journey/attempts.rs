@@ -8,21 +8,14 @@ use crate::fault::{Fault, FaultKind, Retry};
 use crate::gateway::Gateway;
 use crate::healthcheck::Outcome as Seen;
 use crate::http::head::ResponseHead;
-use crate::http::wire::Ended;
 use crate::listener::connection::ClientConnection;
 use crate::observe::Level;
 use crate::proxy::{self, Failure, Timeouts, doing, is_repeatable};
 use crate::upstream::{PoolKey, UpstreamConnection, connect, habits};
-use pylae_shared::tcp::TcpFacts;
 use std::future::Future;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
-
-/// How long the reset that proves a request unread is waited for, beside three times the way there and back.
-const RESET_WITHIN: Duration = Duration::from_millis(30);
-/// And never longer.
-const RESET_WITHIN_AT_MOST: Duration = Duration::from_millis(500);
 
 /// Tries upstreams until one answers with a head, by Kong's rules of what may be tried again.
 pub(super) async fn proxy_heads(
@@ -61,7 +54,8 @@ pub(super) async fn proxy_heads(
             Err(missed) => missed,
         };
         let Failure::Fault(fault, what) = missed.failure else { return Err(missed.failure) };
-        let again = again_on_fresh(&exchange.borrow(), client, &fault, missed.stale).filter(|_| !wants_fresh);
+        let is_stale = missed.is_stale && !wants_fresh;
+        let again = if is_stale { again_on_fresh(&exchange.borrow(), client, &fault) } else { None };
         if let Some(again) = again {
             // Its server closed the pooled connection as we took it: not the server's fault, and not counted as a try.
             wants_fresh = true;
@@ -87,7 +81,7 @@ pub(super) async fn proxy_heads(
         }
         tried += 1;
         let refused = if !may_repeat {
-            Some(("may_have_acted", "not sent again: the upstream may have acted on it"))
+            Some(("may_have_acted", why_not_repeated(&exchange.borrow(), &fault)))
         } else if tried >= tries {
             Some(("no_try_left", "not sent again: no try is left"))
         } else if client.is_gone() {
@@ -103,6 +97,17 @@ pub(super) async fn proxy_heads(
     }
 }
 
+/// Why a request is not sent once more, in words.
+fn why_not_repeated(exchange: &Exchange, fault: &Fault) -> &'static str {
+    if fault.kind.facts().retry == Retry::Never {
+        "not sent again: the upstream has it, and would say the same"
+    } else if is_repeatable(exchange) {
+        "not sent again: its body was passed on as it came, and is gone"
+    } else {
+        "not sent again: the upstream may have acted on it, and the method is none that may be repeated"
+    }
+}
+
 /// Keeps what went wrong with the last attempt, and what came of it.
 fn note_fault(exchange: &ExchangeRef, fault: &Fault, again: &'static str) {
     if let Some(attempt) = exchange.borrow_mut().attempts.last_mut() {
@@ -114,31 +119,19 @@ fn note_fault(exchange: &ExchangeRef, fault: &Fault, again: &'static str) {
 /// An attempt without an answer.
 struct Missed {
     failure: Failure,
-    stale: Stale,
-}
-
-/// Was it a pooled connection that its server had closed?
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stale {
-    /// No, or something of an answer came.
-    No,
-    /// Yes; the server may have read the request before.
-    Closed,
-    /// Yes, and it took no byte of the request.
-    Untouched,
+    /// It was a pooled connection, and nothing of an answer came.
+    is_stale: bool,
 }
 
 /// May a request that met a closed connection be sent once more, on a fresh one? Then why; nothing of an answer has come.
-fn again_on_fresh(exchange: &Exchange, client: &ClientConnection, fault: &Fault, stale: Stale) -> Option<&'static str> {
-    if stale == Stale::No || fault.kind.facts().retry == Retry::Never || !has_body_still(exchange, client) || client.is_gone() {
+fn again_on_fresh(exchange: &Exchange, client: &ClientConnection, fault: &Fault) -> Option<&'static str> {
+    if fault.kind.facts().retry == Retry::Never || !has_body_still(exchange, client) || client.is_gone() {
         return None;
     }
     if is_repeatable(exchange) {
         Some("sent again on a fresh connection: the method may be repeated")
     } else if has_idempotency_key(exchange) {
         Some("sent again on a fresh connection: it has an idempotency key")
-    } else if stale == Stale::Untouched {
-        Some("sent again on a fresh connection: the server had closed and took no byte of it")
     } else {
         None
     }
@@ -171,7 +164,9 @@ async fn connection_for(
 ) -> Result<UpstreamConnection, Failure> {
     let begun = Instant::now();
     decided(gateway, exchange, || format!("target.chosen address={}", key.address));
-    if !wants_fresh && let Some(connection) = gateway.pool.take(key) {
+    if !wants_fresh
+        && let Some(connection) = gateway.pool.take(key, may_repeat(&exchange.borrow(), client) || has_idempotency_key(&exchange.borrow()))
+    {
         let (requests, idle, age) = (connection.requests, connection.idle.unwrap_or_default(), begun - connection.made);
         decided(gateway, exchange, || format!("connection.reused requests={requests} idle_ms={}", idle.as_millis()));
         if let Some(attempt) = exchange.borrow_mut().attempts.last_mut() {
@@ -227,14 +222,11 @@ async fn attempt(
     wants_fresh: bool,
 ) -> Result<(ResponseHead, UpstreamConnection), Missed> {
     let connected = connection_for(gateway, client, exchange, key, timeouts, wants_fresh).await;
-    let mut connection = connected.map_err(|failure| Missed { failure, stale: Stale::No })?;
+    let mut connection = connected.map_err(|failure| Missed { failure, is_stale: false })?;
     let taken = Instant::now();
     connection.requests += 1;
     let (sent_before, received_before) = (connection.wire.sent_bytes, connection.wire.received_bytes);
     connection.received_before = received_before;
-    // What may be repeated needs no proof.
-    let is_proof_wanted = connection.idle.is_some() && !is_repeatable(&exchange.borrow());
-    let acked_before = if is_proof_wanted { TcpFacts::of(connection.wire.socket()).map(|facts| facts.acked_bytes) } else { None };
     let outcome = proxy::exchange_heads(gateway, client, &mut connection, exchange, timeouts).await;
     let mut borrowed = exchange.borrow_mut();
     let Some(attempt) = borrowed.attempts.last_mut() else { unreachable!("choose() began the attempt") };
@@ -267,40 +259,10 @@ async fn attempt(
         && matches!(&failure, Failure::Fault(fault, _) if matches!(fault.kind,
             FaultKind::ClosedBeforeHeaders | FaultKind::ResetBeforeHeaders | FaultKind::WriteFailed | FaultKind::ConnectionDead));
     drop(borrowed);
-    if !is_stale {
-        return Err(Missed { failure, stale: Stale::No });
-    }
-    if connection.wire.ended().is_some() {
+    if is_stale && connection.wire.ended().is_some() {
         gateway.pool.met_closed(key, &connection, taken);
-    } else {
+    } else if is_stale {
         gateway.pool.forget(key);
     }
-    let is_untouched = match acked_before {
-        Some(acked_before) if connection.wire.ended() == Some(Ended::Fin) => took_nothing(&connection, acked_before).await,
-        _ => false,
-    };
-    Err(Missed { failure, stale: if is_untouched { Stale::Untouched } else { Stale::Closed } })
-}
-
-/// Does the kernel prove that the server took no byte of what was sent last? Its end (FIN) came without an acknowledgement of
-/// them, and they were answered by a reset: nobody was there to read them. A server that ended its own side alone and reads on
-/// acknowledges, and sends no reset.
-async fn took_nothing(connection: &UpstreamConnection, acked_before: u64) -> bool {
-    let started = Instant::now();
-    let mut pause = Duration::from_micros(500);
-    loop {
-        let Some(facts) = TcpFacts::of(connection.wire.socket()) else { return false };
-        if facts.acked_bytes != acked_before {
-            return false;
-        }
-        if facts.is_over {
-            return true;
-        }
-        // The reset comes one way there and back after the request went out.
-        if started.elapsed() > (facts.rtt * 3 + RESET_WITHIN).min(RESET_WITHIN_AT_MOST) {
-            return false;
-        }
-        tokio::time::sleep(pause).await;
-        pause *= 2;
-    }
+    Err(Missed { failure, is_stale })
 }

@@ -10,7 +10,7 @@
 use std::time::{Duration, Instant};
 
 /// A close this soon after an answer has nothing to do with idleness.
-const AT_ONCE: Duration = Duration::from_millis(20);
+pub const AT_ONCE: Duration = Duration::from_millis(20);
 /// Closes of one moment have one cause.
 const ONE_MOMENT: Duration = Duration::from_millis(50);
 /// What was learned and not seen again for this long is forgotten: the server may have changed. (Ours end first, so nothing is
@@ -18,6 +18,8 @@ const ONE_MOMENT: Duration = Duration::from_millis(50);
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
 /// The same for a cap: wrongly learned it costs many connections.
 const CAP_FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
+/// No common server closes sooner than this by default (gunicorn: 2 s).
+const SURELY_OPEN: Duration = Duration::from_secs(1);
 /// Closes remembered.
 const CLOSES: usize = 4;
 /// Bounds of the margin, which is else a tenth.
@@ -47,8 +49,8 @@ pub struct Habits {
     closes: [Option<Close>; CLOSES],
     idle_timeout: Option<(Duration, Instant)>,
     request_cap: Option<(u32, Instant)>,
-    /// Requests after which it closed at once, the last time.
-    closed_after: Option<u32>,
+    /// Requests after which it closed at once, and when that was, the last time.
+    closed_after: Option<(u32, Instant)>,
 }
 
 /// How long a connection is used whose server closes it after this time.
@@ -56,11 +58,20 @@ pub fn usable(timeout: Duration) -> Duration {
     timeout - (timeout / 10).clamp(MARGIN.0, MARGIN.1).min(timeout / 2)
 }
 
+fn apart(one: Instant, other: Instant) -> Duration {
+    one.max(other) - one.min(other)
+}
+
 impl Habits {
     /// How long a connection may lie idle and still be used; `None`: nothing is known.
     pub fn idle_limit(&self) -> Option<Duration> {
         let learned = self.idle_timeout.map(|(timeout, _)| timeout);
         [self.said, learned].into_iter().flatten().min().map(usable)
+    }
+
+    /// For what may not be sent twice: is this connection safe to take?
+    pub fn is_surely_open(&self, idle: Duration) -> bool {
+        idle < SURELY_OPEN || self.idle_limit().is_some()
     }
 
     /// How many requests a connection may carry; `None`: nothing is known.
@@ -81,7 +92,8 @@ impl Habits {
     /// The server closed a connection, without having said so, after it had lain idle for `idle` and carried `requests`.
     pub fn see_close(&mut self, idle: Duration, requests: u32, at: Instant) -> Option<Lesson> {
         if idle <= AT_ONCE {
-            let is_second = self.closed_after.replace(requests) == Some(requests);
+            let before = self.closed_after.replace((requests, at));
+            let is_second = before.is_some_and(|(count, moment)| count == requests && apart(moment, at) > ONE_MOMENT);
             let is_new = self.request_cap.map(|(cap, _)| cap) != Some(requests);
             if is_second {
                 self.request_cap = Some((requests, at));
@@ -90,8 +102,7 @@ impl Habits {
         }
         let is_alike = |close: &&Close| {
             let tolerance = (close.idle / 10).max(MARGIN.0);
-            let moments = at.max(close.at) - at.min(close.at);
-            close.idle.abs_diff(idle) <= tolerance && moments > ONE_MOMENT
+            close.idle.abs_diff(idle) <= tolerance && apart(close.at, at) > ONE_MOMENT
         };
         let before = self.closes.iter().flatten().find(is_alike).map(|close| close.idle);
         self.closes.rotate_right(1);
@@ -168,15 +179,16 @@ mod tests {
     fn test_two_closes_after_the_same_answer_show_a_cap() {
         let (mut habits, start) = (Habits::default(), Instant::now());
         assert_eq!(habits.see_close(ms(0), 100, start), None);
-        assert_eq!(habits.see_close(ms(1), 100, start), Some(Lesson::RequestCap(100)));
+        assert_eq!(habits.see_close(ms(1), 100, start + ms(9)), None, "a restart ends many at once");
+        assert_eq!(habits.see_close(ms(1), 100, start + ms(70)), Some(Lesson::RequestCap(100)));
         assert_eq!((habits.request_cap(), habits.idle_limit()), (Some(100), None));
     }
 
     #[test]
     fn test_closes_after_other_answers_show_no_cap() {
         let (mut habits, start) = (Habits::default(), Instant::now());
-        for requests in [3, 7, 2, 9, 3] {
-            assert_eq!(habits.see_close(ms(1), requests, start), None);
+        for (at, requests) in [(0, 3), (100, 7), (200, 2), (300, 9), (400, 3)] {
+            assert_eq!(habits.see_close(ms(1), requests, start + ms(at)), None);
         }
     }
 
@@ -209,7 +221,7 @@ mod tests {
         habits.see_close(ms(2000), 1, start);
         habits.see_close(ms(2000), 1, start + ms(3000));
         habits.see_close(ms(0), 7, start);
-        habits.see_close(ms(0), 7, start);
+        habits.see_close(ms(0), 7, start + ms(100));
         habits.age(start + ms(4000));
         assert!(habits.idle_limit().is_some() && habits.request_cap() == Some(7));
         habits.age(start + ms(4000) + CAP_FORGOTTEN_AFTER);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which idle connections lie ready? A pool hands out leases: a connection is with one exchange or in here, never both.
 
-use super::habits::{Habits, Lesson, usable};
+use super::habits::{AT_ONCE, Habits, Lesson, usable};
 use super::{PoolKey, UpstreamConnection};
+use crate::http::wire::Ended;
 use pylae_shared::tcp::{self, TcpFacts};
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -86,8 +87,9 @@ impl Pool {
         }
     }
 
-    /// The connection that idled last, if one may still be used.
-    pub fn take(&self, key: &PoolKey) -> Option<UpstreamConnection> {
+    /// The connection that idled last, if one may still be used. What may not be sent twice takes none that lay idle for a second
+    /// as long as its server's time is not known: a new one costs less than a request that fails.
+    pub fn take(&self, key: &PoolKey, may_repeat: bool) -> Option<UpstreamConnection> {
         let mut lanes = self.lanes.borrow_mut();
         let Lane { idle, habits } = lanes.get_mut(key)?;
         if idle.is_empty() {
@@ -96,8 +98,12 @@ impl Pool {
         let now = Instant::now();
         let limit = shorter(self.idle_timeout, habits.idle_limit());
         while let Some(mut entry) = idle.pop_back() {
-            self.count.set(self.count.get() - 1);
             let age = now.saturating_duration_since(entry.since);
+            if !may_repeat && !habits.is_surely_open(age) {
+                idle.push_back(entry);
+                return None;
+            }
+            self.count.set(self.count.get() - 1);
             if limit.is_some_and(|limit| age >= limit) {
                 continue;
             }
@@ -153,21 +159,22 @@ impl Pool {
         }
     }
 
-    /// A connection of ours was used when its server had closed it.
+    /// A connection of ours was used when its server had closed it, or closed at that moment.
     pub fn met_closed(&self, key: &PoolKey, connection: &UpstreamConnection, taken: Instant) {
         let Some(idle) = connection.idle else { return };
         let Some(facts) = TcpFacts::of(connection.wire.socket()) else { return };
+        // A server that ended after it had the request acknowledged it, and did not end for idleness; nor does a reset alone tell.
+        if connection.wire.ended() != Some(Ended::Fin) || !(facts.owes_ack || facts.is_over) {
+            return;
+        }
         let now = Instant::now();
         let used_for = now.saturating_duration_since(taken);
         // It ended a little before the use of it, or a little after.
         let idle = (idle + used_for).saturating_sub(facts.since_last_ack.min(used_for + JUST_NOW));
-        // The request that met the end was not carried.
-        self.see(key, idle, connection.requests.saturating_sub(1), now);
-    }
-
-    fn see(&self, key: &PoolKey, idle: Duration, requests: u32, at: Instant) {
-        if let Some(lane) = self.lanes.borrow_mut().get_mut(key) {
-            self.tell(key, lane.habits.see_close(idle, requests, at));
+        if let Some(lane) = self.lanes.borrow_mut().get_mut(key)
+            && idle > AT_ONCE
+        {
+            self.tell(key, lane.habits.see_close(idle, connection.requests, now));
         }
     }
 
@@ -254,10 +261,11 @@ impl Idle {
         }
         let now = Instant::now();
         let facts = TcpFacts::of(self.connection.wire.socket());
-        // A reset leaves no trace of its time: then it is the last moment it was seen alive.
         let at = match facts {
             Some(facts) if !facts.is_over => now.checked_sub(facts.since_last_ack).unwrap_or(now).max(self.alive_at),
-            _ => self.alive_at,
+            // A reset leaves no trace of its time: it was after the last look, if there was one.
+            _ if self.alive_at > self.since => self.alive_at,
+            _ => return None,
         };
         Some((at.saturating_duration_since(self.since), at))
     }
