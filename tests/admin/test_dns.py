@@ -362,7 +362,8 @@ def test_a_target_has_the_addresses_that_workers_have(admin: Admin, maker: Maker
 def test_srv_records_have_their_own_port_and_weight(admin: Admin, maker: Maker, worker: ListeningWorker) -> None:
     path, target = target_of(maker, "_http._tcp.srv.test:81", **CHECKED)
     records = [
-        {"address": "10.0.0.1", "port": 8001, "weight": 30, "name": "one.test"},
+        {"address": "10.0.0.1", "port": 8001, "weight": 10, "name": "one.test"},
+        {"address": "10.0.0.1", "port": 8001, "weight": 20, "name": "once-more.test"},
         {"address": "10.0.0.1", "port": 8002, "weight": 0, "name": "two.test"},
         {"address": "::1", "port": None, "weight": None, "name": "three.test"},
     ]
@@ -381,6 +382,8 @@ def test_srv_records_have_their_own_port_and_weight(admin: Admin, maker: Maker, 
     assert admin.call("PUT", f"{path}/targets/{target['id']}/unhealthy").status == 204
     (row,) = admin.get(f"{path}/health")["data"]
     assert {one["health"] for one in row["data"]["addresses"]} == {"UNHEALTHY"}
+    admin.patch(f"{path}/targets/{target['id']}", {"weight": 0})
+    assert admin.get(f"{path}/health")["data"][0]["data"]["weight"]["total"] == 0
 
 
 def test_a_name_without_ttl_is_chosen_as_one(admin: Admin, maker: Maker, worker: ListeningWorker) -> None:

@@ -20,7 +20,7 @@ from pylae.admin.answers import answer, empty, message, not_found
 from pylae.admin.crud import Crud, Handler, Handlers, paged, parameter
 from pylae.admin.dns import of_answer
 from pylae.admin.queries import page_size
-from pylae.control.dns import Dns
+from pylae.control.dns import Dns, Report
 from pylae.control.dns import Known as Answered
 from pylae.control.health import Health, Known, NoRoomForHealth, addresses_of, is_address, is_checked, place_of
 from pylae.database.changes import Row
@@ -207,15 +207,7 @@ async def _places(targets: Sequence[Row], dns: Dns) -> list[Place]:
 def _reported_place(target: Row, host: str, port: int, known: Answered, now_s: float) -> Place:
     """A Target with the addresses that workers have for its name."""
     report = known.newest.report
-    # Of SRV, weight and port are the record's: the Target's own mean nothing.
-    found = [
-        Address(
-            str(ipaddress.ip_address(record.address)),
-            record.port or port,
-            target["weight"] if record.weight is None or report.is_once else max(record.weight, 1),
-        )
-        for record in report.records
-    ]
+    found = _addresses(report, target["weight"], port)
     if not found:
         kind = report.error or DNS_FAILED
     elif report.is_once:
@@ -225,6 +217,26 @@ def _reported_place(target: Row, host: str, port: int, known: Answered, now_s: f
     about = of_answer(known.newest, now_s)
     del about["records"]
     return Place(target, host, port, found, kind, {"known_by": "workers", **about}, report.is_once)
+
+
+def _addresses(report: Report, weight: int, port: int) -> list[Address]:
+    """Each address once, as workers choose among them.
+
+    Args:
+        report: what is known of the name.
+        weight: of the Target; of an SRV record its own, unless the Target is to get nothing.
+        port: of the Target; an SRV record has its own.
+    """
+    weights: dict[tuple[str, int], int] = {}
+    for record in report.records:
+        place = str(ipaddress.ip_address(record.address)), port if record.port is None else record.port
+        has_own = record.weight is not None and not report.is_once and weight > 0
+        if not has_own:
+            weights[place] = weight
+        else:
+            # Two hosts of one SRV answer may have the same address.
+            weights[place] = weights.get(place, 0) + max(record.weight or 0, 1)
+    return [Address(ip, its_port, share) for (ip, its_port), share in weights.items()]
 
 
 def _of_target(upstream: Row, place: Place, known: Known) -> dict[str, Any]:
