@@ -21,6 +21,7 @@ need chromium chromium
 need node nodejs
 need ip iproute2
 need nft nftables
+need dnsmasq dnsmasq-base
 
 [ "${#packages[@]}" -gt 0 ] || exit 0
 if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then

@@ -24,8 +24,9 @@ const MOST_QUESTIONS: usize = 64;
 const TARGETS_AT_ONCE: usize = 32;
 /// Most lines about what was tried.
 const MOST_TRIED: usize = 64;
-/// Largest factor that makes shares of a weight whole.
-const LARGEST_SCALE: u64 = 1 << 16;
+/// Largest factor that makes shares of a weight whole, and the largest weight.
+const LARGEST_SCALE: u64 = 1 << 24;
+const LARGEST_WEIGHT: u64 = u16::MAX as u64;
 
 /// `DNS` error texts that are ours.
 pub(super) const EMPTY: &str = "dns client error: 101 empty record received";
@@ -370,29 +371,40 @@ fn top_services(items: Vec<Item>) -> Vec<Service> {
 
 /// A record for each address. A target's weight is its own, however many addresses it has: they share it.
 fn records_of(services: &[Service], targets: &BTreeMap<String, Addresses>) -> Vec<Record> {
-    let count = |service: &Service| targets.get(&service.target).map_or(0, |target| target.addresses.len()) as u64;
-    let scale = services.iter().map(count).filter(|&count| count > 0).fold(1, least_common_multiple);
-    let names: HashMap<&str, Arc<str>> =
-        services.iter().map(|service| (service.target.as_str(), Arc::from(service.target.as_str()))).collect();
+    let count = |service: &Service| targets.get(&service.target).map_or(0, |target| target.addresses.len() as u64);
+    let known: Vec<&Service> = services.iter().filter(|service| count(service) > 0).collect();
+    let weights = shares(known.iter().map(|service| (u64::from(service.weight), count(service))));
+    let mut names: HashMap<&str, Arc<str>> = HashMap::new();
     let mut records = Vec::new();
-    for service in services {
-        let (Some(target), Some(name)) = (targets.get(&service.target), names.get(service.target.as_str())) else { continue };
-        let share = (u64::from(service.weight) * scale / count(service).max(1)).max(1);
-        let weight = Some(u32::try_from(share).unwrap_or(u32::MAX));
-        for &address in &target.addresses {
-            records.push(Record { address, port: Some(service.port), weight, name: Some(Arc::clone(name)) });
+    for (service, weight) in known.into_iter().zip(weights) {
+        let name = names.entry(&service.target).or_insert_with(|| Arc::from(service.target.as_str()));
+        for &address in targets.get(&service.target).map(|target| target.addresses.as_slice()).unwrap_or_default() {
+            records.push(Record { address, port: Some(service.port), weight: Some(weight), name: Some(Arc::clone(name)) });
         }
     }
     records.truncate(MOST_RECORDS);
     records
 }
 
-fn least_common_multiple(a: u64, b: u64) -> u64 {
-    let (mut x, mut y) = (a, b);
-    while y != 0 {
-        (x, y) = (y, x % y);
+/// What each of a target's addresses weighs, of `(weight, addresses)` of each target: numbers as SRV has them, from 1 to 65535.
+fn shares(targets: impl Iterator<Item = (u64, u64)> + Clone) -> Vec<u32> {
+    if targets.clone().all(|(_, count)| count == 1) {
+        return targets.map(|(weight, _)| weight as u32).collect();
     }
-    (a / x.max(1)).saturating_mul(b).clamp(1, LARGEST_SCALE)
+    let whole =
+        targets.clone().fold(1, |whole: u64, (_, count)| (whole / common_divisor(whole, count)).saturating_mul(count).min(LARGEST_SCALE));
+    let exact: Vec<u64> = targets.map(|(weight, count)| weight * whole / count).collect();
+    let divisor = exact.iter().fold(0, |divisor, &share| common_divisor(divisor, share)).max(1);
+    let largest = exact.iter().max().map_or(1, |share| share / divisor);
+    let fitting = |share: u64| if largest > LARGEST_WEIGHT { share * LARGEST_WEIGHT / largest } else { share };
+    exact.iter().map(|share| fitting(share / divisor).max(1) as u32).collect()
+}
+
+fn common_divisor(mut a: u64, mut b: u64) -> u64 {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
 }
 
 fn is_of(data: &Data, kind: Type) -> bool {
@@ -507,7 +519,16 @@ mod tests {
         let records = records_of(&services, &targets.into_iter().collect());
         let share = |port| records.iter().filter(|r| r.port == Some(port)).filter_map(|r| r.weight).sum::<u32>();
         assert_eq!(records.len(), 6);
-        assert_eq!((share(1), share(2), share(3)), (60, 60, 30));
+        assert_eq!((share(1), share(2), share(3)), (12, 12, 6));
+    }
+
+    #[test]
+    fn test_shares_are_weights_that_srv_could_have() {
+        let of = |targets: &[(u64, u64)]| shares(targets.iter().copied());
+        assert_eq!(of(&[(10, 1), (65535, 1)]), [10, 65535]);
+        assert_eq!(of(&[(5, 10)]), [1]);
+        assert_eq!(of(&[(65535, 1), (1, 256)]), [65535, 1]);
+        assert_eq!(of(&[(1, 251), (1, 241), (1, 239), (65535, 233)]).iter().max(), Some(&65535));
     }
 
     #[test]
