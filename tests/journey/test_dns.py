@@ -432,6 +432,18 @@ def test_the_error_log_says_what_was_tried(gateway: Gateway, blueprints: Bluepri
     assert f'{no_name}. Tried: ["(short)told.old.test.:(na) - cache-miss",{tried}]' in line
 
 
+def test_the_debug_log_says_what_is_known_and_how_old_it_is(
+    gateway: Gateway, blueprints: Blueprints, names: NameServer, echo: Origin
+) -> None:
+    names.set_a("aged.old.test", "127.0.0.1", ttl_s=77)
+    path = blueprints.path(f"http://aged.old.test:{echo.port}/")
+    assert gateway.get(path).status == 200
+    reply = gateway.get(path)
+    (line,) = [line for line in gateway.error_log.lines() if reply.request_id in line and "name.known" in line]
+    assert "name.known host=aged.old.test kind=A age_ms=" in line
+    assert f"ttl_s=77 is_stale=false server={names.address}" in line
+
+
 def test_an_answer_that_is_rubbish_is_not_listened_to(
     gateway: Gateway, blueprints: Blueprints, names: NameServer, echo: Origin
 ) -> None:

@@ -241,6 +241,9 @@ pub(super) async fn choose(
             }
         },
     };
+    if gateway.logs.is_enabled(Level::Debug) && !gateway.resolver.is_address(&host) {
+        decided(gateway, exchange, || format!("name.known host={host} {}", gateway.resolver.describe(&host)));
+    }
     let mut borrowed = exchange.borrow_mut();
     borrowed.moments.attempt_started = Some(started);
     let scheme = if is_tls { "https" } else { "http" };

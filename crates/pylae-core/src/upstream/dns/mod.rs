@@ -349,6 +349,11 @@ impl Resolver {
         chosen.unwrap_or(&answer.records[0])
     }
 
+    /// Is the host an address, of which nothing need be asked?
+    pub fn is_address(&self, host: &str) -> bool {
+        is_address(host).is_some()
+    }
+
     /// What is known of a host, in words: `kind=A age_ms=12 …`.
     pub fn describe(&self, host: &str) -> String {
         let name = name::normalise(host);
@@ -523,11 +528,12 @@ impl State {
                 let failure = Rc::new(failure);
                 let serves = entry.known.as_ref().is_some_and(|known| !known.answer.is_once && now < known.stale_until);
                 // That a name is gone is the truth; that nobody says is no reason to forget.
-                if failure.is_not_found || !serves {
+                let is_lost = failure.is_not_found || !serves;
+                if is_lost {
                     entry.known = None;
-                    if before.is_some() {
-                        self.generation.set(self.generation.get() + 1);
-                    }
+                }
+                if is_lost && (before.is_some() || entry.missed.is_none()) {
+                    self.generation.set(self.generation.get() + 1);
                 }
                 let is_news = entry.missed.as_ref().is_none_or(|missed| missed.failure.text != failure.text);
                 if is_news && before.is_some() {
