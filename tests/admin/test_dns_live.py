@@ -130,6 +130,30 @@ def test_the_health_of_a_target_shows_the_addresses_that_workers_use(
     assert data["pylae"]["age_s"] >= 0
 
 
+def data_of(gateway: Gateway, upstream: str, dns: str) -> dict[str, Any] | None:
+    """The health of the only Target of an Upstream, once its addresses are of this kind."""
+    (row,) = gateway.admin.get(f"/upstreams/{upstream}/health")["data"]
+    data: dict[str, Any] = row["data"]
+    return data if data["dns"] == dns else None
+
+
+def test_srv_records_are_shown_with_port_and_weight(gateway: Gateway, blueprints: Blueprints, names: NameServer) -> None:
+    names.set_a("one.srv.test", "127.0.0.1")
+    names.set_a("two.srv.test", "127.0.0.2")
+    services = [(1, 3, 8001, "one.srv.test"), (1, 1, 8002, "two.srv.test"), (2, 9, 8003, "one.srv.test")]
+    names.set_srv("srv.test", *services)
+    upstream = blueprints.upstream("srv.test:80")["name"]
+    # Nobody has sent a request: workers ask ahead.
+    data = until(lambda: data_of(gateway, upstream, "SRV"), "the services to be known", 10)
+    assert [(one["ip"], one["port"]) for one in data["addresses"]] == [("127.0.0.1", 8001), ("127.0.0.2", 8002)]
+    first, second = (one["weight"] for one in data["addresses"])
+    assert first == 3 * second
+    assert data["weight"]["total"] == first + second
+    told = shown(gateway, "srv.test")
+    assert told is not None
+    assert {record["name"] for record in told["records"]} == {"one.srv.test", "two.srv.test"}
+
+
 def test_a_worker_that_is_replaced_takes_what_it_knew_with_it(
     gateway: Gateway, blueprints: Blueprints, origin: Origin, names: NameServer
 ) -> None:
