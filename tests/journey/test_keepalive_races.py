@@ -14,8 +14,10 @@ import pytest
 
 from tests.support.gateway import Gateway
 from tests.support.ports import free_port
-from tests.support.racing import How, Lanes, Mishap, Plan, Try
+from tests.support.racing import Asker, How, Lanes, Mishap, Plan, Try
+from tests.support.raw import request
 from tests.support.servers.nginx import Nginx
+from tests.support.wait import POLL_S
 
 # Without a database hundreds of Services come in one call.
 SETTINGS = {"database": "off"}
@@ -154,6 +156,58 @@ def test_a_number_of_requests_that_was_met_is_not_exceeded(gateway: Gateway) -> 
     lanes, tries = through(gateway, plan, work, 40)
     assert bad(tries, 200) == []
     assert executions(lanes, tries) == {1}
+
+
+# === what teaches nothing ===
+
+
+def caps_learned(gateway: Gateway, lanes: Lanes) -> list[str]:
+    """Lines that say that one of these targets closes after a number of requests."""
+    named = [f"address={lane.target.address}:{lane.target.port}:" for lane in lanes.all]
+    return [line for line in gateway.error_log.containing("requests without saying so") if any(name in line for name in named)]
+
+
+@pytest.mark.parametrize("how", ["fin", "rst"])
+def test_idle_closes_are_not_taken_for_a_number_of_requests(gateway: Gateway, how: How) -> None:
+    """Every connection carries one request and is closed at its own time: by a reset, which leaves no trace of when it came."""
+
+    async def work(lanes: Lanes) -> list[Try]:
+        for _ in range(3):
+            await lanes.until_closed()
+        for lane in lanes.all:
+            lane.target.plan = Plan()
+            lane.target.connections = 0
+        return await lanes.everywhere(5)
+
+    lanes, tries = through(gateway, Plan(random_idle_s, (how,)), work, 10)
+    assert bad(tries, 200) == []
+    assert caps_learned(gateway, lanes) == []
+    assert [lane.target.connections for lane in lanes.all] == [1] * 10, "connections are not used again"
+
+
+def test_a_restart_under_load_is_not_taken_for_a_number_of_requests(gateway: Gateway) -> None:
+    """All connections of a server end in one moment, right after their first answer."""
+    clients = 8
+
+    async def run() -> tuple[Lanes, list[int]]:
+        async with Lanes(1, Plan(answers=1, closing_delay_s=lambda: 0.005)) as lanes:
+            lead(gateway, lanes)
+            (lane,) = lanes.all
+            many = [Asker(gateway.proxy_port) for _ in range(clients)]
+            statuses = await asyncio.gather(*(client.ask(request("GET", f"{lane.path}/first")) for client in many))
+            lane.target.plan = Plan()
+            while lane.target.open_connections:
+                await asyncio.sleep(POLL_S)
+            lane.target.connections = 0
+            for client in many:
+                statuses += [await client.ask(request("GET", f"{lane.path}/then")) for _ in range(5)]
+                client.close()
+            return lanes, statuses
+
+    lanes, statuses = asyncio.run(run())
+    assert set(statuses) == {200}
+    assert caps_learned(gateway, lanes) == []
+    assert lanes.all[0].target.connections <= WORKERS, "connections are not used again"
 
 
 # === connections that end in the middle of a request ===
