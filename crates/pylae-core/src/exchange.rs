@@ -237,6 +237,8 @@ pub struct Balancing {
 /// Moments of the walk, each absent until reached.
 #[derive(Debug, Default)]
 pub struct Moments {
+    /// It began to wait for its turn at the host.
+    pub queued: Option<Instant>,
     /// The last attempt began.
     pub attempt_started: Option<Instant>,
     /// The upstream's head is in.

@@ -156,6 +156,18 @@ faults! {
     NoHealthyTarget { name: "no_healthy_target", room: "balancer", side: Upstream, status: 503, may_have_acted: false, retry: Never,
         phrase: "failure to get a peer from the ring-balancer", flag: "UH", proxy_status: "destination_unavailable",
         cure: "add Targets with a weight above 0 to the Upstream, or mend their health" }
+    /// The host failed so often that it is left alone for a while.
+    CircuitOpen { name: "circuit_open", room: "resilience", side: Upstream, status: 503, may_have_acted: false, retry: Never,
+        phrase: "the upstream failed and is left alone for a while", flag: "UO", proxy_status: "destination_unavailable",
+        cure: "see `detail` for the failure that opened the circuit, and mend that; circuit_breaker of the plugin resilience says when it opens" }
+    /// As many requests as may wait for the host do.
+    QueueFull { name: "queue_full", room: "resilience", side: Gateway, status: 503, may_have_acted: false, retry: Never,
+        phrase: "too many requests wait for the upstream", flag: "UO", proxy_status: "connection_limit_reached",
+        cure: "more requests come than the upstream takes: make it faster or larger, or raise queue.most_connections or queue.most_waiting of the plugin resilience" }
+    /// It was not the request's turn in time.
+    QueueTimeout { name: "queue_timeout", room: "resilience", side: Gateway, status: 503, may_have_acted: false, retry: Never,
+        phrase: "the upstream had no free connection in time", flag: "UO", proxy_status: "connection_limit_reached",
+        cure: "the upstream takes long or requests come in bursts: make it faster, or raise queue.most_connections or queue.deadline_ms of the plugin resilience" }
     /// The host's name does not exist or has no address.
     NameNotFound { name: "dns_failed", room: "upstream", side: Upstream, status: 503, may_have_acted: false, retry: Never,
         phrase: "DNS resolution failed", flag: "DF", proxy_status: "dns_error",

@@ -7,6 +7,7 @@ use crate::healthcheck::Watch;
 use crate::http::wire::Deadline;
 use crate::observe::{Level, Logs};
 use crate::phases::PluginHost;
+use crate::resilience;
 use crate::snapshot::{Id, Snapshot};
 use crate::upstream::dns::Resolver;
 use crate::upstream::pool::Pool;
@@ -60,6 +61,8 @@ pub struct Gateway {
     pub host: Box<dyn PluginHost>,
     /// Idle upstream connections.
     pub pool: Pool,
+    /// What is remembered of hosts whose requests the plugin `resilience` guards.
+    pub guarded: resilience::Hosts,
     /// Names to addresses.
     pub resolver: Rc<Resolver>,
     /// TLS with upstreams.
@@ -98,6 +101,7 @@ impl Gateway {
                 settings.upstream_keepalive_max_requests,
                 settings.upstream_keepalive_idle_timeout_ms,
             ),
+            guarded: resilience::Hosts::default(),
             resolver: Rc::new(Resolver::new(&settings.dns)),
             upstream_tls: UpstreamTls::new(settings.trusted_certificates.clone()),
             logs,
@@ -161,6 +165,7 @@ impl Gateway {
             for learned in self.pool.sweep() {
                 self.logs.log(Level::Notice, &learned.to_string());
             }
+            self.guarded.sweep(pylae_shared::monotonic());
             let now_lost = self.logs.lost();
             if now_lost > lost {
                 self.logs.log(Level::Alert, &format!("{now_lost} log lines could not be written since the start: is the disk full?"));

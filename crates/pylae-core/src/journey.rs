@@ -6,6 +6,8 @@
 
 mod attempts;
 mod choosing;
+mod guarding;
+mod hedging;
 
 use crate::exchange::{BodyStore, Exchange, ExchangeRef, Response, Source, Version};
 use crate::fault::{Fault, FaultKind};
@@ -212,7 +214,7 @@ async fn steps(
         }
     }
 
-    let (head, upstream, key) = match attempts::proxy_heads(gateway, client, exchange).await {
+    let (head, upstream, key) = match attempts::proxy_heads(gateway, client, exchange, plan.policy()).await {
         Ok(reached) => reached,
         Err(failure) => return end_of_failure(gateway, client, exchange, failure, keep_alive).await,
     };
@@ -290,6 +292,7 @@ async fn end_of_failure(
 fn gone(gateway: &Rc<Gateway>, exchange: &ExchangeRef) {
     let mut borrowed = exchange.borrow_mut();
     let during = match (borrowed.moments.head_received, borrowed.moments.attempt_started, borrowed.phase) {
+        _ if borrowed.moments.queued.is_some() => "while waiting for its turn at the upstream",
         (Some(_), _, _) => "while sending the answer",
         (None, Some(_), _) => "while waiting for the upstream",
         (None, None, phase) => match phase {
@@ -298,7 +301,7 @@ fn gone(gateway: &Rc<Gateway>, exchange: &ExchangeRef) {
             _ => "while filtering the answer",
         },
     };
-    if let Some(attempt) = borrowed.attempts.last_mut().filter(|a| a.ended == "open") {
+    for attempt in borrowed.attempts.iter_mut().filter(|a| a.ended == "open") {
         attempt.ended = "closed: client gone";
     }
     borrowed.fault = Some(Fault::new(FaultKind::ClientGone, format!("the client closed {during}")));
@@ -379,7 +382,13 @@ async fn answer_fault(
                 collect_global(&mut borrowed);
                 return Outcome::GONE;
             }
-            FaultKind::NoRoute | FaultKind::HttpsRequired | FaultKind::NoService | FaultKind::NoHealthyTarget => {
+            FaultKind::NoRoute
+            | FaultKind::HttpsRequired
+            | FaultKind::NoService
+            | FaultKind::NoHealthyTarget
+            | FaultKind::CircuitOpen
+            | FaultKind::QueueFull
+            | FaultKind::QueueTimeout => {
                 let mut headers = Headers::new();
                 if kind == FaultKind::HttpsRequired {
                     headers.add("Upgrade", "TLS/1.2, HTTP/1.1");
@@ -579,7 +588,8 @@ fn add_charset(headers: &mut Headers) {
 }
 
 /// Puts the connection back into the pool when both messages on it are over, and notes how it ended.
-fn give_back(gateway: &Rc<Gateway>, exchange: &ExchangeRef, key: &PoolKey, upstream: UpstreamConnection, is_clean: bool) {
+fn give_back(gateway: &Rc<Gateway>, exchange: &ExchangeRef, key: &PoolKey, mut upstream: UpstreamConnection, is_clean: bool) {
+    upstream.place = None;
     let received_bytes = upstream.wire.received_bytes - upstream.received_before;
     let ended = upstream.wire.ended();
     let is_kept =

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which upstream answers? Attempts, one after the other, until a head has come or nothing more may be tried.
 
-use super::choosing::{choose, observed, seen_of};
-use super::decided;
+use super::choosing::{Choice, choose, observed, seen_of};
+use super::guarding::Guard;
+use super::{decided, hedging};
 use crate::exchange::{BodyStore, Exchange, ExchangeRef, Reused};
 use crate::fault::{Fault, FaultKind, Retry};
 use crate::gateway::Gateway;
@@ -10,18 +11,30 @@ use crate::healthcheck::Outcome as Seen;
 use crate::http::head::ResponseHead;
 use crate::listener::connection::ClientConnection;
 use crate::observe::Level;
-use crate::proxy::{self, Failure, Timeouts, doing, is_repeatable};
+use crate::proxy::{self, Departure, Failure, Timeouts, doing, is_repeatable};
+use crate::resilience::Policy;
 use crate::upstream::{PoolKey, UpstreamConnection, connect, habits};
 use std::future::Future;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-/// Tries upstreams until one answers with a head, by Kong's rules of what may be tried again.
+/// What came of a try.
+pub(super) struct Tried {
+    pub key: PoolKey,
+    pub choice: Option<Choice>,
+    pub started: Instant,
+    pub outcome: Result<(ResponseHead, UpstreamConnection), Missed>,
+}
+
+/// Tries upstreams until one answers with a head, by Kong's rules of what may be tried again, and by those of the plugin
+/// `resilience` where there is a policy.
 pub(super) async fn proxy_heads(
     gateway: &Rc<Gateway>,
     client: &mut ClientConnection,
     exchange: &ExchangeRef,
+    policy: Option<&Arc<Policy>>,
 ) -> Result<(ResponseHead, UpstreamConnection, PoolKey), Failure> {
     let (timeouts, tries, verify) = {
         let borrowed = exchange.borrow();
@@ -37,14 +50,22 @@ pub(super) async fn proxy_heads(
             }
         }
     };
+    let mut guard = match policy {
+        Some(policy) => Some(Box::pin(Guard::enter(gateway, client, exchange, policy)).await?),
+        None => None,
+    };
     let mut tried = 0;
     let mut wants_fresh = false;
     loop {
-        let started = Instant::now();
-        let (key, choice) = choose(gateway, client, exchange, verify, started).await?;
-        let outcome = attempt(gateway, client, exchange, &key, timeouts, wants_fresh).await;
+        let Tried { key, choice, started, outcome } = match &mut guard {
+            None => one_try(gateway, client, exchange, timeouts, verify, wants_fresh).await?,
+            Some(guard) => Box::pin(guarded_try(gateway, client, exchange, guard, timeouts, verify, wants_fresh)).await?,
+        };
         let missed = match outcome {
-            Ok((head, connection)) => {
+            Ok((head, mut connection)) => {
+                if let Some(guard) = &mut guard {
+                    connection.place = guard.answered(gateway, head.status);
+                }
                 if let Some(choice) = &choice {
                     choice.address.load.observe(started.elapsed(), pylae_shared::monotonic());
                     observed(gateway, exchange, choice, Seen::of_answer(head.status), || format!("status {}", head.status));
@@ -53,7 +74,7 @@ pub(super) async fn proxy_heads(
             }
             Err(missed) => missed,
         };
-        let Failure::Fault(fault, what) = missed.failure else { return Err(missed.failure) };
+        let Failure::Fault(mut fault, what) = missed.failure else { return Err(missed.failure) };
         let is_stale = missed.is_stale && !wants_fresh;
         let again = if is_stale { again_on_fresh(&exchange.borrow(), client, &fault) } else { None };
         if let Some(again) = again {
@@ -65,16 +86,16 @@ pub(super) async fn proxy_heads(
             decided(gateway, exchange, || "retry.made reason=stale_connection".to_owned());
             continue;
         }
-        gateway.logs.log_exchange(Level::Error, &exchange.borrow(), fault.phrase(), what);
+        if let Some(guard) = &guard {
+            guard.failed(gateway, &mut fault, timeouts);
+        }
+        blame(gateway, exchange, choice.as_ref(), &fault, what);
         let may_repeat = match fault.kind.facts().retry {
             Retry::Never => false,
             Retry::NothingSent => true,
             Retry::Idempotent => may_repeat(&exchange.borrow(), client),
         };
         if let Some(choice) = &choice {
-            if let Some(seen) = seen_of(&fault) {
-                observed(gateway, exchange, choice, seen, || fault.phrase().to_owned());
-            }
             let balancing = &mut exchange.borrow_mut().balancing;
             balancing.turn = None;
             balancing.tried.push(choice.tried());
@@ -87,13 +108,54 @@ pub(super) async fn proxy_heads(
         } else if client.is_gone() {
             Some(("client_gone", "not sent again: the client is gone"))
         } else {
-            None
+            guard.as_mut().and_then(Guard::refuses_retry)
         };
         note_fault(exchange, &fault, refused.map_or("sent again: another try", |(_, text)| text));
         if let Some((reason, _)) = refused {
             decided(gateway, exchange, || format!("retry.refused reason={reason} fault={} tried={tried}", fault.kind.facts().name));
             return Err(Failure::Fault(fault, what));
         }
+    }
+}
+
+/// One try of a request that nothing guards: somewhere to go, and the attempt.
+async fn one_try(
+    gateway: &Rc<Gateway>,
+    client: &mut ClientConnection,
+    exchange: &ExchangeRef,
+    timeouts: Timeouts,
+    verify: bool,
+    wants_fresh: bool,
+) -> Result<Tried, Failure> {
+    let started = Instant::now();
+    let (key, choice) = choose(gateway, client, exchange, verify, started).await?;
+    let at = exchange.borrow().attempts.len() - 1;
+    let outcome = attempt(gateway, client, exchange, at, &key, timeouts, wants_fresh).await;
+    Ok(Tried { key, choice, started, outcome })
+}
+
+/// The same within the bounds of the plugin `resilience`; of several attempts at once, if it is hedged.
+async fn guarded_try(
+    gateway: &Rc<Gateway>,
+    client: &mut ClientConnection,
+    exchange: &ExchangeRef,
+    guard: &mut Guard,
+    timeouts: Timeouts,
+    verify: bool,
+    wants_fresh: bool,
+) -> Result<Tried, Failure> {
+    let after = guard.hedging(&exchange.borrow()).map(|rules| rules.after);
+    match after {
+        Some(after) => hedging::race(gateway, client, exchange, guard, after, (timeouts, verify, wants_fresh)).await,
+        None => one_try(gateway, client, exchange, guard.bounded(timeouts), verify, wants_fresh).await,
+    }
+}
+
+/// An attempt failed: the log hears of it, and who keeps an eye on its Target.
+pub(super) fn blame(gateway: &Rc<Gateway>, exchange: &ExchangeRef, choice: Option<&Choice>, fault: &Fault, what: &str) {
+    gateway.logs.log_exchange(Level::Error, &exchange.borrow(), fault.phrase(), what);
+    if let (Some(choice), Some(seen)) = (choice, seen_of(fault)) {
+        observed(gateway, exchange, choice, seen, || fault.phrase().to_owned());
     }
 }
 
@@ -117,10 +179,10 @@ fn note_fault(exchange: &ExchangeRef, fault: &Fault, again: &'static str) {
 }
 
 /// An attempt without an answer.
-struct Missed {
-    failure: Failure,
+pub(super) struct Missed {
+    pub failure: Failure,
     /// It was a pooled connection, and nothing of an answer came.
-    is_stale: bool,
+    pub is_stale: bool,
 }
 
 /// May a request that met a closed connection be sent once more, on a fresh one? Then why; nothing of an answer has come.
@@ -144,20 +206,21 @@ fn has_idempotency_key(exchange: &Exchange) -> bool {
 }
 
 /// Can the body be sent once more?
-fn has_body_still(exchange: &Exchange, client: &ClientConnection) -> bool {
-    !matches!(exchange.request.body, BodyStore::Unread) || exchange.upstream.body.is_some() || client.body_bytes == 0
+fn has_body_still(exchange: &Exchange, client: &impl Departure) -> bool {
+    !matches!(exchange.request.body, BodyStore::Unread) || exchange.upstream.body.is_some() || client.body_bytes() == 0
 }
 
 /// May the request be sent once more?
-fn may_repeat(exchange: &Exchange, client: &ClientConnection) -> bool {
+fn may_repeat(exchange: &Exchange, client: &impl Departure) -> bool {
     is_repeatable(exchange) && has_body_still(exchange, client)
 }
 
 /// A pooled connection, or a new one.
 async fn connection_for(
     gateway: &Rc<Gateway>,
-    client: &mut ClientConnection,
+    client: &mut impl Departure,
     exchange: &ExchangeRef,
+    at: usize,
     key: &PoolKey,
     timeouts: Timeouts,
     wants_fresh: bool,
@@ -169,7 +232,7 @@ async fn connection_for(
     {
         let (requests, idle, age) = (connection.requests, connection.idle.unwrap_or_default(), begun - connection.made);
         decided(gateway, exchange, || format!("connection.reused requests={requests} idle_ms={}", idle.as_millis()));
-        if let Some(attempt) = exchange.borrow_mut().attempts.last_mut() {
+        if let Some(attempt) = exchange.borrow_mut().attempts.get_mut(at) {
             attempt.reused = Some(Reused { requests, idle, age });
         }
         return Ok(connection);
@@ -183,7 +246,7 @@ async fn connection_for(
         .await
     };
     let mut borrowed = exchange.borrow_mut();
-    let attempt = borrowed.attempts.last_mut();
+    let attempt = borrowed.attempts.get_mut(at);
     match connected {
         None => Err(Failure::Gone),
         Some(Ok(connection)) => {
@@ -212,24 +275,27 @@ async fn connection_for(
     }
 }
 
-/// One attempt: a connection, the request out, the head back.
-async fn attempt(
+/// One attempt, at this place in the exchange's list: a connection, the request out, the head back. Dropped, it closes its
+/// connection. The request is what the exchange has when it is first polled.
+pub(super) async fn attempt(
     gateway: &Rc<Gateway>,
-    client: &mut ClientConnection,
+    client: &mut impl Departure,
     exchange: &ExchangeRef,
+    at: usize,
     key: &PoolKey,
     timeouts: Timeouts,
     wants_fresh: bool,
 ) -> Result<(ResponseHead, UpstreamConnection), Missed> {
-    let connected = connection_for(gateway, client, exchange, key, timeouts, wants_fresh).await;
+    let request = proxy::write_request(gateway, client, &exchange.borrow());
+    let connected = connection_for(gateway, client, exchange, at, key, timeouts, wants_fresh).await;
     let mut connection = connected.map_err(|failure| Missed { failure, is_stale: false })?;
     let taken = Instant::now();
     connection.requests += 1;
     let (sent_before, received_before) = (connection.wire.sent_bytes, connection.wire.received_bytes);
     connection.received_before = received_before;
-    let outcome = proxy::exchange_heads(gateway, client, &mut connection, exchange, timeouts).await;
+    let outcome = proxy::exchange_heads(gateway, client, &mut connection, exchange, request, timeouts).await;
     let mut borrowed = exchange.borrow_mut();
-    let Some(attempt) = borrowed.attempts.last_mut() else { unreachable!("choose() began the attempt") };
+    let Some(attempt) = borrowed.attempts.get_mut(at) else { unreachable!("choose() began the attempt") };
     attempt.sent_bytes = connection.wire.sent_bytes - sent_before;
     attempt.received_bytes = connection.wire.received_bytes - received_before;
     let failure = match outcome {

@@ -7,9 +7,8 @@ use crate::exchange::{Attempt, Exchange, ExchangeRef};
 use crate::fault::{Fault, FaultKind, Side};
 use crate::gateway::Gateway;
 use crate::healthcheck::{Observer, Outcome as Seen};
-use crate::listener::connection::ClientConnection;
 use crate::observe::Level;
-use crate::proxy::Failure;
+use crate::proxy::{Departure, Failure};
 use crate::snapshot::CompiledUpstream;
 use crate::upstream::PoolKey;
 use std::future::Future;
@@ -91,7 +90,7 @@ const LOOK_UPS: usize = 32;
 /// Chooses among the addresses of an Upstream's Targets, as far as they are known; waits only as long as nobody is.
 async fn choose_target(
     gateway: &Rc<Gateway>,
-    client: &mut ClientConnection,
+    client: &mut impl Departure,
     exchange: &ExchangeRef,
     upstream: CompiledUpstream,
 ) -> Result<Choice, Failure> {
@@ -138,7 +137,7 @@ async fn choose_target(
 }
 
 /// Waits for the first answer for any of the names of which nothing is known, or for the last failure.
-async fn first_answer(gateway: &Rc<Gateway>, client: &mut ClientConnection, upstream: &CompiledUpstream) -> Result<(), Failure> {
+async fn first_answer(gateway: &Rc<Gateway>, client: &mut impl Departure, upstream: &CompiledUpstream) -> Result<(), Failure> {
     let pending: Vec<Arc<Peer>> = upstream.balancer.roster().pending().take(LOOK_UPS).cloned().collect();
     let mut look_ups: Vec<_> = pending.iter().map(|peer| (peer, Box::pin(gateway.resolver.look_up(&peer.host)))).collect();
     std::future::poll_fn(|cx| {
@@ -162,7 +161,7 @@ async fn first_answer(gateway: &Rc<Gateway>, client: &mut ClientConnection, upst
 /// The address of a Target whose name is asked for at each request.
 async fn asked_once(
     gateway: &Rc<Gateway>,
-    client: &mut ClientConnection,
+    client: &mut impl Departure,
     exchange: &ExchangeRef,
     upstream: &CompiledUpstream,
     turn: &Turn,
@@ -183,7 +182,7 @@ async fn asked_once(
 }
 
 /// What a host has; gives up when the client does.
-async fn look_up(gateway: &Rc<Gateway>, client: &mut ClientConnection, host: &str) -> Result<Found, Failure> {
+async fn look_up(gateway: &Rc<Gateway>, client: &mut impl Departure, host: &str) -> Result<Found, Failure> {
     let mut look_up = std::pin::pin!(gateway.resolver.look_up(host));
     std::future::poll_fn(|cx| match look_up.as_mut().poll(cx) {
         Poll::Ready(found) => Poll::Ready(Ok(found)),
@@ -195,7 +194,7 @@ async fn look_up(gateway: &Rc<Gateway>, client: &mut ClientConnection, host: &st
 /// Chooses a Target and finds its address; begins the record of the attempt.
 pub(super) async fn choose(
     gateway: &Rc<Gateway>,
-    client: &mut ClientConnection,
+    client: &mut impl Departure,
     exchange: &ExchangeRef,
     verify: bool,
     started: Instant,

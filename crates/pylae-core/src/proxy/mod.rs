@@ -18,7 +18,7 @@ use pylae_shared::tcp::TcpFacts;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 /// A pooled connection on which nothing is acknowledged for this long carries nothing any more: a firewall has forgotten it.
@@ -47,6 +47,49 @@ pub enum Failure {
     Client(Fault),
     /// The client went away.
     Gone,
+}
+
+/// Whoever may leave while an upstream is waited for.
+pub trait Departure {
+    /// Ready once it has left.
+    fn poll_departed(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// The client, where its body is passed on as it comes.
+    fn client(&mut self) -> Option<&mut ClientConnection>;
+
+    /// Bytes of its body that were read.
+    fn body_bytes(&self) -> u64;
+}
+
+impl Departure for ClientConnection {
+    fn poll_departed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        ClientConnection::poll_departed(self, cx)
+    }
+
+    fn client(&mut self) -> Option<&mut ClientConnection> {
+        Some(self)
+    }
+
+    fn body_bytes(&self) -> u64 {
+        self.body_bytes
+    }
+}
+
+/// Somebody else watches the client, and its request has no body.
+pub struct Watched;
+
+impl Departure for Watched {
+    fn poll_departed(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+
+    fn client(&mut self) -> Option<&mut ClientConnection> {
+        None
+    }
+
+    fn body_bytes(&self) -> u64 {
+        0
+    }
 }
 
 /// Writes the head of the request that goes upstream.
@@ -147,37 +190,43 @@ pub struct Timeouts {
     pub read: Duration,
 }
 
+/// A request as it goes upstream.
+pub struct Written {
+    /// Its head, and its body if that is in memory.
+    bytes: Vec<u8>,
+    /// Does its body follow as the client sends it?
+    is_streamed: bool,
+}
+
+/// Writes the request as the exchange has it now.
+pub fn write_request(gateway: &Gateway, client: &mut impl Departure, exchange: &Exchange) -> Written {
+    let mut bytes = crate::http::wire::take_buffer();
+    let is_unread = exchange.upstream.body.is_none() && matches!(exchange.request.body, BodyStore::Unread);
+    let streamed = client.client().filter(|_| is_unread).map(|client| client.body.remaining());
+    write_request_head(&mut bytes, gateway, exchange, streamed);
+    match (&exchange.upstream.body, &exchange.request.body) {
+        (Some(body), _) | (None, BodyStore::Memory(body)) => bytes.extend_from_slice(body),
+        _ => {}
+    }
+    Written { bytes, is_streamed: streamed.is_some() }
+}
+
 /// Sends the request and waits for the head of the answer.
 pub async fn exchange_heads(
     gateway: &Rc<Gateway>,
-    client: &mut ClientConnection,
+    client: &mut impl Departure,
     upstream: &mut UpstreamConnection,
     exchange: &ExchangeRef,
+    request: Written,
     timeouts: Timeouts,
 ) -> Result<ResponseHead, Failure> {
     upstream.wire.watch_first_bytes();
     upstream.is_request_whole = false;
-    let mut out = crate::http::wire::take_buffer();
-    let is_streamed = {
-        let borrowed = exchange.borrow();
-        let is_streamed = borrowed.upstream.body.is_none() && matches!(borrowed.request.body, BodyStore::Unread);
-        write_request_head(&mut out, gateway, &borrowed, is_streamed.then(|| client.body.remaining()));
-        if !is_streamed {
-            let body: Option<&[u8]> = match (&borrowed.upstream.body, &borrowed.request.body) {
-                (Some(body), _) => Some(body),
-                (None, BodyStore::Memory(body)) => Some(body),
-                _ => None,
-            };
-            if let Some(body) = body {
-                out.extend_from_slice(body);
-            }
-        }
-        is_streamed
-    };
-    let mut answered = send(client, upstream, &out, timeouts.write).await;
-    crate::http::wire::give_buffer(out);
+    let Written { bytes, is_streamed } = request;
+    let mut answered = send(client, upstream, &bytes, timeouts.write).await;
+    crate::http::wire::give_buffer(bytes);
     if matches!(answered, Ok(false)) {
-        if is_streamed {
+        if let Some(client) = client.client().filter(|_| is_streamed) {
             answered = stream_body(gateway, client, upstream, timeouts.write).await;
         } else {
             let file = match (&exchange.borrow().upstream.body, &exchange.borrow().request.body) {
@@ -203,7 +252,7 @@ enum Sent {
 }
 
 /// Writes `bytes` upstream. `Ok(true)`: an answer came before all was sent, go and read it.
-async fn send(client: &mut ClientConnection, upstream: &mut UpstreamConnection, bytes: &[u8], patience: Duration) -> Result<bool, Failure> {
+async fn send(client: &mut impl Departure, upstream: &mut UpstreamConnection, bytes: &[u8], patience: Duration) -> Result<bool, Failure> {
     let mut written = 0;
     while written < bytes.len() {
         upstream.wire.arm(patience);
@@ -264,7 +313,7 @@ async fn unsent(upstream: &mut UpstreamConnection, error: &io::Error) -> Result<
 
 /// Sends a spilled body.
 async fn send_file(
-    client: &mut ClientConnection,
+    client: &mut impl Departure,
     upstream: &mut UpstreamConnection,
     file: &std::fs::File,
     length: u64,
@@ -384,7 +433,7 @@ pub fn is_repeatable(exchange: &Exchange) -> bool {
 
 /// Waits for the head of the final answer; interim ones (1xx) are dropped.
 async fn read_head(
-    client: &mut ClientConnection,
+    client: &mut impl Departure,
     upstream: &mut UpstreamConnection,
     exchange: &ExchangeRef,
     patience: Duration,

@@ -8,6 +8,7 @@ pub mod tls;
 
 use crate::fault::{Fault, FaultKind};
 use crate::http::wire::{Stream, Wire};
+use crate::resilience::queue::Place;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -37,6 +38,8 @@ pub struct UpstreamConnection {
     pub made: Instant,
     /// How long it lay idle before this exchange; `None`: it is fresh.
     pub idle: Option<Duration>,
+    /// Its request's place among those in flight, where requests queue for the host.
+    pub place: Option<Place>,
     /// Was the whole request sent? Else what is still owed would be read as the next request.
     pub is_request_whole: bool,
 }
@@ -59,6 +62,7 @@ pub async fn connect(key: &PoolKey, tls: &tls::UpstreamTls, patience: Duration) 
             received_before: 0,
             made: Instant::now(),
             idle: None,
+            place: None,
             is_request_whole: true,
         })
     };

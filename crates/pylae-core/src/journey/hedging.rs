@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Which of several attempts at once answers? Another is made when the first is slow; the first good head wins, the others are given up.
+
+use super::attempts::{Missed, Tried, attempt, blame};
+use super::choosing::{Choice, choose};
+use super::decided;
+use super::guarding::{Guard, Hedge};
+use crate::balancer::Turn;
+use crate::exchange::ExchangeRef;
+use crate::gateway::Gateway;
+use crate::http::head::ResponseHead;
+use crate::http::wire::Deadline;
+use crate::listener::connection::ClientConnection;
+use crate::proxy::{Failure, Timeouts, Watched};
+use crate::upstream::{PoolKey, UpstreamConnection};
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+/// What was found out of an attempt as it began.
+struct Begun {
+    /// Its place in the exchange's list.
+    at: usize,
+    started: Instant,
+    key: PoolKey,
+    choice: Option<Choice>,
+    turn: Option<Turn>,
+    uri: String,
+}
+
+type Answer = Result<(ResponseHead, UpstreamConnection), Missed>;
+
+/// One of the attempts; dropped, it closes its connection.
+struct Runner<'a> {
+    begun: Rc<RefCell<Option<Begun>>>,
+    work: Pin<Box<dyn Future<Output = Result<Answer, Failure>> + 'a>>,
+    _hedge: Option<Hedge>,
+}
+
+/// What all of them share.
+struct Race<'a> {
+    gateway: &'a Rc<Gateway>,
+    exchange: &'a ExchangeRef,
+    timeouts: Timeouts,
+    verify: bool,
+    /// Where attempts went: another one at the same address has a connection of its own.
+    keys: RefCell<Vec<PoolKey>>,
+}
+
+enum Event {
+    Ended(usize, Box<Result<Answer, Failure>>),
+    Late,
+    Gone,
+}
+
+/// Makes one attempt, and others beside it while none has an answer. The exchange's last attempt is the one that is told of.
+///
+/// # Errors
+/// There is nowhere to go, or the client went away.
+pub(super) async fn race(
+    gateway: &Rc<Gateway>,
+    client: &mut ClientConnection,
+    exchange: &ExchangeRef,
+    guard: &mut Guard,
+    after: Duration,
+    (timeouts, verify, wants_fresh): (Timeouts, bool, bool),
+) -> Result<Tried, Failure> {
+    let race = Race { gateway, exchange, timeouts: guard.bounded(timeouts), verify, keys: RefCell::default() };
+    let mut running = vec![race.start(wants_fresh, None)];
+    let mut timer = Some(armed(after));
+    // An answer of 500 or more waits so long for a better one.
+    let mut held: Option<(Begun, (ResponseHead, UpstreamConnection))> = None;
+    loop {
+        let event = std::future::poll_fn(|cx| {
+            for (index, runner) in running.iter_mut().enumerate() {
+                if let Poll::Ready(outcome) = runner.work.as_mut().poll(cx) {
+                    return Poll::Ready(Event::Ended(index, Box::new(outcome)));
+                }
+            }
+            if client.poll_departed(cx).is_ready() {
+                return Poll::Ready(Event::Gone);
+            }
+            timer.as_mut().map_or(Poll::Pending, |timer| timer.poll(cx)).map(|()| Event::Late)
+        })
+        .await;
+        match event {
+            Event::Gone => return Err(Failure::Gone),
+            Event::Late => {
+                if let Some((begun, answer)) = held.take() {
+                    return Ok(race.won(begun, Ok(answer), running));
+                }
+                timer = guard.hedge(gateway, exchange).map(|hedge| {
+                    running.push(race.start(false, Some(hedge)));
+                    armed(after)
+                });
+                if guard.hedges_left() == 0 {
+                    timer = None;
+                }
+            }
+            Event::Ended(index, outcome) => {
+                let begun = running.swap_remove(index).begun.take();
+                match (*outcome, begun) {
+                    (Ok(Ok((head, connection))), Some(begun)) => {
+                        let is_good = head.status < 500;
+                        if is_good || running.is_empty() {
+                            if let Some((worse, (head, _))) = held.take() {
+                                guard.saw_status(gateway, head.status);
+                                race.give_up(&worse);
+                            }
+                            return Ok(race.won(begun, Ok((head, connection)), running));
+                        }
+                        if held.is_none() {
+                            held = Some((begun, (head, connection)));
+                            timer = Some(armed(after));
+                        } else {
+                            guard.saw_status(gateway, head.status);
+                            race.give_up(&begun);
+                        }
+                    }
+                    (Ok(Err(missed)), Some(begun)) if running.is_empty() && held.is_none() => {
+                        return Ok(race.won(begun, Err(missed), running));
+                    }
+                    (Err(failure), _) if running.is_empty() && held.is_none() => return Err(failure),
+                    (outcome, begun) => {
+                        // The others go on.
+                        if let (Ok(Err(missed)), Some(begun)) = (outcome, begun) {
+                            race.lost(guard, timeouts, begun, missed);
+                        }
+                        if running.is_empty()
+                            && let Some((begun, answer)) = held.take()
+                        {
+                            return Ok(race.won(begun, Ok(answer), running));
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn armed(after: Duration) -> Deadline {
+    let mut timer = Deadline::new();
+    timer.arm(after);
+    timer
+}
+
+impl<'a> Race<'a> {
+    fn start<'b>(&'b self, wants_fresh: bool, hedge: Option<Hedge>) -> Runner<'b>
+    where
+        'a: 'b,
+    {
+        let begun = Rc::new(RefCell::new(None));
+        let slot = Rc::clone(&begun);
+        let work = async move {
+            let (gateway, exchange) = (self.gateway, self.exchange);
+            let started = Instant::now();
+            let (key, choice) = choose(gateway, &mut Watched, exchange, self.verify, started).await?;
+            let at = {
+                // Nothing is awaited since the choice: what it left in the exchange is this attempt's.
+                let borrowed = &mut *exchange.borrow_mut();
+                let balancing = &mut borrowed.balancing;
+                balancing.tried.extend(choice.as_ref().map(Choice::tried));
+                let at = borrowed.attempts.len() - 1;
+                let (turn, uri) = (balancing.turn.take(), borrowed.upstream.uri.clone());
+                *slot.borrow_mut() = Some(Begun { at, started, key: key.clone(), choice, turn, uri });
+                at
+            };
+            let is_twice = self.keys.borrow().contains(&key);
+            self.keys.borrow_mut().push(key.clone());
+            Ok(attempt(gateway, &mut Watched, exchange, at, &key, self.timeouts, wants_fresh || is_twice).await)
+        };
+        Runner { begun, work: Box::pin(work), _hedge: hedge }
+    }
+
+    /// This one is told of; the others are given up.
+    fn won(&self, begun: Begun, outcome: Answer, others: Vec<Runner<'_>>) -> Tried {
+        let Begun { at, started, key, choice, turn, uri } = begun;
+        let count = others.len();
+        for Runner { begun, work, _hedge } in others {
+            drop(work);
+            if let Some(begun) = begun.take() {
+                self.give_up(&begun);
+            }
+        }
+        {
+            let borrowed = &mut *self.exchange.borrow_mut();
+            let attempt = borrowed.attempts.remove(at);
+            borrowed.attempts.push(attempt);
+            borrowed.balancing.turn = turn;
+            borrowed.upstream.uri = uri;
+            borrowed.moments.attempt_started = Some(started);
+            // The choice of another may have cleared it.
+            borrowed.moments.head_received = outcome.is_ok().then(|| borrowed.moments.head_received.unwrap_or_else(Instant::now));
+        }
+        if count > 0 {
+            decided(self.gateway, self.exchange, || format!("hedge.won address={} given_up={count}", key.address));
+        }
+        Tried { key, choice, started, outcome }
+    }
+
+    /// Another one was answered first.
+    fn give_up(&self, begun: &Begun) {
+        if let Some(choice) = &begun.choice {
+            // It takes at least so long.
+            choice.address.load.observe(begun.started.elapsed(), pylae_shared::monotonic());
+        }
+        if let Some(attempt) = self.exchange.borrow_mut().attempts.get_mut(begun.at) {
+            attempt.ended = "closed by us";
+            attempt.again = Some("given up: another attempt was answered first");
+        }
+    }
+
+    /// This one failed while others go on.
+    fn lost(&self, guard: &Guard, service: Timeouts, begun: Begun, missed: Missed) {
+        let Failure::Fault(mut fault, what) = missed.failure else { return };
+        self.exchange.borrow_mut().upstream.uri = begun.uri;
+        if !missed.is_stale {
+            guard.failed(self.gateway, &mut fault, service);
+            blame(self.gateway, self.exchange, begun.choice.as_ref(), &fault, what);
+        }
+        if let Some(attempt) = self.exchange.borrow_mut().attempts.get_mut(begun.at) {
+            attempt.fault = Some(fault);
+            attempt.again = Some("not sent again: another attempt goes on");
+        }
+    }
+}
