@@ -265,9 +265,9 @@ def _of_host(upstream: Row, place: Place, known: Known) -> dict[str, Any]:
 
 def _of_address(upstream: Row, place: Place, address: Address, known: Known) -> dict[str, Any]:
     shown: dict[str, Any] = {"ip": address.ip, "port": address.port, "weight": address.weight}
-    if not is_checked(upstream):
-        return {**shown, "health": OFF}
-    shown["health"] = UNHEALTHY if known.is_out(place.target, *address.place) else HEALTHY
+    is_out = known.is_out(place.target, *address.place)
+    # Without checks an outlier can be left out all the same.
+    shown["health"] = UNHEALTHY if is_out else HEALTHY if is_checked(upstream) else OFF
     row = known.of(place.target, *address.place)
     return shown if row is None else {**shown, "pylae": {name: row[name] for name in EVIDENCE if name in row}}
 

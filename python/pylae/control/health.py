@@ -32,12 +32,16 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 class HealthTable(Protocol):
     """The part of `pylae._core.Shared` that knows of health."""
 
-    def health(self) -> Sequence[Mapping[str, Any]]:
-        """What is known of every address that is looked at."""
+    def health(self, upstream: str | None = None) -> Sequence[Mapping[str, Any]]:
+        """What is known of every address that is looked at, or of those of one Upstream."""
         ...
 
     def mark_health(self, upstream: str, target: str, address: str, port: int, *, is_healthy: bool) -> bool:
         """Says how an address does; False when there is no room for it."""
+        ...
+
+    def forget_health(self, upstream: str, target: str, address: str, port: int) -> bool:
+        """Forgets all that is known of an address; False when nothing was."""
         ...
 
 
@@ -63,7 +67,7 @@ def is_checked(upstream: Mapping[str, Any]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is known of the addresses of one Upstream's Targets, at one moment; nothing is, unless it is checked."""
+    """What is known of the addresses of one Upstream's Targets, at one moment; of one that is not checked, who is ejected."""
 
     rows: Mapping[tuple[str, Address, int], Mapping[str, Any]]
     """By id of the Target, address and port."""
@@ -103,9 +107,8 @@ class Health:
 
     def known(self, upstream: Row) -> Known:
         """What is known of an Upstream's Targets now."""
-        if not is_checked(upstream):
-            return Known({})
-        mine = (row for row in self._rows() if row["upstream"] == upstream["id"])
+        # Outliers are left out whether checks are on or not.
+        mine = (row for row in self._rows(upstream["id"]) if row["state"] == "ejected" or is_checked(upstream))
         return Known({(row["target"], ipaddress.ip_address(row["address"]), row["port"]): row for row in mine})
 
     def mark(self, target: Row, places: Iterable[tuple[str, int]], *, is_healthy: bool) -> None:
@@ -141,11 +144,13 @@ class Health:
                 return
             is_unwatched = unwatched.__contains__
         for row in self._rows():
-            if not row["is_healthy"] and is_unwatched(row["upstream"]) and self._table is not None:
-                self._table.mark_health(row["upstream"], row["target"], row["address"], row["port"], is_healthy=True)
+            if row["is_healthy"] or row["state"] == "ejected":
+                continue
+            if is_unwatched(row["upstream"]) and self._table is not None:
+                self._table.forget_health(row["upstream"], row["target"], row["address"], row["port"])
 
-    def _rows(self) -> Sequence[Mapping[str, Any]]:
-        return () if self._table is None else self._table.health()
+    def _rows(self, upstream: str | None = None) -> Sequence[Mapping[str, Any]]:
+        return () if self._table is None else self._table.health(upstream)
 
 
 def place_of(target: str) -> tuple[str, int]:

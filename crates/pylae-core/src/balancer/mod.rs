@@ -9,6 +9,7 @@ pub mod key;
 mod latency;
 mod least_connections;
 pub mod names;
+mod outlier;
 mod peer;
 pub mod policy;
 mod roster;
@@ -20,7 +21,7 @@ pub use peer::{Address, Load, LoadRef, Peer, Seat, Tried, Turn};
 pub use roster::{Found, Names, Roster};
 
 use crate::fault::Fault;
-use crate::healthcheck::{Place, Rules, Watch};
+use crate::healthcheck::{Place, Rules, Watch, Why};
 use crate::snapshot::Id;
 use crate::snapshot::model::{Algorithm, Target};
 use crate::upstream::dns::Record;
@@ -115,6 +116,8 @@ struct View {
     is_enough: bool,
     /// When the youngest came or turned healthy, monotonic.
     youngest: Duration,
+    /// Somebody's ejection ends then, monotonic.
+    until: Duration,
 }
 
 /// Chooses among the addresses of one Upstream's Targets.
@@ -168,6 +171,7 @@ impl Balancer {
             eligible: None,
             is_enough: false,
             youngest: Duration::ZERO,
+            until: Duration::MAX,
         };
         let balancer = Balancer {
             algorithm,
@@ -197,7 +201,7 @@ impl Balancer {
     /// Nobody is known, healthy and in rotation, or not so much of the weight as the threshold asks.
     pub fn choose(&self, ask: &Ask<'_>, rules: &Arc<Rules>, watch: &Watch, names: &dyn Names) -> Result<Turn, NoTarget> {
         self.refresh(names, ask.now);
-        let view = self.view(rules, watch);
+        let view = self.view(rules, watch, ask.now);
         if !view.is_enough {
             return Err(NoTarget);
         }
@@ -231,7 +235,7 @@ impl Balancer {
         })?;
         let mut in_turn: Vec<Address> = Address::all_of(turn.seat.peer(), turn.seat.load(), records).collect();
         in_turn.rotate_left(start);
-        in_turn.retain(|address| may_be_chosen(&address.place, rules, watch));
+        in_turn.retain(|address| Standing::of(&address.place, rules, watch, ask.now).is_fit);
         let was_tried = |address: &Address| ask.tried.iter().any(|tried| tried.address == address.place.address());
         let at = in_turn.iter().position(|address| !was_tried(address)).unwrap_or(0);
         (at < in_turn.len()).then(|| Arc::new(in_turn.swap_remove(at)))
@@ -272,34 +276,39 @@ impl Balancer {
         }
     }
 
-    fn view(&self, rules: &Arc<Rules>, watch: &Watch) -> arc_swap::Guard<Arc<View>> {
+    fn view(&self, rules: &Arc<Rules>, watch: &Watch, now: Duration) -> arc_swap::Guard<Arc<View>> {
         let view = self.view.load();
         // Read before the states are: what turns meanwhile is seen the next time.
         let (epoch, learned) = (watch.epoch(), self.learned.load(Ordering::Relaxed));
-        let is_current = |known: &Arc<Rules>| Arc::ptr_eq(known, rules) && view.epoch == epoch && view.learned == learned;
+        let is_current =
+            |known: &Arc<Rules>| Arc::ptr_eq(known, rules) && view.epoch == epoch && view.learned == learned && now < view.until;
         if view.rules.as_ref().is_some_and(is_current) {
             return view;
         }
         drop(view);
         let roster = self.roster.load_full();
         let mut eligible = Vec::with_capacity(roster.seats.len());
-        let (mut total, mut available, mut youngest) = (0u64, 0u64, Duration::ZERO);
+        let (mut total, mut available, mut youngest, mut until) = (0u64, 0u64, Duration::ZERO, Duration::MAX);
         for (at, (seat, hot)) in roster.seats.iter().zip(&roster.hot).enumerate() {
             total += hot.weight();
-            let is_fit = match seat {
-                Seat::Known(address) => may_be_chosen(&address.place, rules, watch),
-                // Its addresses are looked at when they are known.
-                Seat::Once(..) => true,
-            };
-            if is_fit {
-                available += hot.weight();
-                eligible.push(at as u32);
-                youngest = youngest.max(hot.load.since());
+            if let Seat::Known(address) = seat {
+                let standing = Standing::of(&address.place, rules, watch, now);
+                until = until.min(standing.until);
+                if !standing.is_fit {
+                    continue;
+                }
+                if standing.since > address.load.since() {
+                    address.load.begin(standing.since);
+                }
             }
+            // The addresses of a name that is asked for at each request are looked at when they are known.
+            available += hot.weight();
+            eligible.push(at as u32);
+            youngest = youngest.max(hot.load.since());
         }
         let is_enough = available > 0 && (!rules.is_on || available as f64 * 100.0 > rules.threshold_percent * total as f64);
         let eligible = (eligible.len() < roster.seats.len()).then(|| eligible.into());
-        self.view.store(Arc::new(View { epoch, learned, rules: Some(Arc::clone(rules)), roster, eligible, is_enough, youngest }));
+        self.view.store(Arc::new(View { epoch, learned, rules: Some(Arc::clone(rules)), roster, eligible, is_enough, youngest, until }));
         self.view.load()
     }
 
@@ -344,8 +353,37 @@ fn peer_of((target, host, port, weight): (&Target, &str, u16, u32), before: Opti
     })
 }
 
-fn may_be_chosen(place: &Place, rules: &Rules, watch: &Watch) -> bool {
-    !rules.is_on || watch.health(place).is_healthy
+/// How an address does.
+struct Standing {
+    /// May it be chosen?
+    is_fit: bool,
+    /// When it turned so, monotonic; zero: it never was otherwise.
+    since: Duration,
+    /// This ends then, monotonic.
+    until: Duration,
+}
+
+impl Standing {
+    fn of(place: &Place, rules: &Rules, watch: &Watch, now: Duration) -> Self {
+        let mut standing = Standing { is_fit: true, since: Duration::ZERO, until: Duration::MAX };
+        if rules.is_on {
+            let health = watch.health(place);
+            standing.is_fit = health.is_healthy;
+            if health.why != Why::Initial {
+                let age = Duration::from_millis(crate::clock::now_ms().saturating_sub(health.since_ms));
+                standing.since = now.saturating_sub(age);
+            }
+        }
+        if let Some(ejection) = watch.ejection(place) {
+            let ends = Duration::from_millis(ejection.until_monotonic_ms);
+            if now < ends {
+                (standing.is_fit, standing.until) = (false, ends);
+            } else {
+                standing.since = standing.since.max(ends);
+            }
+        }
+        standing
+    }
 }
 
 /// Spreads a number over 64 bits (the finaliser of splitmix64).

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Are the names of Targets known before a request needs them? Each worker asks ahead, so that requests choose among what is known.
 
+use super::Balancer;
 use super::roster::{Known, Named};
-use super::{Balancer, Names};
 use crate::gateway::Gateway;
-use crate::snapshot::hash::{ConfigMap, ConfigSet};
+use crate::snapshot::hash::ConfigSet;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How often a part of the names is looked after.
 const TICK: Duration = Duration::from_millis(100);
@@ -16,22 +16,15 @@ const TICK: Duration = Duration::from_millis(100);
 const TICKS_PER_ROUND: usize = 10;
 /// Names of which nothing is known yet that are asked for at once; those after them wait for their turn.
 const FIRST_LOOK_UPS: usize = 64;
-/// How often it is asked whether a TTL is still 0: each such answer is good for one request alone.
-const ONCE_EVERY: Duration = Duration::from_secs(5);
-
-/// Those that are being asked for, or were.
-#[derive(Default)]
-struct Asked {
-    now: RefCell<ConfigSet<Arc<str>>>,
-    once: RefCell<ConfigMap<Arc<str>, Instant>>,
-}
+/// Those that are being asked for the first time.
+type Asked = RefCell<ConfigSet<Arc<str>>>;
 
 /// A name that is being asked for, however that ends.
 struct Asking(Rc<Asked>, Arc<str>);
 
 impl Drop for Asking {
     fn drop(&mut self) {
-        self.0.now.borrow_mut().remove(&self.1);
+        self.0.borrow_mut().remove(&self.1);
     }
 }
 
@@ -63,26 +56,11 @@ pub async fn run(gateway: Rc<Gateway>) {
 
 fn look_after(gateway: &Rc<Gateway>, asked: &Rc<Asked>, balancer: &Arc<Balancer>, named: &Named) {
     let host = &named.peer.host;
-    match &named.known {
-        Known::Has(answer) if answer.is_once => {
-            let is_due = asked.once.borrow().get(host).is_none_or(|at| at.elapsed() >= ONCE_EVERY);
-            if is_due {
-                let mut once = asked.once.borrow_mut();
-                once.retain(|_, at| at.elapsed() < 2 * ONCE_EVERY);
-                once.insert(Arc::clone(host), Instant::now());
-                drop(once);
-                look_up(gateway, asked, balancer, named);
-            }
-        }
-        // What is known is renewed in the background: to be asked for is enough.
-        Known::Has(_) | Known::Failed(_) if gateway.resolver.known(host).is_some() => {}
-        _ => look_up(gateway, asked, balancer, named),
+    // What is known is renewed in the background: to be asked for is enough.
+    if !matches!(named.known, Known::Nothing) && gateway.resolver.known(host).is_some() {
+        return;
     }
-}
-
-fn look_up(gateway: &Rc<Gateway>, asked: &Rc<Asked>, balancer: &Arc<Balancer>, named: &Named) {
-    let host = &named.peer.host;
-    if asked.now.borrow().len() >= FIRST_LOOK_UPS || !asked.now.borrow_mut().insert(Arc::clone(host)) {
+    if asked.borrow().len() >= FIRST_LOOK_UPS || !asked.borrow_mut().insert(Arc::clone(host)) {
         return;
     }
     let asking = Asking(Rc::clone(asked), Arc::clone(host));

@@ -31,6 +31,10 @@ pub struct Load {
     observed_ns: AtomicU64,
     /// When it came new or turned healthy, monotonic nanoseconds; 0: it was there from the start.
     since_ns: AtomicU64,
+    /// For the ejection of outliers: when counting began, monotonic nanoseconds, and what was counted.
+    pub(super) counted_since_ns: AtomicU64,
+    pub(super) successes: AtomicU32,
+    pub(super) failures: AtomicU32,
 }
 
 impl Load {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Does each algorithm share as it says, and does health decide who takes part?
 
+use super::policy::Outlier;
 use super::*;
 use crate::fault::FaultKind;
-use crate::healthcheck::{Observer, Outcome};
+use crate::healthcheck::{Ejection, Observer, Outcome};
 use crate::snapshot::model::{HealthChecks, Raw, Reference};
 use crate::upstream::dns::{Answer, Kind};
 use serde_json::json;
@@ -671,6 +672,145 @@ fn test_without_a_key_all_go_to_one_target() {
     let rig = Rig::new(Algorithm::ConsistentHashing, &targets(&[1; 5]));
     let chosen: HashSet<u32> = (0..20).map(|_| rig.chosen(key::hash(b""))).collect();
     assert_eq!(chosen.len(), 1);
+}
+
+// === slow start ===
+
+fn assert_young_share(rig: &Rig, least: f64, most: f64) {
+    let requests = 4_000u64;
+    let count = (0..requests).filter(|request| rig.chosen(key::hash(&request.to_le_bytes())) == 3).count();
+    let share = count as f64 / requests as f64;
+    assert!(share >= least && share <= most, "{share} is not between {least} and {most}");
+}
+
+#[test]
+fn test_a_new_address_gets_its_share_little_by_little() {
+    for algorithm in [Algorithm::RoundRobin, Algorithm::ConsistentHashing, Algorithm::Latency] {
+        let before = Rig::new(algorithm, &targets(&[1, 1]));
+        let (balancer, _) = Balancer::new(algorithm, &targets(&[1, 1, 1]), Some(&before.balancer));
+        let came = pylae_shared::monotonic();
+        let slow_start = SlowStart { window: Duration::from_secs(100), least_percent: 10 };
+        let mut rig = Rig { balancer, now: came, slow_start: Some(slow_start), ..Rig::new(algorithm, &[]) };
+        assert_young_share(&rig, 0.03, 0.07);
+        rig.now = came + Duration::from_secs(50);
+        assert_young_share(&rig, 0.16, 0.24);
+        rig.now = came + Duration::from_secs(101);
+        assert_young_share(&rig, 0.28, 0.38);
+        rig.now = came;
+        rig.slow_start = None;
+        assert_young_share(&rig, 0.28, 0.38);
+    }
+}
+
+#[test]
+fn test_an_address_that_turned_healthy_starts_slowly_and_none_does_when_a_worker_starts() {
+    let mut rig = Rig::with_rules(Algorithm::RoundRobin, &targets(&[1, 1, 1]), passive(0.0));
+    rig.slow_start = Some(SlowStart { window: Duration::from_secs(100), least_percent: 10 });
+    rig.now = pylae_shared::monotonic();
+    assert_young_share(&rig, 0.33, 0.34);
+    fail(&rig, 3);
+    assert_young_share(&rig, 0.0, 0.0);
+    rig.watch.mark(&rig.place(3), true);
+    rig.now = pylae_shared::monotonic();
+    assert_young_share(&rig, 0.03, 0.07);
+    rig.now += Duration::from_secs(101);
+    assert_young_share(&rig, 0.33, 0.34);
+}
+
+#[test]
+fn test_the_first_answer_for_a_name_is_not_new_and_what_comes_after_is() {
+    let mut rig = Rig::named(Algorithm::RoundRobin, of_addresses(&[1, 2]), &[]);
+    rig.slow_start = Some(SlowStart { window: Duration::from_secs(100), least_percent: 50 });
+    assert_eq!(rig.counts(10).into_values().collect::<Vec<_>>(), [5, 5]);
+    rig.names.tell("a.test", Ok(of_addresses(&[1, 2, 3])));
+    let counts = rig.counts(1000);
+    assert!((195..=205).contains(&counts[&SocketAddr::new(ip(3), 80)]), "{counts:?}");
+}
+
+// === outliers ===
+
+const OUTLIER: Outlier = Outlier {
+    success_rate_percent: 80,
+    least_requests: 10,
+    interval: Duration::from_secs(10),
+    ejection_time: Duration::from_secs(30),
+    most_ejected_percent: 50,
+};
+
+/// An interval of requests to a Target, of which some fail.
+fn interval(rig: &mut Rig, number: u32, successes: u32, failures: u32, outlier: &Outlier) -> Option<Ejection> {
+    let roster = rig.balancer.roster();
+    let address = roster.addresses().find(|address| address.peer.target == id(number)).expect("a Target");
+    let mut ejection = None;
+    for request in 0..successes + failures {
+        if request + 1 == successes + failures {
+            rig.now += outlier.interval;
+        }
+        ejection = ejection.or(rig.balancer.count(address, request < successes, outlier, &rig.watch, rig.now));
+    }
+    ejection
+}
+
+#[test]
+fn test_an_outlier_is_left_out_for_longer_each_time_and_comes_back_by_itself() {
+    let mut rig = Rig::new(Algorithm::RoundRobin, &targets(&[1, 1, 1, 1]));
+    rig.now = pylae_shared::monotonic();
+    assert_eq!(interval(&mut rig, 1, 8, 2, &OUTLIER), None, "80 % is enough");
+    let ejection = interval(&mut rig, 1, 7, 3, &OUTLIER).expect("70 % is not");
+    assert_eq!(ejection.why(), "ejected: success rate 70 % of 10 requests");
+    assert!((0..8).all(|_| rig.chosen(0) != 1));
+    rig.now += Duration::from_secs(29);
+    assert!((0..8).all(|_| rig.chosen(0) != 1));
+    rig.now += Duration::from_secs(2);
+    assert!((0..8).any(|_| rig.chosen(0) == 1));
+    let again = interval(&mut rig, 1, 0, 10, &OUTLIER).expect("it is no better");
+    assert_eq!(again.times, 2);
+    assert_eq!(Duration::from_millis(again.until_monotonic_ms).as_secs(), (rig.now + Duration::from_secs(60)).as_secs());
+    assert_eq!(interval(&mut rig, 1, 0, 10, &OUTLIER), None, "who is out is not judged");
+    for _ in 0..20 {
+        rig.now += Duration::from_secs(1000);
+        interval(&mut rig, 1, 0, 10, &OUTLIER);
+    }
+    let longest = rig.watch.ejection(&rig.place(1)).expect("known");
+    assert_eq!(longest.times, policy::MOST_TIMES);
+    rig.now += Duration::from_secs(1000);
+    assert_eq!(interval(&mut rig, 1, 10, 0, &OUTLIER), None);
+    assert_eq!(rig.watch.ejection(&rig.place(1)).expect("known").times, policy::MOST_TIMES - 1, "a good interval counts for it");
+}
+
+#[test]
+fn test_few_requests_are_not_judged() {
+    let mut rig = Rig::new(Algorithm::RoundRobin, &targets(&[1, 1, 1, 1]));
+    for _ in 0..5 {
+        assert_eq!(interval(&mut rig, 1, 0, 9, &OUTLIER), None);
+    }
+    assert!(interval(&mut rig, 1, 0, 10, &OUTLIER).is_some());
+}
+
+#[test]
+fn test_no_more_than_that_share_is_left_out_and_one_stays() {
+    let mut rig = Rig::new(Algorithm::RoundRobin, &targets(&[1, 1, 1, 1]));
+    let out = |rig: &mut Rig, outlier: &Outlier| (1..=4).filter(|&number| interval(rig, number, 0, 10, outlier).is_some()).count();
+    rig.now = pylae_shared::monotonic();
+    let long = Outlier { ejection_time: Duration::from_secs(3000), ..OUTLIER };
+    assert_eq!(out(&mut rig, &Outlier { most_ejected_percent: 20, ..long }), 0);
+    assert_eq!(out(&mut rig, &long), 2);
+    assert_eq!(out(&mut rig, &Outlier { most_ejected_percent: 100, ..long }), 1, "one of the two that are left");
+    assert!(rig.choose(0, &[]).is_ok());
+}
+
+#[test]
+fn test_an_ejection_is_seen_by_every_worker_and_makes_no_room_for_those_not_ejected() {
+    use std::os::fd::AsRawFd;
+    let descriptor = pylae_shared::create(2, 1, 64).expect("a segment");
+    let join = |slot| Watch::new(Arc::new(pylae_shared::Segment::open(descriptor.as_raw_fd()).expect("the same")), slot, 1);
+    let mut rigs = [0, 1].map(|slot| Rig { watch: join(slot), ..Rig::new(Algorithm::RoundRobin, &targets(&[1, 1, 1, 1])) });
+    assert!((0..4).any(|_| rigs[1].chosen(0) == 1));
+    assert!(interval(&mut rigs[0], 1, 0, 10, &OUTLIER).is_some());
+    rigs[1].now = rigs[0].now;
+    assert!((0..8).all(|_| rigs[1].chosen(0) != 1));
+    let segment = pylae_shared::Segment::open(descriptor.as_raw_fd()).expect("the same");
+    assert_eq!(segment.health_rows(None).len(), 1);
 }
 
 // === reading Targets ===

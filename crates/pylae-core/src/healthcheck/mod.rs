@@ -4,7 +4,7 @@
 pub mod active;
 mod rules;
 
-pub use pylae_shared::health::{Health, Observer};
+pub use pylae_shared::health::{Ejection, Health, Observer, Why};
 pub use rules::{Limits, Outcome, Probe, Rules};
 
 use crate::clock::now_ms;
@@ -175,6 +175,32 @@ impl Watch {
             return;
         }
         self.change(place, |_| Health::marked(is_healthy, at_ms));
+    }
+
+    /// The last ejection of an address, over or not; nothing is made for it.
+    pub fn ejection(&self, place: &Place) -> Option<Ejection> {
+        if self.segment.ejections() == 0 {
+            return None;
+        }
+        let known = Entry::of_word(place.entry.load(Ordering::Relaxed)).filter(|entry| entry.word() != NO_ROOM);
+        let entry = known.filter(|&entry| self.segment.health_of(entry).is_some()).or_else(|| self.segment.find_health(&place.identity))?;
+        self.segment.ejection_of(entry)
+    }
+
+    /// Leaves an outlier out for a while, in every worker; `false`: there is no room to say so.
+    pub fn eject(&self, place: &Place, ejection: &Ejection) -> bool {
+        self.entry(place).is_some_and(|entry| {
+            self.segment.eject_health(entry, ejection) || self.find(place).is_some_and(|entry| self.segment.eject_health(entry, ejection))
+        })
+    }
+
+    /// An address did well for an interval: its next ejection is shorter.
+    pub fn relax_ejection(&self, place: &Place) {
+        if self.segment.ejections() > 0
+            && let Some(entry) = self.segment.find_health(&place.identity)
+        {
+            self.segment.relax_ejection(entry);
+        }
     }
 
     /// Says that the address is still used, also when nobody was sent there yet: others may have marked it.

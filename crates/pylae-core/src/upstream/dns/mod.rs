@@ -517,7 +517,9 @@ impl State {
                 entry.last = Some(found.asked);
                 entry.is_stale_told = false;
                 let had_failed = entry.missed.take().is_some();
-                if had_failed || before.is_none_or(|before| !Arc::ptr_eq(&before, &answer)) {
+                // What a name without a TTL has is nobody's but the request's that asked.
+                let is_same = |before: Arc<Answer>| Arc::ptr_eq(&before, &answer) || before.is_once && answer.is_once;
+                if had_failed || !before.is_some_and(is_same) {
                     self.generation.set(self.generation.get() + 1);
                 }
                 line = Some((Level::Debug, format!("name.found name={name} addresses={} {}", addresses_of(&answer), entry.describe(now))));
