@@ -20,6 +20,9 @@ MOST_CONNECTIONS: Final = 16384
 SILENCE_S: Final = 60.0
 KEEPALIVE_S: Final = 75.0
 
+# Longer times are the same to everybody who waits.
+FOREVER_S: Final = 1e9
+
 # Where Debian, Red Hat, SUSE and Alpine keep the certificates they trust.
 PLATFORM_BUNDLES: Final = (
     "/etc/ssl/certs/ca-certificates.crt",
@@ -104,7 +107,7 @@ def _dns(settings: Settings) -> dict[str, Any]:
 
 
 def _ms(seconds: float | None) -> int | None:
-    return None if seconds is None else int(seconds * 1000)
+    return None if seconds is None else int(min(seconds, FOREVER_S) * 1000)
 
 
 def _duration_ms(settings: Settings, name: str, default_s: float) -> int:

@@ -33,14 +33,14 @@ impl Watched {
         Some((about.mtime(), about.mtime_nsec(), about.len(), about.ino()))
     }
 
-    /// What it holds, if it is another than last time; a file that is not there holds nothing.
+    /// What it holds, if it is another than last time. What is not there may be about to be replaced, and is no other.
     fn changed(&self) -> Option<String> {
-        let stamp = self.stamp();
-        if stamp == self.stamp.get() {
+        let stamp = self.stamp()?;
+        if self.stamp.get() == Some(stamp) {
             return None;
         }
-        self.stamp.set(stamp);
-        let bytes = if stamp.is_some() { std::fs::read(&self.path).unwrap_or_default() } else { Vec::new() };
+        let bytes = std::fs::read(&self.path).ok()?;
+        self.stamp.set(Some(stamp));
         Some(String::from_utf8_lossy(&bytes).into_owned())
     }
 }
@@ -64,8 +64,8 @@ impl Files {
         Files { hosts_file, conf_file, prefers_ipv6, hosts, conf, looked: Cell::new(Instant::now()) }
     }
 
-    /// Reads again what has changed. `true`, and one generation more: names in the hosts file have other addresses.
-    pub fn freshen(&self, generation: &Cell<u64>) -> bool {
+    /// Reads again what has changed. `true`: names in the hosts file have other addresses.
+    pub fn freshen(&self) -> bool {
         let now = Instant::now();
         if now.duration_since(self.looked.get()) < LOOK_EVERY {
             return false;
@@ -79,7 +79,6 @@ impl Files {
         let hosts = Hosts::parse(&text, self.prefers_ipv6, &before);
         let is_other = !hosts.is_same(&before);
         *self.hosts.borrow_mut() = Rc::new(hosts);
-        generation.set(generation.get() + u64::from(is_other));
         is_other
     }
 

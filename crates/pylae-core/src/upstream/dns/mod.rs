@@ -34,8 +34,8 @@ use tokio::time::Instant;
 const LONGEST_TTL_S: u32 = 7 * 24 * 3600;
 /// Names that are looked up at once because requests wait, and because nobody does. Apart, so that a flood of new names does
 /// not keep the known ones from being refreshed.
-const ASKED_AT_ONCE: usize = 512;
-const REFRESHED_AT_ONCE: usize = 256;
+const ASKED_AT_ONCE: usize = 256;
+const REFRESHED_AT_ONCE: usize = 128;
 /// Names that requests may wait for.
 const MOST_AWAITED: usize = 2048;
 /// How often a name may be reported, and is at least while it is in use.
@@ -324,7 +324,7 @@ impl Resolver {
 
     /// Grows whenever an answer came, changed or was lost.
     pub fn generation(&self) -> u64 {
-        self.state.files.freshen(&self.state.generation);
+        self.state.freshen();
         self.state.generation.get()
     }
 
@@ -379,14 +379,20 @@ fn is_below(name: &str, domain: &str) -> bool {
 }
 
 impl State {
+    /// Reads the files again that have changed.
+    fn freshen(&self) {
+        if self.files.freshen() {
+            self.generation.set(self.generation.get() + 1);
+            self.hosts_reported.borrow_mut().clear();
+        }
+    }
+
     /// Answers from what is known; begins a refresh when it is stale. `is_patient`: nobody waits for it.
     fn at_once(self: &Rc<Self>, name: &str, is_patient: bool) -> Step {
         if let Some(address) = is_address(name) {
             return Step::Done(Ok(Answer::of(address, Kind::Address)));
         }
-        if self.files.freshen(&self.generation) {
-            self.hosts_reported.borrow_mut().clear();
-        }
+        self.freshen();
         let bare = name::bare(name);
         if let Some(answer) = self.files.hosts().get(bare) {
             self.report_hosts(bare, answer);
@@ -465,8 +471,6 @@ impl State {
 
     /// Looks a name up, and remembers what came of it.
     async fn run(self: &Rc<Self>, name: &str, is_background: bool) -> Outcome {
-        let slots = if is_background { &self.refreshing } else { &self.asking };
-        let Ok(_slot) = slots.acquire().await else { return Err(Rc::new(Failure::of("the worker is leaving"))) };
         let begun = Instant::now();
         let conf = self.files.resolv_conf();
         let servers = if self.servers.is_empty() { &conf.servers } else { &self.servers };
@@ -474,6 +478,10 @@ impl State {
         let timeout = conf.timeout();
         let deadline = begun + timeout.saturating_mul(u32::try_from(tries).unwrap_or(u32::MAX));
         let patience = Patience { timeout, tries, deadline };
+        let slots = if is_background { &self.refreshing } else { &self.asking };
+        let Ok(Ok(_slot)) = tokio::time::timeout_at(deadline, slots.acquire()).await else {
+            return self.remember(name, Err(Failure::of(CROWD)), None, begun);
+        };
         let look_up = LookUp::new(&self.client, servers, self.files.hosts(), &self.order, patience);
         let names = name::candidates(name, &conf.search, conf.ndots);
         let last = self.entries.borrow().get(name).and_then(|entry| entry.last);
@@ -498,7 +506,7 @@ impl State {
         let Some(entry) = entries.get_mut(name) else { return Err(Rc::new(Failure::of("nothing can be remembered"))) };
         entry.took = now.duration_since(begun);
         let before = entry.known.as_ref().map(|known| Arc::clone(&known.answer));
-        let mut line = None;
+        let line;
         let outcome = match outcome {
             Ok(found) => {
                 let ttl = self.valid_ttl.unwrap_or(Duration::from_secs(u64::from(found.ttl_s.min(LONGEST_TTL_S))));
@@ -537,11 +545,12 @@ impl State {
                 if is_lost && (before.is_some() || entry.missed.is_none()) {
                     self.generation.set(self.generation.get() + 1);
                 }
-                let is_news = entry.missed.as_ref().is_none_or(|missed| missed.failure.text != failure.text);
-                if is_news && before.is_some() {
-                    let (word, level) = if entry.known.is_some() { ("stale", Level::Warn) } else { ("lost", Level::Warn) };
-                    line = Some((level, format!("name.{word} name={name} why={:?}", failure.text)));
-                }
+                let word = match (before.is_some(), is_lost) {
+                    (true, true) => Some("lost"),
+                    (true, false) if entry.missed.is_none() => Some("stale"),
+                    _ => None,
+                };
+                line = word.map(|word| (Level::Warn, format!("name.{word} name={name} why={:?}", failure.text)));
                 entry.missed = Some(Missed { failure: Rc::clone(&failure), since_ms: now_ms, until: now + ttl, ttl });
                 Err(failure)
             }

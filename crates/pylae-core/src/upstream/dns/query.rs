@@ -11,6 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 /// Largest datagram that is read. Servers send 512 bytes, as we ask for no more; some send more all the same.
@@ -98,13 +99,23 @@ pub(super) struct Patience {
     pub deadline: Instant,
 }
 
+/// Sockets that may be open at once.
+const MOST_SOCKETS: usize = 512;
+
 /// Asks name servers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Client {
+    sockets: Semaphore,
     /// The server that answered last is asked first: one that is down costs its timeout once.
     first: Cell<usize>,
     secret: RandomState,
     count: Cell<u64>,
+}
+
+impl Default for Client {
+    fn default() -> Self {
+        Client { sockets: Semaphore::new(MOST_SOCKETS), first: Cell::new(0), secret: RandomState::new(), count: Cell::new(0) }
+    }
 }
 
 impl Client {
@@ -134,6 +145,7 @@ impl Client {
             if failed[index] {
                 continue;
             }
+            let Ok(Ok(_socket)) = timeout_at(patience.deadline, self.sockets.acquire()).await else { break };
             let deadline = (Instant::now() + patience.timeout).min(patience.deadline);
             match ask_one(servers[index], &question, deadline).await {
                 Ok(reply) if reply.is_conclusive() => {

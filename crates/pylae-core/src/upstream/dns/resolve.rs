@@ -268,17 +268,19 @@ impl<'a> LookUp<'a> {
         // A target `.` says that there is no such service (RFC 2782).
         services.retain(|service| name::flaw(&service.target).is_none());
         services.truncate(MOST_RECORDS);
+        let mut enclosed = self.enclosed(additionals);
         let mut targets: BTreeMap<String, Addresses> = BTreeMap::new();
-        let mut unknown = Vec::new();
-        for service in &services {
-            if targets.contains_key(&service.target) || unknown.contains(&service.target) {
+        // Sorted by target: the same ones stand together.
+        let mut unknown: Vec<String> = Vec::new();
+        for target in services.iter().map(|service| &service.target) {
+            if targets.contains_key(target) || unknown.last() == Some(target) {
                 continue;
             }
-            match self.without_asking(&service.target).or_else(|| self.enclosed(&service.target, additionals)) {
+            match self.without_asking(target).or_else(|| enclosed.remove(target.as_str())) {
                 Some(addresses) => {
-                    targets.insert(service.target.clone(), addresses);
+                    targets.insert(target.clone(), addresses);
                 }
-                None => unknown.push(service.target.clone()),
+                None => unknown.push(target.clone()),
             }
         }
         let mut problem = None;
@@ -312,13 +314,18 @@ impl<'a> LookUp<'a> {
         Some(Addresses { addresses, ttl_s: u32::MAX })
     }
 
-    /// The addresses of a target that the server sent along.
-    fn enclosed(&self, target: &str, additionals: &[Item]) -> Option<Addresses> {
-        let first = *self.families.first()?;
-        let items: Vec<Item> =
-            additionals.iter().filter(|item| item.owner == target && is_of(&item.data, first)).take(MOST_RECORDS).cloned().collect();
-        let ttl_s = items.iter().map(|item| item.ttl_s).min()?;
-        Some(Addresses { addresses: addresses(&items), ttl_s })
+    /// The addresses that the server sent along, by target.
+    fn enclosed<'b>(&self, additionals: &'b [Item]) -> HashMap<&'b str, Addresses> {
+        let first = self.families.first().copied().unwrap_or(Type::A);
+        let mut enclosed: HashMap<&str, Vec<Item>> = HashMap::new();
+        for item in additionals.iter().filter(|item| is_of(&item.data, first)) {
+            enclosed.entry(&item.owner).or_default().push(item.clone());
+        }
+        let of = |items: Vec<Item>| {
+            let ttl_s = items.iter().map(|item| item.ttl_s).min().unwrap_or(0);
+            Addresses { addresses: addresses(&items), ttl_s }
+        };
+        enclosed.into_iter().map(|(target, items)| (target, of(items))).collect()
     }
 
     async fn target(&self, target: &str) -> Result<Addresses, (bool, String)> {
