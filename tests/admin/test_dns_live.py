@@ -13,9 +13,11 @@ from tests.support import processes
 from tests.support.blueprints import Blueprints
 from tests.support.gateway import Gateway
 from tests.support.origin import Origin, good
+from tests.support.ports import free_port
 from tests.support.servers.dns import NameServer
 from tests.support.wait import until
 
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
 TTL_S = 1
 WORKERS = 2
 
@@ -152,6 +154,34 @@ def test_srv_records_are_shown_with_port_and_weight(gateway: Gateway, blueprints
     told = shown(gateway, "srv.test")
     assert told is not None
     assert {record["name"] for record in told["records"]} == {"one.srv.test", "two.srv.test"}
+
+
+def test_what_is_shown_keeps_to_its_description(gateway: Gateway, blueprints: Blueprints, names: NameServer) -> None:
+    import jsonschema_rs
+
+    names.set_a("a.kept.test", "127.0.0.1", "127.0.0.2")
+    names.set_srv("srv.kept.test", (1, 1, 8001, "a.kept.test"))
+    port = free_port()
+    targets = [f"{host}:{port}" for host in ("a.kept.test", "srv.kept.test", "none.kept.test", "localhost", "127.0.0.1")]
+    checks = {"active": {"healthy": {"interval": 0.1}, "unhealthy": {"interval": 0.1, "tcp_failures": 1}}}
+    upstream = blueprints.upstream(*targets, healthchecks=checks)["name"]
+    health = f"/upstreams/{upstream}/health"
+
+    def is_probed() -> bool:
+        rows = gateway.admin.get(health)["data"]
+        return {row["health"] for row in rows} == {"UNHEALTHY", "DNS_ERROR"}
+
+    until(is_probed, "each Target to be looked at", 10)
+    document = gateway.admin.get("/openapi.json")
+    for path, target in (
+        ("/dns", "/dns"),
+        ("/dns/{name}", "/dns/srv.kept.test"),
+        ("/upstreams/{upstreams}/health", health),
+        ("/upstreams/{upstreams}/health", f"{health}?balancer_health=1"),
+    ):
+        described = document["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+        judge = jsonschema_rs.validator_for({**described, "components": document["components"], "$schema": DIALECT})
+        judge.validate(gateway.admin.get(target))
 
 
 def test_a_worker_that_is_replaced_takes_what_it_knew_with_it(

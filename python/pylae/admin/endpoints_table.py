@@ -96,14 +96,6 @@ _SCHEMA: Final = _object(
     ("fields",),
     open_=True,
 )
-_HEALTH_OF_TARGET: Final = _object(
-    {
-        "health": {"enum": ["HEALTHCHECKS_OFF", "HEALTHY", "UNHEALTHY", "DNS_ERROR"]},
-        "data": {"type": ["object", "null"]},
-    },
-    ("health",),
-    open_=True,
-)
 _SOME_TEXT: Final[Json] = {"type": "string", "minLength": 1}
 _AGE: Final[Json] = {"type": ["number", "null"], "description": "Since the name server answered."}
 _RECORD: Final = _object(
@@ -161,6 +153,66 @@ _NAME: Final = _object(
         },
     },
     ("name", "kind", *_ANSWER, "server", "tried", "took_ms", "workers"),
+)
+_EVIDENCE: Final[Json] = {
+    "description": "Not in Kong: what is known of the address; absent: nobody looked at it yet.",
+    **_object(
+        {
+            "state": {"enum": ["healthy", "mostly_healthy", "mostly_unhealthy", "unhealthy", "ejected"]},
+            "why": {"type": "string", "description": "What turned the state last."},
+            "since_ms": {"type": "integer", "description": "When, in milliseconds of the epoch."},
+            "until_ms": {"type": ["integer", "null"], "description": "When an ejection ends by itself."},
+            "successes": {"type": "integer", "description": "In a row, as the three others."},
+            "tcp_failures": _WHOLE,
+            "timeouts": _WHOLE,
+            "http_failures": _WHOLE,
+            "probed_ms": {"type": ["integer", "null"], "description": "When it was last probed; null: never."},
+            "evidence": {"type": "string", "description": "What the last probe, or the request that turned the state, found."},
+        },
+        ("state", "why", "since_ms"),
+    ),
+}
+_HEALTH_OF_ADDRESS: Final = _object(
+    {
+        "ip": _TEXT,
+        "port": _WHOLE,
+        "weight": _WHOLE,
+        "health": {"enum": ["HEALTHCHECKS_OFF", "HEALTHY", "UNHEALTHY"]},
+        "pylae": _EVIDENCE,
+    },
+    ("ip", "port", "weight", "health"),
+)
+_HEALTH_OF_HOST: Final = _object(
+    {
+        "host": _TEXT,
+        "port": _WHOLE,
+        "dns": {"type": "string", "description": "`A`, `AAAA`, `SRV`, `ttl=0, virtual SRV`, or why there is no address."},
+        "nodeWeight": _WHOLE,
+        "weight": _WEIGHT,
+        "addresses": {"type": "array", "items": _HEALTH_OF_ADDRESS},
+        "pylae": {
+            "description": "Not in Kong, of names: from whom the answer is; of workers also how old it is.",
+            **_object(
+                {
+                    "known_by": {
+                        "enum": ["workers", "control"],
+                        "description": "`control`: no worker has reported the name, and it was asked for here and now.",
+                    },
+                    **{name: schema for name, schema in _ANSWER.items() if name != "records"},
+                },
+                ("known_by",),
+            ),
+        },
+    },
+    ("host", "port", "dns", "nodeWeight", "weight", "addresses"),
+)
+_HEALTH_OF_TARGET: Final = _object(
+    {
+        "health": {"enum": ["HEALTHCHECKS_OFF", "HEALTHY", "UNHEALTHY", "DNS_ERROR"]},
+        "data": _HEALTH_OF_HOST,
+    },
+    ("health", "data"),
+    open_=True,
 )
 _VALIDATED: Final = ("It would be stored.", _says("schema validation successful"))
 _TIMEOUT: Final[Json] = {
@@ -430,7 +482,22 @@ DECLARED: Final[tuple[Declared, ...]] = (
                         "data": {
                             "anyOf": [
                                 {"type": "array", "items": _HEALTH_OF_TARGET},
-                                _object({"health": _TEXT, "balancer_health": _TEXT, "id": _UUID}, open_=True),
+                                _object(
+                                    {
+                                        "id": _UUID,
+                                        "health": _TEXT,
+                                        "balancer_health": {"enum": ["HEALTHY", "UNHEALTHY"]},
+                                        "details": _object(
+                                            {
+                                                "healthy": _FLAG,
+                                                "weight": _WEIGHT,
+                                                "hosts": {"type": "array", "items": _HEALTH_OF_HOST},
+                                            },
+                                            ("healthy", "weight", "hosts"),
+                                        ),
+                                    },
+                                    ("id", "health", "balancer_health", "details"),
+                                ),
                             ]
                         },
                         "next": {"type": ["string", "null"]},

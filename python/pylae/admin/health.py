@@ -40,13 +40,13 @@ EVIDENCE: Final = (
     "state",
     "why",
     "since_ms",
+    "until_ms",
     "successes",
     "tcp_failures",
     "timeouts",
     "http_failures",
     "probed_ms",
     "evidence",
-    "until_ms",
 )
 """What is shown of a row of the health table beyond Kong's fields."""
 
@@ -269,7 +269,7 @@ def _of_address(upstream: Row, place: Place, address: Address, known: Known) -> 
     # Without checks an outlier can be left out all the same.
     shown["health"] = UNHEALTHY if is_out else HEALTHY if is_checked(upstream) else OFF
     row = known.of(place.target, *address.place)
-    return shown if row is None else {**shown, "pylae": {name: row[name] for name in EVIDENCE if name in row}}
+    return shown if row is None else {**shown, "pylae": {name: row[name] for name in EVIDENCE}}
 
 
 def _whole(upstream: Row, places: Sequence[Place], known: Known) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -131,23 +131,26 @@ class Health:
 
         What is known of a Target that is gone, or has moved, is another address's and ages by itself.
         """
-        is_unwatched: Callable[[str], bool]
+        for row in self._rows_of_unwatched(commit):
+            # An outlier is left out whether checks are on or not.
+            if not row["is_healthy"] and row["state"] != "ejected" and self._table is not None:
+                self._table.forget_health(row["upstream"], row["target"], row["address"], row["port"])
+
+    def _rows_of_unwatched(self, commit: Commit | Replacement) -> Iterator[Mapping[str, Any]]:
         if isinstance(commit, Replacement):
             upstreams = commit.rows.get("upstreams", {})
-
-            def is_unwatched(id_: str) -> bool:
-                return id_ in upstreams and not is_checked(_decode(upstreams[id_]))
+            checked: dict[str, bool] = {}
+            for row in self._rows():
+                id_ = row["upstream"]
+                if id_ not in checked:
+                    checked[id_] = id_ not in upstreams or is_checked(_decode(upstreams[id_]))
+                if not checked[id_]:
+                    yield row
         else:
             rows = {change.id: change.row for change in commit.changes if change.table == "upstreams"}
-            unwatched = {id_ for id_, row in rows.items() if row is not None and not is_checked(row)}
-            if not unwatched:
-                return
-            is_unwatched = unwatched.__contains__
-        for row in self._rows():
-            if row["is_healthy"] or row["state"] == "ejected":
-                continue
-            if is_unwatched(row["upstream"]) and self._table is not None:
-                self._table.forget_health(row["upstream"], row["target"], row["address"], row["port"])
+            for id_, upstream in rows.items():
+                if upstream is not None and not is_checked(upstream):
+                    yield from self._rows(id_)
 
     def _rows(self, upstream: str | None = None) -> Sequence[Mapping[str, Any]]:
         return () if self._table is None else self._table.health(upstream)
