@@ -188,15 +188,19 @@ class _Shows:
 async def _places(targets: Sequence[Row], dns: Dns) -> list[Place]:
     """The Targets with their addresses, in the same order."""
     places = [(target, *place_of(target["target"])) for target in targets]
-    reported = {host: dns.known(host) for _, host, _ in places if not is_address(host)}
-    unknown = (host for _, host, _ in places if reported.get(host) is None)
-    addresses: Mapping[str, list[str]] = await addresses_of(unknown)
+
+    def reported(host: str) -> Answered | None:
+        return None if is_address(host) else dns.known(host)
+
+    # Of a Target that was just made workers are about to report the name.
+    unknown = [host for _, host, _ in places if reported(host) is None]
+    addresses: Mapping[str, list[str]] = await addresses_of(unknown, lambda host: reported(host) is not None)
     now_s = dns.now_s()
     made = []
     for target, host, port in places:
-        answer_of_workers = reported.get(host)
+        answer_of_workers = reported(host)
         if answer_of_workers is None:
-            found = [Address(address, port, target["weight"]) for address in addresses[host]]
+            found = [Address(address, port, target["weight"]) for address in addresses.get(host, ())]
             source = None if is_address(host) else {"known_by": "control"}
             made.append(Place(target, host, port, found, A if found else DNS_FAILED, source))
         else:

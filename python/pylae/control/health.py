@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -23,6 +23,8 @@ from pylae.schema.rules import parse_host
 
 RESOLVE_WITHIN_S: Final = 5.0
 """For all names of one answer together."""
+LOOK_EVERY_S: Final = 0.02
+"""Whether workers have answered for a name that is asked for here."""
 
 _decode = msgspec.msgpack.Decoder(dict[str, Any]).decode
 
@@ -171,8 +173,13 @@ def is_address(host: str) -> bool:
     return True
 
 
-async def addresses_of(hosts: Iterable[str]) -> dict[str, list[str]]:
-    """The addresses of each host, in order; none for a name that has none or was not answered for in time."""
+async def addresses_of(hosts: Iterable[str], is_answered: Callable[[str], bool]) -> dict[str, list[str]]:
+    """The addresses of each host, in order; none for a name that has none or was not answered for in time.
+
+    Args:
+        hosts: names and addresses.
+        is_answered: whether others have meanwhile answered for a name, which is then not waited for.
+    """
     found: dict[str, list[str]] = {}
     asked: dict[str, asyncio.Task[list[str]]] = {}
     loop = asyncio.get_running_loop()
@@ -181,8 +188,9 @@ async def addresses_of(hosts: Iterable[str]) -> dict[str, list[str]]:
             found[host] = [str(ipaddress.ip_address(host))]
         elif host not in asked:
             asked[host] = loop.create_task(_resolve(host))
-    if asked:
-        await asyncio.wait(asked.values(), timeout=RESOLVE_WITHIN_S)
+    ends_s = loop.time() + RESOLVE_WITHIN_S
+    while loop.time() < ends_s and (waits := [task for host, task in asked.items() if not (task.done() or is_answered(host))]):
+        await asyncio.wait(waits, timeout=LOOK_EVERY_S)
     for host, task in asked.items():
         found[host] = task.result() if task.done() else []
         task.cancel()
