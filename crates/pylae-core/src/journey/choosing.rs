@@ -9,6 +9,7 @@ use crate::gateway::Gateway;
 use crate::healthcheck::{Observer, Outcome as Seen};
 use crate::observe::Level;
 use crate::proxy::{Departure, Failure};
+use crate::resilience::Policy;
 use crate::snapshot::CompiledUpstream;
 use crate::upstream::PoolKey;
 use std::future::Future;
@@ -32,6 +33,8 @@ pub(super) fn seen_of(fault: &Fault) -> Option<Seen> {
 pub(super) struct Choice {
     pub upstream: CompiledUpstream,
     pub address: Arc<Address>,
+    /// What the plugin `resilience` asks for.
+    policy: Option<Arc<Policy>>,
 }
 
 impl Choice {
@@ -49,17 +52,37 @@ impl Choice {
 
 /// A request tells how its Target does.
 pub(super) fn observed(gateway: &Rc<Gateway>, exchange: &ExchangeRef, choice: &Choice, seen: Seen, what: impl FnOnce() -> String) {
-    let rules = &choice.upstream.rules;
-    if !rules.is_on {
-        return;
+    let (rules, place) = (&choice.upstream.rules, &choice.address.place);
+    let name = &choice.upstream.upstream.name;
+    if rules.is_on {
+        let evidence = || format!("request {}: {}", exchange.borrow().id.as_str(), what());
+        if let Some(turned) = gateway.watch.report(place, &rules.passive, Observer::Passive, seen, evidence) {
+            gateway.logs.log(Level::Warn, &crate::healthcheck::active::turned_text(name, place, &turned.health));
+        }
     }
-    let evidence = || format!("request {}: {}", exchange.borrow().id.as_str(), what());
-    if let Some(turned) = gateway.watch.report(&choice.address.place, &rules.passive, Observer::Passive, seen, evidence) {
-        gateway.logs.log(
-            Level::Warn,
-            &crate::healthcheck::active::turned_text(&choice.upstream.upstream.name, &choice.address.place, &turned.health),
-        );
+    let outlier = choice.policy.as_ref().and_then(|policy| policy.outlier.as_ref());
+    if let Some(outlier) = outlier {
+        let is_success = matches!(seen, Seen::Status(status) if status < 500);
+        let now = pylae_shared::monotonic();
+        if let Some(ejection) = choice.upstream.balancer.count(&choice.address, is_success, outlier, &gateway.watch, now) {
+            let (target, address, why) = (place.target(), place.address(), ejection.why());
+            let for_s = (ejection.until_monotonic_ms / 1000).saturating_sub(now.as_secs());
+            gateway.logs.log(
+                Level::Warn,
+                &format!(
+                    "target.ejected upstream={name} target={target} address={address} for_s={for_s} times={} why={why:?}",
+                    ejection.times
+                ),
+            );
+        }
     }
+}
+
+/// What the plugin `resilience` asks for this request.
+fn policy_of(exchange: &Exchange) -> Option<Arc<Policy>> {
+    let matched = exchange.matched.as_ref()?;
+    let service = matched.service.as_ref().map(|service| service.id);
+    exchange.snapshot.plan.for_route(matched.route.id, service).policy().cloned()
 }
 
 /// The hash of the request's key; a cookie that is missing is made.
@@ -95,6 +118,7 @@ async fn choose_target(
     upstream: CompiledUpstream,
 ) -> Result<Choice, Failure> {
     let hash = hash_of(gateway, &mut exchange.borrow_mut(), &upstream);
+    let policy = policy_of(&exchange.borrow());
     let CompiledUpstream { balancer, rules, .. } = &upstream;
     let mut barred = Vec::new();
     let mut has_waited = false;
@@ -102,7 +126,8 @@ async fn choose_target(
         let now = pylae_shared::monotonic();
         let turn = {
             let borrowed = exchange.borrow();
-            let ask = Ask { hash, tried: &borrowed.balancing.tried, barred: &barred, slow_start: None, now };
+            let slow_start = policy.as_ref().and_then(|policy| policy.slow_start.as_ref());
+            let ask = Ask { hash, tried: &borrowed.balancing.tried, barred: &barred, slow_start, now };
             balancer.choose(&ask, rules, &gateway.watch, &*gateway.resolver)
         };
         let turn = match turn {
@@ -124,7 +149,7 @@ async fn choose_target(
         match address {
             Ok(address) => {
                 exchange.borrow_mut().balancing.turn = Some(turn);
-                return Ok(Choice { upstream, address });
+                return Ok(Choice { upstream, address, policy });
             }
             Err(fault) if balancer.peers().len() == 1 => return Err(Failure::Fault(fault, "")),
             Err(fault) => {
