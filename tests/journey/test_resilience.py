@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from tests.support.blueprints import Blueprints, Entity
 from tests.support.gateway import Gateway
 from tests.support.origin import Behaviour, Connection, Origin, answer, early_close
 from tests.support.ports import free_port
-from tests.support.raw import Client, Reply, request
+from tests.support.raw import Client, ClosedEarly, Reply, request
 from tests.support.wait import until
 
 SETTINGS = {"log_level": "debug", "headers": "server_tokens, latency_tokens, X-Kong-Request-Id"}
@@ -387,6 +388,22 @@ def test_both_attempts_stand_in_the_record(blueprints: Blueprints, make_origin: 
     ]
     offsets = [attempt["offset_ms"] for attempt in record["attempts"]]
     assert offsets[1] - offsets[0] >= 50
+
+
+def test_an_attempt_that_was_given_up_stands_in_the_record(blueprints: Blueprints, make_origin: MakeOrigin) -> None:
+    def breaks_off(connection: Connection) -> None:
+        connection.read_head()
+        connection.send(OK[:-1])
+        connection.close()
+
+    guarded = Guarded(blueprints, make_origin(by_turns(silent, breaks_off)), hedge={"after_ms": 50})
+    with guarded.begin() as client, pytest.raises(ClosedEarly):
+        client.read_reply()
+    (line,) = guarded.gateway.failures.wait_for('"fault":"closed_in_body"')
+    given_up, won = json.loads(line)["attempts"]
+    assert (given_up["ended"], given_up["again"]) == ("closed by us", "given up: another attempt was answered first")
+    assert given_up["sent_bytes"] == won["sent_bytes"] > 0
+    assert won["status"] == 200
 
 
 def test_an_attempt_that_fails_leaves_the_other_alone(blueprints: Blueprints, make_origin: MakeOrigin) -> None:

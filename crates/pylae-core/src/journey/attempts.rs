@@ -290,6 +290,10 @@ pub(super) async fn attempt(
     let connected = connection_for(gateway, client, exchange, at, key, timeouts, wants_fresh).await;
     let mut connection = connected.map_err(|failure| Missed { failure, is_stale: false })?;
     let taken = Instant::now();
+    if let Some(attempt) = exchange.borrow_mut().attempts.get_mut(at) {
+        // Told exactly at its end, unless it is given up before.
+        attempt.sent_bytes = request.length_bytes();
+    }
     connection.requests += 1;
     let (sent_before, received_before) = (connection.wire.sent_bytes, connection.wire.received_bytes);
     connection.received_before = received_before;

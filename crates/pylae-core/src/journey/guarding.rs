@@ -39,7 +39,6 @@ impl Guard {
     ) -> Result<Self, Failure> {
         let key = HostKey::of(&exchange.borrow());
         let host = gateway.guarded.get(policy, key, monotonic(), || name_of(&exchange.borrow()));
-        host.note_request(monotonic());
         let refused = |refused: Refused| Failure::Fault(refuse(exchange, refused), "");
         // Who would be refused does not queue; a trial that waits would keep others from trying.
         drop(Ticket::of(&host, monotonic()).map_err(refused)?);
@@ -48,6 +47,8 @@ impl Guard {
             None => None,
         };
         let ticket = Ticket::of(&host, monotonic()).map_err(refused)?;
+        // Who is refused makes no attempt, and allows no retry.
+        host.note_request(monotonic());
         let hedges_left = policy.hedge.as_ref().map_or(0, |rules| rules.most);
         Ok(Guard { policy: Arc::clone(policy), host, ticket, place, hedges_left })
     }

@@ -73,6 +73,8 @@ pub(super) async fn race(
     let mut timer = Some(armed(after));
     // An answer of 500 or more waits so long for a better one.
     let mut held: Option<(Begun, (ResponseHead, UpstreamConnection))> = None;
+    // The attempt that failed last, while others go on.
+    let mut fallen: Option<(Begun, Missed)> = None;
     loop {
         let event = std::future::poll_fn(|cx| {
             for (index, runner) in running.iter_mut().enumerate() {
@@ -87,11 +89,14 @@ pub(super) async fn race(
         })
         .await;
         match event {
-            Event::Gone => return Err(Failure::Gone),
-            Event::Late => {
-                if let Some((begun, answer)) = held.take() {
-                    return Ok(race.won(begun, Ok(answer), running));
+            Event::Gone => {
+                if let Some((begun, missed)) = fallen {
+                    race.lost(guard, timeouts, begun, missed);
                 }
+                return Err(Failure::Gone);
+            }
+            Event::Late if held.is_some() => break,
+            Event::Late => {
                 timer = guard.hedge(gateway, exchange).map(|hedge| {
                     running.push(race.start(false, Some(hedge)));
                     armed(after)
@@ -103,41 +108,45 @@ pub(super) async fn race(
             Event::Ended(index, outcome) => {
                 let begun = running.swap_remove(index).begun.take();
                 match (*outcome, begun) {
-                    (Ok(Ok((head, connection))), Some(begun)) => {
-                        let is_good = head.status < 500;
-                        if is_good || running.is_empty() {
-                            if let Some((worse, (head, _))) = held.take() {
-                                guard.saw_status(gateway, head.status);
-                                race.give_up(&worse);
-                            }
-                            return Ok(race.won(begun, Ok((head, connection)), running));
-                        }
-                        if held.is_none() {
-                            held = Some((begun, (head, connection)));
-                            timer = Some(armed(after));
-                        } else {
+                    (Ok(Ok(answer)), Some(begun)) if answer.0.status < 500 || held.is_none() => {
+                        let is_good = answer.0.status < 500;
+                        if let Some((begun, (head, _))) = held.replace((begun, answer)) {
                             guard.saw_status(gateway, head.status);
                             race.give_up(&begun);
                         }
+                        if is_good {
+                            break;
+                        }
+                        timer = Some(armed(after));
                     }
-                    (Ok(Err(missed)), Some(begun)) if running.is_empty() && held.is_none() => {
-                        return Ok(race.won(begun, Err(missed), running));
+                    (Ok(Ok((head, _))), Some(begun)) => {
+                        guard.saw_status(gateway, head.status);
+                        race.give_up(&begun);
                     }
-                    (Err(failure), _) if running.is_empty() && held.is_none() => return Err(failure),
-                    (outcome, begun) => {
-                        // The others go on.
-                        if let (Ok(Err(missed)), Some(begun)) = (outcome, begun) {
+                    (Ok(Err(missed)), Some(begun)) => {
+                        if let Some((begun, missed)) = fallen.replace((begun, missed)) {
                             race.lost(guard, timeouts, begun, missed);
                         }
-                        if running.is_empty()
-                            && let Some((begun, answer)) = held.take()
-                        {
-                            return Ok(race.won(begun, Ok(answer), running));
-                        }
                     }
+                    // There was nowhere to go.
+                    (Err(failure), _) if running.is_empty() && held.is_none() && fallen.is_none() => return Err(failure),
+                    _ => decided(gateway, exchange, || "hedge.failed reason=no_target".to_owned()),
+                }
+                if running.is_empty() {
+                    break;
                 }
             }
         }
+    }
+    if let Some((begun, answer)) = held {
+        if let Some((begun, missed)) = fallen {
+            race.lost(guard, timeouts, begun, missed);
+        }
+        return Ok(race.won(begun, Ok(answer), running));
+    }
+    match fallen {
+        Some((begun, missed)) => Ok(race.won(begun, Err(missed), running)),
+        None => unreachable!("the last attempt ended, and left an answer or a failure"),
     }
 }
 

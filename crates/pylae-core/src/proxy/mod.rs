@@ -198,6 +198,13 @@ pub struct Written {
     is_streamed: bool,
 }
 
+impl Written {
+    /// Bytes that are sent at once.
+    pub fn length_bytes(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+}
+
 /// Writes the request as the exchange has it now.
 pub fn write_request(gateway: &Gateway, client: &mut impl Departure, exchange: &Exchange) -> Written {
     let mut bytes = crate::http::wire::take_buffer();
@@ -497,7 +504,7 @@ async fn read_head(
                     Fault::new(FaultKind::ConnectionDead, text)
                 } else if is_first_look {
                     is_first_look = false;
-                    upstream.wire.arm(patience - DEAD_AFTER);
+                    upstream.wire.arm(patience.saturating_sub(DEAD_AFTER));
                     continue;
                 } else {
                     Fault::new(FaultKind::ReadTimeout, format!("no head within {} ms", patience.as_millis()))

@@ -21,7 +21,7 @@ impl Budget {
         Budget { rules, window: Window::new(rules.window) }
     }
 
-    /// A request came, whatever becomes of it.
+    /// A request is let in, whatever becomes of it.
     pub fn note_request(&mut self, now: Duration) {
         self.window.add(REQUESTS, now);
     }

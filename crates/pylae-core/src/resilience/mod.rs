@@ -85,7 +85,7 @@ impl Host {
         }
     }
 
-    /// A request came for it.
+    /// A request is let in.
     pub fn note_request(&self, now: Duration) {
         if let Some(budget) = &self.budget {
             budget.borrow_mut().note_request(now);
