@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from dnslib import RR  # type: ignore[import-untyped]  # it has no types
+from dnslib import CNAME, A, DNSRecord  # type: ignore[import-untyped]  # it has no types
 
 from tests.support import raw
 from tests.support.blueprints import Blueprints
 from tests.support.gateway import Gateway
 from tests.support.origin import Origin, good
-from tests.support.servers.dns import CNAME, NAME_ERROR, REFUSED, SERVER_FAILURE, A, NameServer, record
+from tests.support.servers.dns import NAME_ERROR, REFUSED, SERVER_FAILURE, NameServer, record
 from tests.support.servers.dnsmasq import Dnsmasq
 from tests.support.wait import holds_for, until
 
@@ -450,7 +450,7 @@ def test_an_answer_that_is_rubbish_is_not_listened_to(
     names.set_a("rubbish.old.test", "127.0.0.1")
     sent: list[int] = []
 
-    def forge(reply: RR) -> RR:
+    def forge(reply: DNSRecord) -> DNSRecord:
         sent.append(reply.header.id)
         if len(sent) == 1:
             reply.header.id ^= 1

@@ -265,8 +265,11 @@ pub(super) async fn choose(
             }
         },
     };
-    if gateway.logs.is_enabled(Level::Debug) && !gateway.resolver.is_address(&host) {
-        decided(gateway, exchange, || format!("name.known host={host} {}", gateway.resolver.describe(&host)));
+    if gateway.logs.is_enabled(Level::Debug) {
+        let name = choice.as_ref().map_or(host.as_str(), |choice| &choice.address.peer.host);
+        if !gateway.resolver.is_address(name) {
+            decided(gateway, exchange, || format!("name.known host={name} {}", gateway.resolver.describe(name)));
+        }
     }
     let mut borrowed = exchange.borrow_mut();
     borrowed.moments.attempt_started = Some(started);
