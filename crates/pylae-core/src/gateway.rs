@@ -18,7 +18,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Counts of one worker, mirrored into shared memory by whoever runs it.
 #[derive(Default)]
@@ -158,13 +158,19 @@ impl Gateway {
     /// Idle upstream connections that are too old go, and what was learned of their servers is said.
     pub async fn housekeeping(self: Rc<Self>) {
         let mut lost = 0;
+        let mut last_whole = Instant::now();
         loop {
             let mut deadline = Deadline::new();
             deadline.arm(Duration::from_millis(if self.pool.is_hasty() { 100 } else { 1000 }));
             std::future::poll_fn(|cx| deadline.poll(cx)).await;
-            for learned in self.pool.sweep() {
+            let is_whole = last_whole.elapsed() >= Duration::from_millis(950);
+            for learned in tokio::task::unconstrained(async { self.pool.sweep(is_whole) }).await {
                 self.logs.log(Level::Notice, &learned.to_string());
             }
+            if !is_whole {
+                continue;
+            }
+            last_whole = Instant::now();
             self.guarded.sweep(pylae_shared::monotonic());
             let now_lost = self.logs.lost();
             if now_lost > lost {

@@ -492,6 +492,9 @@ async fn deliver_upstream(
         borrowed.upstream.method.as_deref().unwrap_or(&borrowed.request.method) == "HEAD"
     };
     let framing = if is_head { Framing::None } else { head.framing };
+    if framing == Framing::UntilClose {
+        head.keep_alive = false;
+    }
     let length_field = head.headers.get("content-length").and_then(crate::http::head::parse_length);
     let nominated = std::mem::take(&mut head.nominated);
     if !nominated.is_empty() {

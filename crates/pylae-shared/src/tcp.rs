@@ -67,16 +67,25 @@ impl TcpFacts {
     }
 }
 
-/// Has the peer ended the connection, as the kernel knows it at this moment? The reactor may hear of it later.
-pub fn has_ended(socket: &impl AsRawFd) -> bool {
+/// Looks at the next byte without taking it: 0 at the peer's end.
+fn peek(socket: &impl AsRawFd) -> std::io::Result<usize> {
     let mut byte = 0u8;
     // SAFETY: one byte is read into `byte` at most, and left where it is.
     let count = unsafe { libc::recv(socket.as_raw_fd(), (&raw mut byte).cast(), 1, libc::MSG_PEEK | libc::MSG_DONTWAIT) };
-    match count {
-        0 => true,
-        1.. => false,
-        _ => std::io::Error::last_os_error().kind() != std::io::ErrorKind::WouldBlock,
+    usize::try_from(count).map_err(|_| std::io::Error::last_os_error())
+}
+
+/// Has the peer ended the connection, as the kernel knows it at this moment? The reactor may hear of it later.
+pub fn has_ended(socket: &impl AsRawFd) -> bool {
+    match peek(socket) {
+        Ok(count) => count == 0,
+        Err(error) => error.kind() != std::io::ErrorKind::WouldBlock,
     }
+}
+
+/// Has the peer ended the connection, or sent anything?
+pub fn has_news(socket: &impl AsRawFd) -> bool {
+    peek(socket).map_or_else(|error| error.kind() != std::io::ErrorKind::WouldBlock, |_| true)
 }
 
 #[cfg(test)]
@@ -112,7 +121,10 @@ mod tests {
         theirs.read_exact(&mut [0u8; 5]).expect("read");
         let after = facts_once(&ours, |facts| facts.acked_bytes - before.acked_bytes == 5);
         assert_eq!(after.acked_bytes - before.acked_bytes, 5);
-        assert!(!after.is_over && !after.owes_ack && !has_ended(&ours));
+        assert!(!after.is_over && !after.owes_ack && !has_ended(&ours) && !has_news(&ours));
+        theirs.write_all(b"!").expect("written");
+        ours.peek(&mut [0u8; 1]).expect("it came");
+        assert!(!has_ended(&ours) && has_news(&ours));
     }
 
     #[test]
@@ -121,7 +133,7 @@ mod tests {
         let before = TcpFacts::of(&ours).expect("facts");
         drop(theirs);
         assert_eq!(ours.peek(&mut [0u8; 1]).expect("the end"), 0);
-        assert!(has_ended(&ours));
+        assert!(has_ended(&ours) && has_news(&ours));
         ours.write_all(b"hello").expect("our own kernel takes it");
         let after = facts_once(&ours, |facts| facts.is_over);
         assert!(after.is_over);

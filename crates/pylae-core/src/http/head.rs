@@ -453,9 +453,6 @@ pub fn parse_response(bytes: &[u8]) -> Result<ResponseHead, Fault> {
     } else {
         length.map_or(Framing::UntilClose, Framing::Length)
     };
-    if head.framing == Framing::UntilClose {
-        head.keep_alive = false;
-    }
     Ok(head)
 }
 

@@ -4,16 +4,18 @@
 use super::choosing::{Choice, choose, observed, seen_of};
 use super::guarding::Guard;
 use super::{decided, hedging};
-use crate::exchange::{BodyStore, Exchange, ExchangeRef, Reused};
+use crate::exchange::{Exchange, ExchangeRef, Reused};
 use crate::fault::{Fault, FaultKind, Retry};
 use crate::gateway::Gateway;
 use crate::healthcheck::Outcome as Seen;
 use crate::http::head::ResponseHead;
 use crate::listener::connection::ClientConnection;
 use crate::observe::Level;
-use crate::proxy::{self, Departure, Failure, Timeouts, doing, is_repeatable};
+use crate::proxy::repeating::{is_repeatable, may_repeat, may_resend};
+use crate::proxy::{self, Departure, Failure, Timeouts, doing};
 use crate::resilience::Policy;
 use crate::upstream::{PoolKey, UpstreamConnection, connect, habits};
+use pylae_shared::tcp::TcpFacts;
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -82,14 +84,16 @@ pub(super) async fn proxy_heads(
             wants_fresh = true;
             note_fault(exchange, &fault, again);
             exchange.borrow_mut().balancing.turn = None;
-            gateway.logs.log_exchange(Level::Info, &exchange.borrow(), &format!("{}; {again}", fault.phrase()), what);
+            // That one came late enough for somebody to look.
+            let level = if fault.kind == FaultKind::ConnectionDead { Level::Warn } else { Level::Info };
+            gateway.logs.log_exchange(level, &exchange.borrow(), &format!("{}; {again}", fault.phrase()), what);
             decided(gateway, exchange, || "retry.made reason=stale_connection".to_owned());
             continue;
         }
-        if let Some(guard) = &guard {
+        if let Some(guard) = guard.as_ref().filter(|_| !missed.is_idle_close) {
             guard.failed(gateway, &mut fault, timeouts);
         }
-        blame(gateway, exchange, choice.as_ref(), &fault, what);
+        blame(gateway, exchange, choice.as_ref().filter(|_| !missed.is_idle_close), &fault, what);
         let may_repeat = match fault.kind.facts().retry {
             Retry::Never => false,
             Retry::NothingSent => true,
@@ -183,36 +187,19 @@ pub(super) struct Missed {
     pub failure: Failure,
     /// It was a pooled connection, and nothing of an answer came.
     pub is_stale: bool,
+    /// And that was for its idleness: nothing is told of how the server does.
+    pub is_idle_close: bool,
 }
 
 /// May a request that met a closed connection be sent once more, on a fresh one? Then why; nothing of an answer has come.
 fn again_on_fresh(exchange: &Exchange, client: &ClientConnection, fault: &Fault) -> Option<&'static str> {
-    if fault.kind.facts().retry == Retry::Never || !has_body_still(exchange, client) || client.is_gone() {
-        return None;
-    }
-    if is_repeatable(exchange) {
-        Some("sent again on a fresh connection: the method may be repeated")
-    } else if has_idempotency_key(exchange) {
-        Some("sent again on a fresh connection: it has an idempotency key")
-    } else {
+    if fault.kind.facts().retry == Retry::Never || client.is_gone() || !may_resend(exchange, client) {
         None
+    } else if is_repeatable(exchange) {
+        Some("sent again on a fresh connection: the method may be repeated")
+    } else {
+        Some("sent again on a fresh connection: it has an idempotency key")
     }
-}
-
-/// The fields by which a client says that a request may be repeated (draft-ietf-httpapi-idempotency-key-header).
-fn has_idempotency_key(exchange: &Exchange) -> bool {
-    let headers = exchange.upstream_headers();
-    headers.contains("idempotency-key") || headers.contains("x-idempotency-key")
-}
-
-/// Can the body be sent once more?
-fn has_body_still(exchange: &Exchange, client: &impl Departure) -> bool {
-    !matches!(exchange.request.body, BodyStore::Unread) || exchange.upstream.body.is_some() || client.body_bytes() == 0
-}
-
-/// May the request be sent once more?
-fn may_repeat(exchange: &Exchange, client: &impl Departure) -> bool {
-    is_repeatable(exchange) && has_body_still(exchange, client)
 }
 
 /// A pooled connection, or a new one.
@@ -227,9 +214,7 @@ async fn connection_for(
 ) -> Result<UpstreamConnection, Failure> {
     let begun = Instant::now();
     decided(gateway, exchange, || format!("target.chosen address={}", key.address));
-    if !wants_fresh
-        && let Some(connection) = gateway.pool.take(key, may_repeat(&exchange.borrow(), client) || has_idempotency_key(&exchange.borrow()))
-    {
+    if !wants_fresh && let Some(connection) = gateway.pool.take(key, may_resend(&exchange.borrow(), client)) {
         let (requests, idle, age) = (connection.requests, connection.idle.unwrap_or_default(), begun - connection.made);
         decided(gateway, exchange, || format!("connection.reused requests={requests} idle_ms={}", idle.as_millis()));
         if let Some(attempt) = exchange.borrow_mut().attempts.get_mut(at) {
@@ -288,7 +273,7 @@ pub(super) async fn attempt(
 ) -> Result<(ResponseHead, UpstreamConnection), Missed> {
     let request = proxy::write_request(gateway, client, &exchange.borrow());
     let connected = connection_for(gateway, client, exchange, at, key, timeouts, wants_fresh).await;
-    let mut connection = connected.map_err(|failure| Missed { failure, is_stale: false })?;
+    let mut connection = connected.map_err(|failure| Missed { failure, is_stale: false, is_idle_close: false })?;
     let taken = Instant::now();
     if let Some(attempt) = exchange.borrow_mut().attempts.get_mut(at) {
         // Told exactly at its end, unless it is given up before.
@@ -307,8 +292,11 @@ pub(super) async fn attempt(
             attempt.status = Some(head.status);
             attempt.head_ms = Some(attempt.started.elapsed().as_secs_f64() * 1000.0);
             drop(borrowed);
-            if let Some(timeout) = head.headers.get("keep-alive").and_then(habits::timeout_said) {
-                gateway.pool.hear(key, timeout);
+            if connection.said.is_none()
+                && let Some(timeout) = head.headers.get("keep-alive").and_then(habits::timeout_said)
+            {
+                let rtt = TcpFacts::of(connection.wire.socket()).map_or(Duration::ZERO, |facts| facts.rtt);
+                connection.said = Some(habits::usable(timeout).saturating_sub(rtt));
             }
             return Ok((head, connection));
         }
@@ -329,10 +317,13 @@ pub(super) async fn attempt(
         && matches!(&failure, Failure::Fault(fault, _) if matches!(fault.kind,
             FaultKind::ClosedBeforeHeaders | FaultKind::ResetBeforeHeaders | FaultKind::WriteFailed | FaultKind::ConnectionDead));
     drop(borrowed);
-    if is_stale && connection.wire.ended().is_some() {
-        gateway.pool.met_closed(key, &connection, taken);
-    } else if is_stale {
-        gateway.pool.forget(key);
-    }
-    Err(Missed { failure, is_stale })
+    let is_idle_close = if !is_stale {
+        false
+    } else if connection.wire.ended().is_some() {
+        gateway.pool.met_closed(key, &connection, taken)
+    } else {
+        gateway.pool.met_dead(key, &connection);
+        true
+    };
+    Err(Missed { failure, is_stale, is_idle_close })
 }

@@ -2,6 +2,7 @@
 //! Did the exchange finish? One attempt at an upstream: the request out, the head of the answer back.
 
 pub mod relay;
+pub mod repeating;
 pub mod spool;
 
 use crate::exchange::{BodyStore, Exchange, ExchangeRef};
@@ -432,12 +433,6 @@ pub fn body_failure(error: BodyError) -> Failure {
     }
 }
 
-/// nginx's rule of what may be sent once more: not POST, LOCK, PATCH.
-pub fn is_repeatable(exchange: &Exchange) -> bool {
-    let method = exchange.upstream.method.as_deref().unwrap_or(&exchange.request.method);
-    !matches!(method, "POST" | "LOCK" | "PATCH")
-}
-
 /// Waits for the head of the final answer; interim ones (1xx) are dropped.
 async fn read_head(
     client: &mut impl Departure,
@@ -445,8 +440,7 @@ async fn read_head(
     exchange: &ExchangeRef,
     patience: Duration,
 ) -> Result<ResponseHead, Failure> {
-    let is_repeatable = upstream.idle.is_some() && is_repeatable(&exchange.borrow());
-    let mut is_first_look = is_repeatable && patience > DEAD_AFTER;
+    let mut is_first_look = upstream.idle.is_some() && patience > DEAD_AFTER && repeating::may_resend(&exchange.borrow(), client);
     upstream.wire.arm(if is_first_look { DEAD_AFTER } else { patience });
     let mut searched = 0;
     loop {
@@ -499,7 +493,8 @@ async fn read_head(
             Some(Ok(_)) => continue,
             Some(Err(error)) if error.kind() == io::ErrorKind::TimedOut => {
                 let waited = if is_first_look { DEAD_AFTER } else { patience };
-                if upstream.idle.is_some() && TcpFacts::of(upstream.wire.socket()).is_some_and(|facts| facts.owes_ack) {
+                let is_dead = |facts: TcpFacts| facts.owes_ack && facts.since_last_ack >= waited;
+                if upstream.idle.is_some() && TcpFacts::of(upstream.wire.socket()).is_some_and(is_dead) {
                     let text = format!("nothing sent on a pooled connection was acknowledged within {} ms", waited.as_millis());
                     Fault::new(FaultKind::ConnectionDead, text)
                 } else if is_first_look {

@@ -16,7 +16,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Bytes that may wait in memory for the client before they go to a file (or the upstream waits).
 const MEMORY_BYTES: usize = 64 * 1024;
@@ -231,6 +231,7 @@ impl<'a> Relay<'a> {
             Err(fault) => Poll::Ready(Err(fault)),
             Ok(Step::End { skip }) => {
                 upstream.wire.consume(skip);
+                upstream.quiet_since = Some(Instant::now());
                 self.is_over = true;
                 Poll::Ready(self.take_in(&[], true))
             }
@@ -250,6 +251,7 @@ impl<'a> Relay<'a> {
                     outcome?;
                 }
                 if self.decoder.is_done() {
+                    upstream.quiet_since = Some(Instant::now());
                     self.is_over = true;
                     self.take_in(&[], true)?;
                 }

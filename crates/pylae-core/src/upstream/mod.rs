@@ -36,12 +36,33 @@ pub struct UpstreamConnection {
     pub received_before: u64,
     /// When it was made.
     pub made: Instant,
+    /// When the last byte of the last answer came, if that was seen.
+    pub quiet_since: Option<Instant>,
+    /// How long it may lie idle, as its server says (`Keep-Alive: timeout=5`), less a margin and the way there and back.
+    pub said: Option<Duration>,
     /// How long it lay idle before this exchange; `None`: it is fresh.
     pub idle: Option<Duration>,
     /// Its request's place among those in flight, where requests queue for the host.
     pub place: Option<Place>,
     /// Was the whole request sent? Else what is still owed would be read as the next request.
     pub is_request_whole: bool,
+}
+
+impl UpstreamConnection {
+    /// A fresh one.
+    pub fn new(wire: Wire) -> Self {
+        UpstreamConnection {
+            wire,
+            requests: 0,
+            received_before: 0,
+            made: Instant::now(),
+            quiet_since: None,
+            said: None,
+            idle: None,
+            place: None,
+            is_request_whole: true,
+        }
+    }
 }
 
 /// Connects, and shakes hands when the key says TLS.
@@ -56,15 +77,7 @@ pub async fn connect(key: &PoolKey, tls: &tls::UpstreamTls, patience: Duration) 
             None => Stream::Plain(stream),
             Some((name, verify)) => Stream::Tls(Box::new(tls.handshake(stream, name, *verify).await?)),
         };
-        Ok(UpstreamConnection {
-            wire: Wire::new(stream),
-            requests: 0,
-            received_before: 0,
-            made: Instant::now(),
-            idle: None,
-            place: None,
-            is_request_whole: true,
-        })
+        Ok(UpstreamConnection::new(Wire::new(stream)))
     };
     let mut work = pin!(work);
     let mut deadline = crate::http::wire::Deadline::new();

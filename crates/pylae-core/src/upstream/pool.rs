@@ -6,12 +6,12 @@ use super::{PoolKey, UpstreamConnection};
 use crate::http::wire::Ended;
 use pylae_shared::tcp::{self, TcpFacts};
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// Idle connections kept over all keys, and keys of which something is known: a name in the key may be the client's choice
-/// (`preserve_host` over TLS).
+/// Idle connections kept over all keys: a name in the key may be the client's choice (`preserve_host` over TLS).
 const TOTAL_LIMIT: usize = 8192;
 /// Times of servers below which a look once a second is too seldom.
 const HASTY_BELOW: Duration = Duration::from_secs(9);
@@ -25,25 +25,26 @@ struct Idle {
     alive_at: Instant,
 }
 
-/// The connections of one key, and what is known of its server.
+/// The idle connections of one key.
 #[derive(Default)]
 struct Lane {
     idle: VecDeque<Idle>,
-    habits: Habits,
+    /// Some of them are to be closed so soon that a look once a second is too seldom.
+    is_hasty: bool,
 }
 
 /// Something was learned of a server.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Learned {
     /// Which server.
-    pub key: PoolKey,
+    pub address: SocketAddr,
     /// What.
     pub lesson: Lesson,
 }
 
 impl fmt::Display for Learned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "keepalive.learned address={}", self.key.address)?;
+        write!(f, "keepalive.learned address={}", self.address)?;
         match self.lesson {
             Lesson::IdleTimeout(timeout) => write!(
                 f,
@@ -52,15 +53,22 @@ impl fmt::Display for Learned {
                 usable(timeout).as_secs_f64()
             ),
             Lesson::RequestCap(cap) => write!(f, ": the server closes connections after {cap} requests without saying so; so do we"),
+            Lesson::Forgotten(idle) => write!(
+                f,
+                ": a connection that lay idle for {:.3} s was dead without a word, as a firewall or NAT does it; ours are used for \
+                 {:.3} s at most",
+                idle.as_secs_f64(),
+                (idle / 2).as_secs_f64()
+            ),
         }
     }
 }
 
-/// Idle upstream connections of one worker.
+/// Idle upstream connections of one worker, and what is known of their servers.
 pub struct Pool {
     lanes: RefCell<HashMap<PoolKey, Lane>>,
+    servers: RefCell<HashMap<SocketAddr, Habits>>,
     learned: RefCell<Vec<Learned>>,
-    /// A server's own time is so short that a look once a second comes too late.
     is_hasty: Cell<bool>,
     size: usize,
     max_requests: u32,
@@ -68,9 +76,9 @@ pub struct Pool {
     count: Cell<usize>,
 }
 
-/// A shorter of two times that may be unlimited.
-fn shorter(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
-    [one, other].into_iter().flatten().min()
+/// The shortest of times of which each may be unlimited.
+fn shortest<const N: usize>(times: [Option<Duration>; N]) -> Option<Duration> {
+    times.into_iter().flatten().min()
 }
 
 impl Pool {
@@ -78,6 +86,7 @@ impl Pool {
     pub fn new(size: usize, max_requests: u32, idle_timeout_ms: u64) -> Self {
         Pool {
             lanes: RefCell::default(),
+            servers: RefCell::default(),
             learned: RefCell::default(),
             is_hasty: Cell::new(false),
             size,
@@ -87,107 +96,133 @@ impl Pool {
         }
     }
 
-    /// The connection that idled last, if one may still be used. What may not be sent twice takes none that lay idle for a second
-    /// as long as its server's time is not known: a new one costs less than a request that fails.
+    /// The connection that idled last, if one may still be used. What may not be sent twice takes none that lay idle for long
+    /// while its server's time is not known: a new one costs less than a request that fails.
     pub fn take(&self, key: &PoolKey, may_repeat: bool) -> Option<UpstreamConnection> {
         let mut lanes = self.lanes.borrow_mut();
-        let Lane { idle, habits } = lanes.get_mut(key)?;
+        let idle = &mut lanes.get_mut(key)?.idle;
         if idle.is_empty() {
             return None;
         }
+        let mut servers = self.servers.borrow_mut();
+        let habits = servers.entry(key.address).or_default();
+        let limit = shortest([self.idle_timeout, habits.idle_limit()]);
         let now = Instant::now();
-        let limit = shorter(self.idle_timeout, habits.idle_limit());
         while let Some(mut entry) = idle.pop_back() {
-            let age = now.saturating_duration_since(entry.since);
-            if !may_repeat && !habits.is_surely_open(age) {
-                idle.push_back(entry);
-                return None;
-            }
             self.count.set(self.count.get() - 1);
-            if limit.is_some_and(|limit| age >= limit) {
+            let age = now.saturating_duration_since(entry.since);
+            if shortest([limit, entry.connection.said]).is_some_and(|limit| age >= limit) {
                 continue;
             }
             if entry.has_ended(age) {
-                self.note(key, habits, &entry);
+                self.note(key.address, habits, entry.ended_after(now));
                 continue;
             }
+            if !may_repeat && entry.connection.said.is_none() && !habits.is_surely_open(age) {
+                continue;
+            }
+            habits.see_carried(entry.connection.requests, now);
             entry.connection.idle = Some(age);
             return Some(entry.connection);
         }
         None
     }
 
-    /// Takes a connection back whose exchange ended cleanly.
+    /// Takes a connection back whose exchange ended cleanly; it lies idle since the last byte came on it.
     pub fn give(&self, key: &PoolKey, mut connection: UpstreamConnection) -> bool {
-        if self.size == 0 || self.count.get() >= TOTAL_LIMIT || (self.max_requests > 0 && connection.requests >= self.max_requests) {
+        if self.size == 0 || (self.max_requests > 0 && connection.requests >= self.max_requests) {
             return false;
         }
-        let mut lanes = self.lanes.borrow_mut();
-        if !lanes.contains_key(key) {
-            lanes.insert(key.clone(), Lane::default());
-        }
-        let Some(Lane { idle, habits }) = lanes.get_mut(key) else { return false };
+        let mut servers = self.servers.borrow_mut();
+        let habits = servers.entry(key.address).or_default();
         if habits.request_cap().is_some_and(|cap| connection.requests >= cap) {
             return false;
         }
-        connection.wire.rest();
-        if idle.len() >= self.size {
-            idle.pop_front();
+        let now = Instant::now();
+        let since = connection.quiet_since.take().unwrap_or(now);
+        let mut entry = Idle { connection, since, alive_at: since };
+        let age = now.saturating_duration_since(since);
+        let limit = shortest([self.idle_timeout, habits.idle_limit(), entry.connection.said]);
+        if limit.is_some_and(|limit| age >= limit) {
+            return false;
+        }
+        if age >= JUST_NOW && entry.has_ended(age) {
+            self.note(key.address, habits, entry.ended_after(now));
+            return false;
+        }
+        entry.connection.wire.rest();
+        entry.alive_at = now;
+        let mut lanes = self.lanes.borrow_mut();
+        if self.count.get() >= TOTAL_LIMIT {
+            self.make_room(&mut lanes);
+        }
+        let lane = match lanes.get_mut(key) {
+            Some(lane) => lane,
+            None => lanes.entry(key.clone()).or_default(),
+        };
+        if lane.idle.len() >= self.size {
+            lane.idle.pop_front();
             self.count.set(self.count.get() - 1);
         }
-        let now = Instant::now();
-        idle.push_back(Idle { connection, since: now, alive_at: now });
+        lane.idle.push_back(entry);
         self.count.set(self.count.get() + 1);
+        if limit.is_some_and(|limit| limit < HASTY_BELOW) {
+            lane.is_hasty = true;
+            self.is_hasty.set(true);
+        }
         true
     }
 
-    /// The server says how long it keeps an idle connection.
-    pub fn hear(&self, key: &PoolKey, timeout: Duration) {
-        let mut lanes = self.lanes.borrow_mut();
-        if let Some(lane) = lanes.get_mut(key) {
-            lane.habits.hear(timeout);
-        } else if lanes.len() < TOTAL_LIMIT {
-            lanes.entry(key.clone()).or_default().habits.hear(timeout);
+    /// Drops the oldest connection of some key: a flood of keys takes no more than the others may spare.
+    fn make_room(&self, lanes: &mut HashMap<PoolKey, Lane>) {
+        let Some(key) = lanes.iter().find(|(_, lane)| !lane.idle.is_empty()).map(|(key, _)| key.clone()) else { return };
+        if let Some(lane) = lanes.get_mut(&key) {
+            lane.idle.pop_front();
+            self.count.set(self.count.get() - 1);
+            if lane.idle.is_empty() {
+                lanes.remove(&key);
+            }
         }
     }
 
-    /// Drops the idle connections of a key: one of them was dead without a word, and so may the others be.
-    pub fn forget(&self, key: &PoolKey) {
-        if let Some(lane) = self.lanes.borrow_mut().get_mut(key) {
+    /// A pooled connection was dead without a word: so may the others of its key be.
+    pub fn met_dead(&self, key: &PoolKey, connection: &UpstreamConnection) {
+        if let Some(lane) = self.lanes.borrow_mut().remove(key) {
             self.count.set(self.count.get() - lane.idle.len());
-            lane.idle.clear();
+        }
+        if let (Some(idle), Some(habits)) = (connection.idle, self.servers.borrow_mut().get_mut(&key.address)) {
+            self.tell(key.address, habits.see_forgotten(idle, Instant::now()));
         }
     }
 
-    /// A connection of ours was used when its server had closed it, or closed at that moment.
-    pub fn met_closed(&self, key: &PoolKey, connection: &UpstreamConnection, taken: Instant) {
-        let Some(idle) = connection.idle else { return };
-        let Some(facts) = TcpFacts::of(connection.wire.socket()) else { return };
+    /// A pooled connection was used when its server had closed it, or closed at that moment. Was it for its idleness?
+    pub fn met_closed(&self, key: &PoolKey, connection: &UpstreamConnection, taken: Instant) -> bool {
+        let Some(idle) = connection.idle else { return false };
+        let Some(facts) = TcpFacts::of(connection.wire.socket()) else { return false };
         // A server that ended after it had the request acknowledged it, and did not end for idleness; nor does a reset alone tell.
         if connection.wire.ended() != Some(Ended::Fin) || !(facts.owes_ack || facts.is_over) {
-            return;
+            return false;
         }
         let now = Instant::now();
         let used_for = now.saturating_duration_since(taken);
         // It ended a little before the use of it, or a little after.
-        let idle = (idle + used_for).saturating_sub(facts.since_last_ack.min(used_for + JUST_NOW));
-        if let Some(lane) = self.lanes.borrow_mut().get_mut(key)
-            && idle > AT_ONCE
+        let idle = (idle + used_for).saturating_sub(facts.since_last_ack.min(used_for + JUST_NOW)).saturating_sub(facts.rtt);
+        if idle > AT_ONCE
+            && let Some(habits) = self.servers.borrow_mut().get_mut(&key.address)
         {
-            self.tell(key, lane.habits.see_close(idle, connection.requests, now));
+            self.tell(key.address, habits.see_close(idle, connection.requests, now));
         }
+        true
     }
 
-    fn tell(&self, key: &PoolKey, lesson: Option<Lesson>) {
-        if let Some(lesson) = lesson {
-            self.learned.borrow_mut().push(Learned { key: key.clone(), lesson });
-        }
+    fn tell(&self, address: SocketAddr, lesson: Option<Lesson>) {
+        self.learned.borrow_mut().extend(lesson.map(|lesson| Learned { address, lesson }));
     }
 
     /// Learns from a connection that ended while it lay here.
-    fn note(&self, key: &PoolKey, habits: &mut Habits, entry: &Idle) {
-        if let Some((idle, at)) = entry.ended_after() {
-            self.tell(key, habits.see_close(idle, entry.connection.requests, at));
+    fn note(&self, address: SocketAddr, habits: &mut Habits, ended: Option<(Duration, u32, Instant)>) {
+        if let Some((idle, requests, at)) = ended {
+            self.tell(address, habits.see_close(idle, requests, at));
         }
     }
 
@@ -196,37 +231,52 @@ impl Pool {
         self.is_hasty.get()
     }
 
-    /// Drops what idled too long or was closed by its peer; called once a second, or more often while it is hasty. Answers what
-    /// was learned since the last time.
-    pub fn sweep(&self) -> Vec<Learned> {
+    /// Drops what idled too long or was closed by its peer; called once a second, and in between for those in haste. Answers
+    /// what was learned since the last time.
+    ///
+    /// To be called outside tokio's budget (`task::unconstrained`), which would show every 64th ended connection as open.
+    pub fn sweep(&self, is_for_all: bool) -> Vec<Learned> {
         let mut lanes = self.lanes.borrow_mut();
-        let (mut left, mut is_hasty) = (0, false);
+        let mut servers = self.servers.borrow_mut();
         let now = Instant::now();
-        lanes.retain(|key, Lane { idle, habits }| {
-            habits.age(now);
-            let limit = shorter(self.idle_timeout, habits.idle_limit());
+        lanes.retain(|key, lane| {
+            if !is_for_all && !lane.is_hasty {
+                return true;
+            }
+            let habits = servers.entry(key.address).or_default();
+            let limit = shortest([self.idle_timeout, habits.idle_limit()]);
+            let before = lane.idle.len();
             let mut ended = Vec::new();
-            idle.retain_mut(|entry| {
+            lane.is_hasty = false;
+            lane.idle.retain_mut(|entry| {
                 let age = now.saturating_duration_since(entry.since);
+                let limit = shortest([limit, entry.connection.said]);
                 if limit.is_some_and(|limit| age >= limit) {
                     return false;
                 }
                 if entry.connection.wire.is_stale() {
-                    ended.extend(entry.ended_after().map(|(idle, at)| (idle, at, entry.connection.requests)));
+                    ended.extend(entry.ended_after(now));
                     return false;
                 }
+                habits.see_open(age, entry.connection.requests, now);
+                lane.is_hasty |= limit.is_some_and(|limit| limit < HASTY_BELOW);
                 entry.alive_at = now;
                 true
             });
-            for (idle, at, requests) in ended {
-                self.tell(key, habits.see_close(idle, requests, at));
+            for ended in ended {
+                self.note(key.address, habits, Some(ended));
             }
-            is_hasty |= !idle.is_empty() && habits.idle_limit().is_some_and(|limit| limit < HASTY_BELOW);
-            left += idle.len();
-            !idle.is_empty() || !habits.is_blank()
+            self.count.set(self.count.get() - (before - lane.idle.len()));
+            !lane.idle.is_empty()
         });
-        self.count.set(left);
-        self.is_hasty.set(is_hasty);
+        self.is_hasty.set(lanes.values().any(|lane| lane.is_hasty));
+        if is_for_all {
+            let connected: HashSet<SocketAddr> = lanes.keys().map(|key| key.address).collect();
+            servers.retain(|address, habits| {
+                habits.age(now);
+                !habits.is_blank() || connected.contains(address)
+            });
+        }
         std::mem::take(&mut self.learned.borrow_mut())
     }
 
@@ -251,22 +301,183 @@ impl Idle {
     /// Has the server ended it, or said what nobody asked for?
     fn has_ended(&mut self, age: Duration) -> bool {
         let wire = &mut self.connection.wire;
-        wire.is_stale() || (age >= JUST_NOW && tcp::has_ended(wire.socket()))
+        wire.is_stale() || (age >= JUST_NOW && tcp::has_news(wire.socket()))
     }
 
-    /// How long it had lain idle when the server ended it, and when that was; `None`: it was not ended but spoke.
-    fn ended_after(&self) -> Option<(Duration, Instant)> {
+    /// How long it had lain idle when the server ended it, after how many requests, and when that was; `None`: it spoke, or
+    /// was reset at a moment that nothing tells.
+    fn ended_after(&self, now: Instant) -> Option<(Duration, u32, Instant)> {
         if self.connection.wire.ended().is_none() && !tcp::has_ended(self.connection.wire.socket()) {
             return None;
         }
-        let now = Instant::now();
-        let facts = TcpFacts::of(self.connection.wire.socket());
-        let at = match facts {
-            Some(facts) if !facts.is_over => now.checked_sub(facts.since_last_ack).unwrap_or(now).max(self.alive_at),
-            // A reset leaves no trace of its time: it was after the last look, if there was one.
-            _ if self.alive_at > self.since => self.alive_at,
-            _ => return None,
-        };
-        Some((at.saturating_duration_since(self.since), at))
+        let facts = TcpFacts::of(self.connection.wire.socket())?;
+        let requests = self.connection.requests;
+        if !facts.is_over {
+            let at = now.checked_sub(facts.since_last_ack).unwrap_or(now).max(self.alive_at.min(now));
+            let idle = at.saturating_duration_since(self.since);
+            return Some((if idle > AT_ONCE { idle.saturating_sub(facts.rtt).max(AT_ONCE) } else { idle }, requests, at));
+        }
+        // A reset leaves no trace of its time: it was after the last look.
+        let idle = self.alive_at.saturating_duration_since(self.since);
+        (idle > AT_ONCE).then_some((idle, requests, self.alive_at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::wire::{Stream, Wire};
+    use std::io::Write;
+    use std::net::{Shutdown, TcpListener, TcpStream};
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn run(test: impl AsyncFnOnce()) {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(test());
+    }
+
+    /// A connection that has carried so many requests, and the server's end of it.
+    async fn connection(listener: &TcpListener, requests: u32) -> (UpstreamConnection, TcpStream) {
+        let address = listener.local_addr().expect("an address");
+        let ours = tokio::net::TcpStream::connect(address).await.expect("a connection");
+        let (theirs, _) = listener.accept().expect("the server's end");
+        let wire = Wire::new(Stream::Plain(ours));
+        (UpstreamConnection { requests, ..UpstreamConnection::new(wire) }, theirs)
+    }
+
+    fn listener() -> (TcpListener, PoolKey) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        (listener, PoolKey { address, tls: None })
+    }
+
+    fn named(key: &PoolKey, number: usize) -> PoolKey {
+        PoolKey { tls: Some((format!("name-{number}"), false)), ..key.clone() }
+    }
+
+    #[test]
+    fn test_the_connection_that_idled_last_is_taken_first() {
+        run(async || {
+            let ((listener, key), pool) = (listener(), Pool::new(8, 0, 0));
+            let mut ends = Vec::new();
+            for requests in 1..=3 {
+                let (one, end) = connection(&listener, requests).await;
+                ends.push(end);
+                assert!(pool.give(&key, one));
+            }
+            let taken: Vec<u32> = (0..3).map(|_| pool.take(&key, true).expect("one").requests).collect();
+            assert_eq!((taken, pool.len()), (vec![3, 2, 1], 0));
+            assert!(pool.take(&key, true).is_none());
+        });
+    }
+
+    #[test]
+    fn test_one_that_its_server_ended_or_spoke_on_is_not_taken() {
+        run(async || {
+            let ((listener, key), pool) = (listener(), Pool::new(8, 0, 0));
+            let (mut ended, end) = connection(&listener, 1).await;
+            let (mut spoken, mut speaker) = connection(&listener, 1).await;
+            ended.quiet_since = Instant::now().checked_sub(JUST_NOW);
+            assert!(pool.give(&key, ended));
+            spoken.quiet_since = Instant::now().checked_sub(JUST_NOW);
+            assert!(pool.give(&key, spoken));
+            end.shutdown(Shutdown::Both).expect("ended");
+            speaker.write_all(b"HTTP/1.1 408 Request Timeout\r\n\r\n").expect("spoken");
+            assert!(pool.take(&key, true).is_none());
+            assert!(pool.is_empty());
+        });
+    }
+
+    #[test]
+    fn test_one_that_ended_while_its_client_was_slow_is_not_kept() {
+        run(async || {
+            let ((listener, key), pool) = (listener(), Pool::new(8, 0, 0));
+            let (mut one, end) = connection(&listener, 1).await;
+            one.quiet_since = Instant::now().checked_sub(Duration::from_secs(5));
+            drop(end);
+            assert!(!pool.give(&key, one));
+            assert!(pool.is_empty());
+        });
+    }
+
+    #[test]
+    fn test_what_its_server_says_bounds_one_connection_and_no_other() {
+        run(async || {
+            let ((listener, key), pool) = (listener(), Pool::new(8, 0, 0));
+            let (mut bound, _end) = connection(&listener, 1).await;
+            let (mut free, _other) = connection(&listener, 2).await;
+            bound.said = Some(Duration::from_secs(4));
+            for one in [&mut bound, &mut free] {
+                one.quiet_since = Instant::now().checked_sub(Duration::from_secs(5));
+            }
+            assert!(!pool.give(&key, bound));
+            assert!(pool.give(&key, free));
+            assert_eq!(pool.take(&key, true).expect("one").requests, 2);
+        });
+    }
+
+    #[test]
+    fn test_what_may_not_be_sent_twice_takes_what_is_surely_open() {
+        run(async || {
+            let ((listener, key), pool) = (listener(), Pool::new(8, 0, 0));
+            let mut ends = Vec::new();
+            for said in [None, Some(HOUR)] {
+                let (mut one, end) = connection(&listener, 1).await;
+                ends.push(end);
+                (one.said, one.quiet_since) = (said, Instant::now().checked_sub(Duration::from_secs(2)));
+                assert!(pool.give(&key, one));
+                assert_eq!(pool.take(&key, false).is_some(), said.is_some());
+            }
+        });
+    }
+
+    #[test]
+    fn test_a_flood_of_names_takes_no_more_than_there_is() {
+        run(async || {
+            let ((listener, key), pool) = (listener(), Pool::new(2, 0, 0));
+            let mut ends = Vec::new();
+            for number in 0..10 {
+                for _ in 0..3 {
+                    let (one, end) = connection(&listener, 1).await;
+                    ends.push(end);
+                    assert!(pool.give(&named(&key, number), one));
+                }
+            }
+            assert_eq!(pool.len(), 20);
+            pool.make_room(&mut pool.lanes.borrow_mut());
+            assert_eq!(pool.len(), 19);
+            pool.sweep(true);
+            assert_eq!((pool.len(), pool.servers.borrow().len()), (19, 1));
+        });
+    }
+
+    #[test]
+    fn test_a_dead_connection_takes_the_others_of_its_key_with_it() {
+        run(async || {
+            let ((listener, key), pool) = (listener(), Pool::new(8, 0, 0));
+            let mut ends = Vec::new();
+            for number in [1, 1, 2] {
+                let (one, end) = connection(&listener, 1).await;
+                ends.push(end);
+                pool.give(&named(&key, number), one);
+            }
+            let (mut dead, _end) = connection(&listener, 1).await;
+            dead.idle = Some(Duration::from_secs(40));
+            pool.met_dead(&named(&key, 1), &dead);
+            assert_eq!(pool.len(), 1);
+            assert_eq!(pool.sweep(true), [Learned { address: key.address, lesson: Lesson::Forgotten(Duration::from_secs(40)) }]);
+        });
+    }
+
+    #[test]
+    fn test_a_server_without_connections_of_which_nothing_was_learned_is_forgotten() {
+        run(async || {
+            let ((listener, key), pool) = (listener(), Pool::new(8, 0, 0));
+            let (one, _end) = connection(&listener, 1).await;
+            pool.give(&key, one);
+            assert!(pool.take(&key, true).is_some());
+            pool.sweep(true);
+            assert!(pool.servers.borrow().is_empty());
+        });
     }
 }
