@@ -3,8 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +22,9 @@ from tests.support import processes
 from tests.support.blueprints import Blueprints, Entity
 from tests.support.certificates import self_signed
 from tests.support.gateway import Gateway
+from tests.support.load import Load
 from tests.support.origin import Behaviour, Connection, Origin, answer
+from tests.support.origin import good as good_forever
 from tests.support.ports import free_port
 from tests.support.wait import holds_for, until
 
@@ -222,13 +230,150 @@ def test_probes_go_on_within_two_seconds_when_the_prober_dies(
     until(lambda: len(gateway.worker_pids()) == WORKERS and gateway.is_settled(), "a new worker", 20)
 
 
-def test_a_target_of_weight_zero_is_not_probed(gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin) -> None:
+def test_a_target_of_weight_zero_is_not_probed_and_gets_no_traffic(
+    gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin
+) -> None:
     probed, spared = make_origin(GOOD), make_origin(GOOD)
     upstream = blueprints.upstream(at(probed), healthchecks=active())
     blueprints.admin.post(f"/upstreams/{upstream['id']}/targets", {"target": at(spared), "weight": 0})
-    gateway.settle()
+    path = blueprints.path(f"http://{upstream['name']}/")
     probed.wait_requests(3)
+    assert statuses(gateway, path) == [200] * 12
     assert not spared.requests
+
+
+def test_a_deleted_target_gets_nothing_at_once(gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin) -> None:
+    gone, stays = make_origin(GOOD), make_origin(GOOD)
+    upstream = blueprints.upstream(at(gone), at(stays), healthchecks=active())
+    path = blueprints.path(f"http://{upstream['name']}/")
+    assert statuses(gateway, path) == [200] * 12
+    blueprints.admin.delete(f"/upstreams/{upstream['id']}/targets/{at(gone)}")
+    gateway.settle()
+    # A probe that had begun may still come in.
+    stays.wait_requests(len(stays.requests) + 2)
+    gone.forget()
+    assert statuses(gateway, path) == [200] * 12
+    stays.wait_requests(len(stays.requests) + 2)
+    assert not gone.requests
+
+
+def test_active_successes_and_http_failures_are_thresholds_in_a_row(
+    gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin, shared: _core.Shared
+) -> None:
+    answers = [BAD, BAD, GOOD, BAD, BAD, BAD, GOOD, GOOD]
+
+    def next_answer(connection: Connection) -> None:
+        number = len(origin.requests)
+        answers[min(number, len(answers) - 1)](connection)
+
+    origin = make_origin(next_answer)
+    checks = active({"successes": 2}, {"http_failures": 3})
+    upstream = blueprints.upstream(at(origin), healthchecks=checks)
+    seen: list[tuple[int, bool]] = []
+
+    def is_over() -> bool:
+        row = rows(shared, upstream).get(origin.port)
+        if row is not None and row["probed_ms"] is not None:
+            seen.append((len(origin.requests), row["is_healthy"]))
+        return len(origin.requests) > len(answers)
+
+    until(is_over, "as many probes as answers", 10)
+    assert all(is_healthy for count, is_healthy in seen if count <= 5), "never three failures in a row"
+    assert any(not is_healthy for count, is_healthy in seen if count >= 6), "three in a row"
+    until(lambda: rows(shared, upstream)[origin.port]["why"] == "active: successes", "two successes in a row")
+
+
+def test_active_statuses_in_neither_list_change_nothing(
+    gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin, shared: _core.Shared
+) -> None:
+    origin = make_origin(answer(b"", status="418 I'm a teapot", keep_alive=False))
+    upstream = blueprints.upstream(at(origin), healthchecks=active())
+    gateway.settle()
+    origin.wait_requests(4)
+    row = rows(shared, upstream)[origin.port]
+    assert (row["state"], row["why"], row["successes"], row["http_failures"]) == ("healthy", "initial", 0, 0)
+    assert row["evidence"].startswith("GET /: 418 after ")
+
+
+def test_active_counts_of_zero_disable(
+    gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin, shared: _core.Shared
+) -> None:
+    origin = make_origin(BAD)
+    upstream = blueprints.upstream(at(origin), healthchecks=active(unhealthy={"http_failures": 0}))
+    gateway.settle()
+    origin.wait_requests(4)
+    assert rows(shared, upstream)[origin.port]["state"] == "healthy"
+
+
+def test_probes_send_the_headers_and_the_host_header(gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin) -> None:
+    origin = make_origin(GOOD)
+    checks = active(headers={"X-Probe": ["one", "two"]})
+    blueprints.upstream(at(origin), healthchecks=checks, host_header="shop.test")
+    gateway.settle()
+    origin.wait_requests(1)
+    assert origin.last.header("Host") == "shop.test"
+    assert origin.last.all("X-Probe") == ["one", "two"]
+
+
+def test_no_more_probes_of_an_upstream_than_concurrency_run_at_once(
+    gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin
+) -> None:
+    lock = threading.Lock()
+    now, most = 0, 0
+
+    def slow(connection: Connection) -> None:
+        nonlocal now, most
+        connection.read_head()
+        with lock:
+            now += 1
+            most = max(most, now)
+        connection.pause(0.1)
+        with lock:
+            now -= 1
+        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    origins = [make_origin(slow) for _ in range(6)]
+    blueprints.upstream(*map(at, origins), healthchecks=active(concurrency=2))
+    gateway.settle()
+    for origin in origins:
+        origin.wait_requests(2, 10)
+    assert most == 2
+
+
+def test_https_probes_ask_for_https_sni(
+    gateway: Gateway, blueprints: Blueprints, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    asked: list[str | None] = []
+    context = self_signed(tmp_path_factory.mktemp("tls"), "127.0.0.1").server_context()
+
+    def note(_: ssl.SSLObject, name: str | None, __: ssl.SSLContext) -> None:
+        asked.append(name)
+
+    context.sni_callback = note
+    with Origin(GOOD, tls=context) as origin:
+        checks = active(type="https", https_verify_certificate=False, https_sni="alive.test")
+        blueprints.upstream(at(origin), healthchecks=checks)
+        gateway.settle()
+        origin.wait_requests(1)
+    assert set(asked) == {"alive.test"}
+
+
+@pytest.mark.parametrize("kind", ["tcp", "grpc"])
+def test_tcp_and_grpc_probes_ask_for_a_connection_only(
+    gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin, shared: _core.Shared, kind: str
+) -> None:
+    def silent(connection: Connection) -> None:
+        connection.wait_gone()
+
+    origin = make_origin(silent)
+    upstream = blueprints.upstream(at(origin), healthchecks=active(type=kind))
+    until(lambda: rows(shared, upstream).get(origin.port, {}).get("probed_ms"), "a probe")
+    row = rows(shared, upstream)[origin.port]
+    assert row["state"] == "healthy"
+    assert row["evidence"].startswith("connected after ")
+    assert not origin.requests
+    origin.stop()
+    until(lambda: rows(shared, upstream)[origin.port]["why"] == "active: tcp_failures", "a connection to be refused")
 
 
 @pytest.mark.parametrize(("verify", "state"), [(True, "unhealthy"), (False, "healthy")])
@@ -250,14 +395,67 @@ def test_https_probes_verify_the_certificate_when_told_to(
         assert ("certificate" in row["evidence"]) == verify
 
 
-def test_a_target_that_dies_under_load_fails_no_idempotent_request(
-    gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin, shared: _core.Shared
+SERVER = """
+import http.server, sys
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        self.wfile.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nok")
+
+    def log_message(self, *_):
+        pass
+
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+INTERVAL_S = 1.0
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """A server in a process of its own, and its port."""
+    port = free_port()
+    process = subprocess.Popen([sys.executable, "-c", SERVER, str(port)])
+
+    def answers() -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except ConnectionRefusedError:
+            return False
+        return True
+
+    until(answers, "the server to listen", 20)
+    yield process, port
+    process.kill()
+    process.wait()
+
+
+@pytest.mark.parametrize("algorithm", ["round-robin", "least-connections", "latency", "consistent-hashing"])
+def test_a_target_that_is_killed_under_load_fails_no_idempotent_request_and_is_out_within_one_interval(
+    gateway: Gateway,
+    blueprints: Blueprints,
+    make_origin: MakeOrigin,
+    shared: _core.Shared,
+    server: tuple[subprocess.Popen[bytes], int],
+    algorithm: str,
 ) -> None:
-    dying, good = make_origin(GOOD), make_origin(GOOD)
-    checks = {**active(), **passive(tcp_failures=1)}
-    upstream = blueprints.upstream(at(dying), at(good), healthchecks=checks)
+    process, port = server
+    good = make_origin(good_forever)
+    every = {"interval": INTERVAL_S}
+    checks = {**active(every, every), **passive(tcp_failures=1)}
+    upstream = blueprints.upstream(
+        f"127.0.0.1:{port}", at(good), healthchecks=checks, algorithm=algorithm, hash_on="query_arg", hash_on_query_arg="user"
+    )
     path = blueprints.path(f"http://{upstream['name']}/")
+    loads = [Load(gateway.proxy_port, f"{path}?user={user}", clients=2) for user in range(4)]
+    with contextlib.ExitStack() as stack:
+        for load in loads:
+            stack.enter_context(load)
+            load.wait_for(50)
+        process.kill()
+        until(lambda: not rows(shared, upstream)[port]["is_healthy"], "it to be out", INTERVAL_S)
+        for load in loads:
+            load.wait_for(50)
+    assert [failure for load in loads for failure in load.failures] == []
     assert statuses(gateway, path) == [200] * 12
-    dying.stop()
-    assert statuses(gateway, path, 60) == [200] * 60
-    until(lambda: not rows(shared, upstream)[dying.port]["is_healthy"], "it to be out")

@@ -816,8 +816,13 @@ fn test_an_ejection_is_seen_by_every_worker_and_makes_no_room_for_those_not_ejec
 // === reading Targets ===
 
 #[test]
-fn test_targets_are_read_in_every_form() {
+fn test_the_default_port_is_8000() {
     assert_eq!(split_target("a.example"), Some(("a.example", 8000)));
+    assert_eq!(split_target("10.0.0.1"), Some(("10.0.0.1", 8000)));
+}
+
+#[test]
+fn test_targets_are_read_in_every_form() {
     assert_eq!(split_target("a.example:81"), Some(("a.example", 81)));
     assert_eq!(split_target("10.0.0.1:0"), Some(("10.0.0.1", 0)));
     assert_eq!(split_target("[::1]:80"), Some(("::1", 80)));
