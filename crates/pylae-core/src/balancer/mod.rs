@@ -21,7 +21,7 @@ pub use peer::{Address, Load, LoadRef, Peer, Seat, Tried, Turn};
 pub use roster::{Found, Names, Roster};
 
 use crate::fault::Fault;
-use crate::healthcheck::{Place, Rules, Watch, Why};
+use crate::healthcheck::{Health, Place, Rules, Watch, Why};
 use crate::snapshot::Id;
 use crate::snapshot::model::{Algorithm, Target};
 use crate::upstream::dns::Record;
@@ -125,6 +125,7 @@ struct View {
 pub struct Balancer {
     algorithm: Algorithm,
     peers: Vec<Arc<Peer>>,
+    has_names: bool,
     roster: ArcSwap<Roster>,
     view: ArcSwap<View>,
     /// Turns when the candidates change.
@@ -175,6 +176,7 @@ impl Balancer {
         };
         let balancer = Balancer {
             algorithm,
+            has_names: !roster.names.is_empty(),
             peers,
             roster: ArcSwap::new(roster),
             view: ArcSwap::from_pointee(view),
@@ -192,7 +194,7 @@ impl Balancer {
 
     /// Has a Target a name instead of an address?
     pub fn has_names(&self) -> bool {
-        self.peers.iter().any(|peer| peer.address.is_none())
+        self.has_names
     }
 
     /// Who takes an attempt; an address that was not tried, as long as there is one.
@@ -235,15 +237,20 @@ impl Balancer {
         })?;
         let mut in_turn: Vec<Address> = Address::all_of(turn.seat.peer(), turn.seat.load(), records).collect();
         in_turn.rotate_left(start);
-        in_turn.retain(|address| Standing::of(&address.place, rules, watch, ask.now).is_fit);
+        in_turn.retain(|address| {
+            // Who answers for the name says what it likes each time: that fills no table.
+            let health = if rules.is_on { watch.health_so_far(&address.place) } else { None };
+            Standing::of(&address.place, health, watch, ask.now).is_fit
+        });
         let was_tried = |address: &Address| ask.tried.iter().any(|tried| tried.address == address.place.address());
         let at = in_turn.iter().position(|address| !was_tried(address)).unwrap_or(0);
         (at < in_turn.len()).then(|| Arc::new(in_turn.swap_remove(at)))
     }
 
-    /// Takes in what names have, if any of them has something else.
+    /// Takes in what names have, if any of them has something else. A name of which nothing is known is not asked for here: that is
+    /// for who looks after names, few at a time, and for requests that have nobody else.
     pub fn refresh(&self, names: &dyn Names, now: Duration) {
-        if self.roster.load().names.is_empty() {
+        if !self.has_names {
             return;
         }
         // Read before they are asked for: what comes meanwhile is seen the next time.
@@ -252,19 +259,22 @@ impl Balancer {
             return;
         }
         self.generation.store(generation, Ordering::Relaxed);
-        self.renew(now, |peer| names.known(&peer.host).map(Known::of));
+        self.renew(now, |named| match named.known {
+            Known::Nothing => None,
+            _ => names.known(&named.peer.host).map(Known::of),
+        });
     }
 
     /// Takes in what the look-up of one Target's name came to.
     pub fn learn(&self, target: Id, found: &Found, now: Duration) {
-        self.renew(now, |peer| (peer.target == target).then(|| Known::of(found.clone())));
+        self.renew(now, |named| (named.peer.target == target).then(|| Known::of(found.clone())));
     }
 
-    fn renew(&self, now: Duration, told: impl Fn(&Peer) -> Option<Known>) {
+    fn renew(&self, now: Duration, told: impl Fn(&Named) -> Option<Known>) {
         let before = self.roster.load_full();
         let mut changed = None;
         for (at, named) in before.names.iter().enumerate() {
-            if let Some(known) = told(&named.peer)
+            if let Some(known) = told(named)
                 && !known.is_same(&named.known)
             {
                 changed.get_or_insert_with(|| before.names.clone())[at].known = known;
@@ -292,7 +302,8 @@ impl Balancer {
         for (at, (seat, hot)) in roster.seats.iter().zip(&roster.hot).enumerate() {
             total += hot.weight();
             if let Seat::Known(address) = seat {
-                let standing = Standing::of(&address.place, rules, watch, now);
+                let health = rules.is_on.then(|| watch.health(&address.place));
+                let standing = Standing::of(&address.place, health, watch, now);
                 until = until.min(standing.until);
                 if !standing.is_fit {
                     continue;
@@ -364,10 +375,9 @@ struct Standing {
 }
 
 impl Standing {
-    fn of(place: &Place, rules: &Rules, watch: &Watch, now: Duration) -> Self {
+    fn of(place: &Place, health: Option<Health>, watch: &Watch, now: Duration) -> Self {
         let mut standing = Standing { is_fit: true, since: Duration::ZERO, until: Duration::MAX };
-        if rules.is_on {
-            let health = watch.health(place);
+        if let Some(health) = health {
             standing.is_fit = health.is_healthy;
             if health.why != Why::Initial {
                 let age = Duration::from_millis(crate::clock::now_ms().saturating_sub(health.since_ms));

@@ -48,7 +48,6 @@ pub async fn run(gateway: Rc<Gateway>) {
             for named in &balancer.roster().names {
                 look_after(&gateway, &asked, balancer, named);
             }
-            balancer.refresh(&*gateway.resolver, pylae_shared::monotonic());
         }
         next = end;
     }

@@ -110,6 +110,13 @@ impl Rig {
     }
 
     fn ask(&self, hash: u64, tried: &[Tried]) -> Result<Turn, NoTarget> {
+        // As who looks after names does.
+        let pending: Vec<_> = self.balancer.roster().pending().cloned().collect();
+        for peer in pending {
+            if let Some(found) = self.names.found.borrow().get(&*peer.host) {
+                self.balancer.learn(peer.target, found, self.now);
+            }
+        }
         let ask = Ask { hash, tried, barred: &[], slow_start: self.slow_start.as_ref(), now: self.now };
         self.balancer.choose(&ask, &self.rules, &self.watch, &self.names)
     }
@@ -412,13 +419,23 @@ fn test_the_only_name_that_failed_says_why() {
 fn test_names_are_asked_for_only_when_an_answer_changed() {
     let rig = Rig::named(Algorithm::RoundRobin, of_addresses(&[1, 2]), &[target(1, "10.0.0.1:80", 10)]);
     rig.counts(10);
-    assert_eq!(rig.names.asked.get(), 1);
+    let before = rig.names.asked.get();
+    rig.counts(10);
+    assert_eq!(rig.names.asked.get(), before);
     let roster = rig.balancer.roster();
     rig.names.tell("a.test", Ok(of_addresses(&[1, 2])));
     rig.names.tell("b.test", Ok(of_addresses(&[3])));
     rig.counts(10);
-    assert_eq!(rig.names.asked.get(), 2);
+    assert_eq!(rig.names.asked.get(), before + 1);
     assert!(Arc::ptr_eq(&roster, &rig.balancer.roster()), "the same records are the same candidates");
+}
+
+#[test]
+fn test_a_choice_does_not_ask_for_names_of_which_nothing_is_known() {
+    let rig = Rig::new(Algorithm::RoundRobin, &[target(1, "a.test:80", 1), target(2, "10.0.0.9:80", 1)]);
+    rig.names.generation.set(7);
+    assert!(rig.ask(0, &[]).is_ok());
+    assert_eq!((rig.names.asked.get(), rig.balancer.roster().pending().count()), (0, 1));
 }
 
 #[test]
@@ -513,6 +530,9 @@ fn test_an_address_of_a_name_with_ttl_0_is_healthy_and_new_to_the_request() {
     assert_near(&[counts[&81], counts[&82]], &[0.75, 0.25], 0.05);
     let first = chosen(&[]).expect("one of them");
     assert_ne!(chosen(&[tried_of(&first)]).expect("the other").place.address(), first.place.address());
+    let segment_rows =
+        || (1..=2).filter(|&last| rig.watch.health_so_far(&Place::new(UPSTREAM, id(1), ip(last), 80 + u16::from(last))).is_some()).count();
+    assert_eq!(segment_rows(), 0, "what is only looked at takes no room");
     for port in [81, 82] {
         let address = chosen(&[]).expect("one of them");
         rig.watch.mark(&address.place, false);

@@ -119,6 +119,11 @@ impl Watch {
         known.unwrap_or_else(|| place.local().load())
     }
 
+    /// What is known of an address, if anything is; nothing is made for it.
+    pub fn health_so_far(&self, place: &Place) -> Option<Health> {
+        self.segment.health_of(self.segment.find_health(&place.identity)?)
+    }
+
     fn change(&self, place: &Place, change: impl Fn(Health) -> Health) -> (Health, Health) {
         let changed = self.entry(place).and_then(|entry| match self.segment.change_health(entry, &change) {
             Some(changed) => Some(changed),

@@ -121,7 +121,6 @@ async fn choose_target(
     let policy = policy_of(&exchange.borrow());
     let CompiledUpstream { balancer, rules, .. } = &upstream;
     let mut barred = Vec::new();
-    let mut has_waited = false;
     loop {
         let now = pylae_shared::monotonic();
         let turn = {
@@ -132,8 +131,8 @@ async fn choose_target(
         };
         let turn = match turn {
             Ok(turn) => turn,
-            Err(_) if !has_waited && balancer.roster().pending().next().is_some() => {
-                has_waited = true;
+            // Each time at least one name is known more.
+            Err(_) if balancer.roster().pending().next().is_some() => {
                 first_answer(gateway, client, &upstream).await?;
                 continue;
             }
