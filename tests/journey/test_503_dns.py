@@ -46,7 +46,9 @@ def test_a_name_without_an_address_is_503(gateway: Gateway, blueprints: Blueprin
 
 
 def test_a_resolver_that_fails_is_500(gateway: Gateway, blueprints: Blueprints) -> None:
-    assert gateway.get(blueprints.path("http://broken.test/")).status == 500
+    reply = gateway.get(blueprints.path("http://broken.test/"), "Accept: application/json")
+    assert reply.status == 500
+    assert json.loads(reply.body)["message"] == "dns server error: 2 server failure"
     gateway.error_log.wait_for("DNS resolution failed")
 
 

@@ -480,13 +480,23 @@ def test_every_request_asks_for_itself_with_dns_no_sync(names: NameServer, files
             client.join()
 
 
-def test_the_next_server_is_asked_when_one_is_down(names: NameServer, echo: Origin) -> None:
-    down = NameServer()
+def test_servers_stand_in_resolv_conf_and_the_next_is_asked_when_one_is_down(
+    names: NameServer, echo: Origin, tmp_path: Path
+) -> None:
+    down, later = NameServer(), NameServer()
     down.stop()
     names.set_a("second.old.test", "127.0.0.1")
-    with Gateway({"dns_resolver": f"{down.address},{names.address}", "dns_valid_ttl": 60}) as gateway:
-        path = Blueprints(gateway).path(f"http://second.old.test:{echo.port}/")
-        assert gateway.get(path).status == 200
+    later.set_a("later.old.test", "127.0.0.1")
+    conf = tmp_path / "resolv.conf"
+    conf.write_text(f"nameserver {down.address}\nnameserver {names.address}\noptions timeout:1 attempts:1\n")
+    with Gateway({"dns_resolv_conf": str(conf), "dns_not_found_ttl": "0.1"}) as gateway:
+        blueprints = Blueprints(gateway)
+        assert gateway.get(blueprints.path(f"http://second.old.test:{echo.port}/")).status == 200
+        path = blueprints.path(f"http://later.old.test:{echo.port}/")
+        assert gateway.get(path).status == 503
+        conf.write_text(f"nameserver {later.address}\n")
+        until(lambda: gateway.get(path).status == 200, "the other server to be asked")
+    later.stop()
 
 
 def test_dns_valid_ttl_overrides_and_dns_stale_ttl_ends(names: NameServer, echo: Origin) -> None:

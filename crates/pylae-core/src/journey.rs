@@ -397,7 +397,9 @@ async fn answer_fault(
             }
             FaultKind::NameNotFound => body::error(&mut borrowed, status, Some("name resolution failed"), Headers::new()),
             FaultKind::ResolverFailed => {
-                let text = fault.phrase().strip_prefix("DNS resolution failed: ").unwrap_or("name resolution failed").to_owned();
+                // What was tried is for the log: the body's message is not escaped.
+                let text = fault.phrase().strip_prefix("DNS resolution failed: ").unwrap_or("name resolution failed");
+                let text = text.split_once(". Tried: ").map_or(text, |(text, _)| text).to_owned();
                 body::error(&mut borrowed, status, Some(&text), Headers::new());
             }
             FaultKind::VersionNotSupported | FaultKind::TransferEncodingNotSupported => body::nginx_page(&mut borrowed, status, None),
