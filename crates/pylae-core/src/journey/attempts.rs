@@ -214,7 +214,8 @@ async fn connection_for(
 ) -> Result<UpstreamConnection, Failure> {
     let begun = Instant::now();
     decided(gateway, exchange, || format!("target.chosen address={}", key.address));
-    if !wants_fresh && let Some(connection) = gateway.pool.take(key, may_resend(&exchange.borrow(), client)) {
+    let may_resend = may_resend(&exchange.borrow(), client);
+    if !wants_fresh && let Some(connection) = gateway.pool.take(key, may_resend) {
         let (requests, idle, age) = (connection.requests, connection.idle.unwrap_or_default(), begun - connection.made);
         decided(gateway, exchange, || format!("connection.reused requests={requests} idle_ms={}", idle.as_millis()));
         if let Some(attempt) = exchange.borrow_mut().attempts.get_mut(at) {
