@@ -355,7 +355,7 @@ def test_the_first_good_head_wins_not_the_first(blueprints: Blueprints, make_ori
         connection.send(OK)
         connection.wait_gone(PATIENCE_S)
 
-    guarded = Guarded(blueprints, make_origin(by_turns(ill, well)), hedge={"after_ms": 500})
+    guarded = Guarded(blueprints, make_origin(by_turns(ill, well)), hedge={"after_ms": 1_000})
     assert guarded.get().body == b"ok"
 
 
@@ -437,6 +437,15 @@ def test_hedges_are_retries_of_the_budget(blueprints: Blueprints, make_origin: M
     assert len(origin.requests) == 1
 
 
+def test_a_hedge_needs_a_place_of_its_own(blueprints: Blueprints, make_origin: MakeOrigin) -> None:
+    guarded, origin, gate = queued(blueprints, make_origin, hedge={"after_ms": 50})
+    client = guarded.begin()
+    guarded.decisions("hedge.refused reason=queue", 1)
+    gate.open(2)
+    assert client.read_reply().status == guarded.get().status == 200
+    assert len(origin.requests) == 2
+
+
 def test_a_client_that_leaves_takes_all_attempts_with_it(blueprints: Blueprints, make_origin: MakeOrigin) -> None:
     origin = make_origin(silent)
     guarded = Guarded(blueprints, origin, hedge={"after_ms": 50, "most": 2})
@@ -450,11 +459,14 @@ def test_a_client_that_leaves_takes_all_attempts_with_it(blueprints: Blueprints,
 # === queue ===
 
 
-def queued(blueprints: Blueprints, make_origin: MakeOrigin, **queue: Any) -> tuple[Guarded, Origin, Gate]:
+def queued(
+    blueprints: Blueprints, make_origin: MakeOrigin, hedge: dict[str, Any] | None = None, **queue: Any
+) -> tuple[Guarded, Origin, Gate]:
     """A host that is given one request at a time."""
     gate = Gate()
     origin = make_origin(gate)
-    return Guarded(blueprints, origin, queue={"most_connections": 1, "deadline_ms": 8_000, **queue}), origin, gate
+    queue = {"most_connections": 1, "deadline_ms": 8_000, **queue}
+    return Guarded(blueprints, origin, hedge=hedge, queue=queue), origin, gate
 
 
 def test_requests_wait_their_turn_in_the_order_they_came(blueprints: Blueprints, make_origin: MakeOrigin) -> None:

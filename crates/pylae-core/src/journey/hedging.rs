@@ -2,12 +2,13 @@
 //! Which of several attempts at once answers? Another is made when the first is slow; the first good head wins, the others are given up.
 
 use super::attempts::{Missed, Tried, attempt, blame};
-use super::choosing::{Choice, choose};
+use super::choosing::{Choice, choose, observed};
 use super::decided;
 use super::guarding::{Guard, Hedge};
 use crate::balancer::Turn;
 use crate::exchange::ExchangeRef;
 use crate::gateway::Gateway;
+use crate::healthcheck::Outcome as Seen;
 use crate::http::head::ResponseHead;
 use crate::http::wire::Deadline;
 use crate::listener::connection::ClientConnection;
@@ -111,8 +112,7 @@ pub(super) async fn race(
                     (Ok(Ok(answer)), Some(begun)) if answer.0.status < 500 || held.is_none() => {
                         let is_good = answer.0.status < 500;
                         if let Some((begun, (head, _))) = held.replace((begun, answer)) {
-                            guard.saw_status(gateway, head.status);
-                            race.give_up(&begun);
+                            race.outdone(guard, &begun, head.status);
                         }
                         if is_good {
                             break;
@@ -120,8 +120,7 @@ pub(super) async fn race(
                         timer = Some(armed(after));
                     }
                     (Ok(Ok((head, _))), Some(begun)) => {
-                        guard.saw_status(gateway, head.status);
-                        race.give_up(&begun);
+                        race.outdone(guard, &begun, head.status);
                     }
                     (Ok(Err(missed)), Some(begun)) => {
                         if let Some((begun, missed)) = fallen.replace((begun, missed)) {
@@ -208,6 +207,15 @@ impl<'a> Race<'a> {
             decided(self.gateway, self.exchange, || format!("hedge.won address={} given_up={count}", key.address));
         }
         Tried { key, choice, started, outcome }
+    }
+
+    /// Its answer, of this status, is not the one that counts.
+    fn outdone(&self, guard: &Guard, begun: &Begun, status: u16) {
+        guard.saw_status(self.gateway, status);
+        if let Some(choice) = &begun.choice {
+            observed(self.gateway, self.exchange, choice, Seen::of_answer(status), || format!("status {status}"));
+        }
+        self.give_up(begun);
     }
 
     /// Another one was answered first.
