@@ -62,7 +62,7 @@ pub struct Habits {
 
 /// How long a connection is used whose server closes it after this time.
 pub fn usable(timeout: Duration) -> Duration {
-    timeout - (timeout / 10).clamp(MARGIN.0, MARGIN.1).min(timeout / 2)
+    timeout.saturating_sub((timeout / 10).clamp(MARGIN.0, MARGIN.1).min(timeout / 2))
 }
 
 fn apart(one: Instant, other: Instant) -> Duration {
