@@ -26,7 +26,7 @@ use crate::snapshot::Id;
 use crate::snapshot::model::{Algorithm, Target};
 use crate::upstream::dns::Record;
 use arc_swap::ArcSwap;
-use peer::{Candidate, Pace};
+use peer::{Candidate, Hot, Pace};
 use policy::SlowStart;
 use roster::{Known, Named};
 use std::fmt;
@@ -70,7 +70,8 @@ pub struct Ask<'a> {
 
 /// Those of whom one is chosen.
 struct Candidates<'a> {
-    roster: &'a Roster,
+    hot: &'a [Hot],
+    seats: &'a [Seat],
     /// Indices of those that may be chosen by their health; none: all of them.
     eligible: Option<&'a [u32]>,
     /// Of these, none.
@@ -82,7 +83,7 @@ struct Candidates<'a> {
 
 impl<'a> Candidates<'a> {
     fn len(&self) -> usize {
-        self.eligible.map_or(self.roster.hot.len(), <[u32]>::len)
+        self.eligible.map_or(self.hot.len(), <[u32]>::len)
     }
 
     fn iter(&self) -> impl Iterator<Item = (usize, Candidate<'a>)> {
@@ -91,14 +92,13 @@ impl<'a> Candidates<'a> {
 
     /// Index and facts of each, from the `start`th on and round.
     fn iter_from(&self, start: usize) -> impl Iterator<Item = (usize, Candidate<'a>)> {
-        let (roster, eligible, tried, barred, pace) = (self.roster, self.eligible, self.tried, self.barred, self.pace);
+        let (hot, seats, eligible, tried, barred, pace) = (self.hot, self.seats, self.eligible, self.tried, self.barred, self.pace);
         let count = self.len();
         let nth = move |step: usize| eligible.map_or(step, |eligible| eligible[step] as usize);
         let may_be = move |at: &usize| {
-            (tried.is_empty() || !roster.seats[*at].is_among(tried))
-                && (barred.is_empty() || !barred.contains(&roster.seats[*at].peer().target))
+            (tried.is_empty() || !seats[*at].is_among(tried)) && (barred.is_empty() || !barred.contains(&seats[*at].peer().target))
         };
-        let seen = move |at: usize| (at, Candidate::new(&roster.hot[at], pace));
+        let seen = move |at: usize| (at, Candidate::new(&hot[at], pace));
         (start..count).chain(0..start.min(count)).map(nth).filter(may_be).map(seen)
     }
 }
@@ -109,7 +109,10 @@ struct View {
     epoch: u64,
     learned: u64,
     rules: Option<Arc<Rules>>,
-    roster: Arc<Roster>,
+    /// Those of the roster: not the roster, which would be one more line of memory for each choice.
+    hot: Arc<[Hot]>,
+    seats: Arc<[Seat]>,
+    is_even: bool,
     /// Indices; none: all of them.
     eligible: Option<Box<[u32]>>,
     /// Is so much of the weight healthy as the threshold asks?
@@ -168,7 +171,9 @@ impl Balancer {
             epoch: 0,
             learned: 0,
             rules: None,
-            roster: Arc::clone(&roster),
+            hot: Arc::clone(&roster.hot),
+            seats: Arc::clone(&roster.seats),
+            is_even: roster.is_even,
             eligible: None,
             is_enough: false,
             youngest: Duration::ZERO,
@@ -212,15 +217,16 @@ impl Balancer {
         let is_young = |slow_start: &&SlowStart| !view.youngest.is_zero() && ask.now < view.youngest.saturating_add(slow_start.window);
         let pace = ask.slow_start.filter(is_young).map(|&slow_start| Pace { slow_start, now: ask.now });
         let choose = |tried| {
-            let candidates = Candidates { roster: &view.roster, eligible: view.eligible.as_deref(), tried, barred: ask.barred, pace };
+            let candidates =
+                Candidates { hot: &view.hot, seats: &view.seats, eligible: view.eligible.as_deref(), tried, barred: ask.barred, pace };
             match self.algorithm {
                 Algorithm::RoundRobin => round_robin::choose(&candidates),
                 Algorithm::LeastConnections => least_connections::choose(&candidates, turn),
                 Algorithm::Latency => latency::choose(&candidates, turn, ask.now),
-                Algorithm::ConsistentHashing => consistent_hashing::choose(&candidates, ask.hash, view.roster.is_even && pace.is_none()),
+                Algorithm::ConsistentHashing => consistent_hashing::choose(&candidates, ask.hash, view.is_even && pace.is_none()),
             }
         };
-        choose(ask.tried).or_else(|| choose(&[])).map(|at| Turn::new(&view.roster.seats[at])).ok_or(NoTarget)
+        choose(ask.tried).or_else(|| choose(&[])).map(|at| Turn::new(&view.seats[at])).ok_or(NoTarget)
     }
 
     /// One of the records that were just found for a Target whose name is asked for at each request, not tried as long as there is
@@ -299,7 +305,7 @@ impl Balancer {
         let roster = self.roster.load_full();
         let mut eligible = Vec::with_capacity(roster.seats.len());
         let (mut total, mut available, mut youngest, mut until) = (0u64, 0u64, Duration::ZERO, Duration::MAX);
-        for (at, (seat, hot)) in roster.seats.iter().zip(&roster.hot).enumerate() {
+        for (at, (seat, hot)) in roster.seats.iter().zip(roster.hot.iter()).enumerate() {
             total += hot.weight();
             if let Seat::Known(address) = seat {
                 let health = rules.is_on.then(|| watch.health(&address.place));
@@ -319,7 +325,18 @@ impl Balancer {
         }
         let is_enough = available > 0 && (!rules.is_on || available as f64 * 100.0 > rules.threshold_percent * total as f64);
         let eligible = (eligible.len() < roster.seats.len()).then(|| eligible.into());
-        self.view.store(Arc::new(View { epoch, learned, rules: Some(Arc::clone(rules)), roster, eligible, is_enough, youngest, until }));
+        self.view.store(Arc::new(View {
+            epoch,
+            learned,
+            rules: Some(Arc::clone(rules)),
+            hot: Arc::clone(&roster.hot),
+            seats: Arc::clone(&roster.seats),
+            is_even: roster.is_even,
+            eligible,
+            is_enough,
+            youngest,
+            until,
+        }));
         self.view.load()
     }
 

@@ -18,18 +18,18 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 impl Balancer {
     /// Counts how a request went, and judges the address at the end of each interval. Answers when it is left out from now on.
     pub fn count(&self, address: &Address, is_success: bool, outlier: &Outlier, watch: &Watch, now: Duration) -> Option<Ejection> {
-        let load = &address.load;
+        let tally = &address.tally;
         let now_ns = now.as_nanos() as u64;
-        let is_first = load.successes.load(Relaxed) == 0 && load.failures.load(Relaxed) == 0;
-        let counter = if is_success { &load.successes } else { &load.failures };
+        let is_first = tally.successes.load(Relaxed) == 0 && tally.failures.load(Relaxed) == 0;
+        let counter = if is_success { &tally.successes } else { &tally.failures };
         counter.store(counter.load(Relaxed).saturating_add(1), Relaxed);
         if is_first {
-            load.counted_since_ns.store(now_ns, Relaxed);
+            tally.since_ns.store(now_ns, Relaxed);
         }
-        if Duration::from_nanos(now_ns.saturating_sub(load.counted_since_ns.load(Relaxed))) < outlier.interval {
+        if Duration::from_nanos(now_ns.saturating_sub(tally.since_ns.load(Relaxed))) < outlier.interval {
             return None;
         }
-        let (successes, failures) = (load.successes.swap(0, Relaxed), load.failures.swap(0, Relaxed));
+        let (successes, failures) = (tally.successes.swap(0, Relaxed), tally.failures.swap(0, Relaxed));
         let requests = u64::from(successes) + u64::from(failures);
         if requests == 0 || requests < u64::from(outlier.least_requests) {
             return None;

@@ -31,10 +31,6 @@ pub struct Load {
     observed_ns: AtomicU64,
     /// When it came new or turned healthy, monotonic nanoseconds; 0: it was there from the start.
     since_ns: AtomicU64,
-    /// For the ejection of outliers: when counting began, monotonic nanoseconds, and what was counted.
-    pub(super) counted_since_ns: AtomicU64,
-    pub(super) successes: AtomicU32,
-    pub(super) failures: AtomicU32,
 }
 
 impl Load {
@@ -208,6 +204,17 @@ pub struct Address {
     pub weight: u32,
     /// What this worker knows of it.
     pub load: LoadRef,
+    /// For the ejection of outliers. Not in the load, which is read for each choice.
+    pub(super) tally: Tally,
+}
+
+/// How requests went since counting began.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    /// Monotonic nanoseconds.
+    pub since_ns: AtomicU64,
+    pub successes: AtomicU32,
+    pub failures: AtomicU32,
 }
 
 impl Address {
@@ -219,6 +226,7 @@ impl Address {
             name: record.name.clone(),
             weight: record.weight.unwrap_or(peer.weight),
             load: load.clone(),
+            tally: Tally::default(),
         })
     }
 }

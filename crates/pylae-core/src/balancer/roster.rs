@@ -2,7 +2,7 @@
 //! Who are the candidates of an Upstream? Each address of each Target, as far as its name's addresses are known.
 
 use super::key;
-use super::peer::{Address, Hot, LoadRef, Peer, Seat};
+use super::peer::{Address, Hot, LoadRef, Peer, Seat, Tally};
 use crate::fault::Fault;
 use crate::healthcheck::Place;
 use crate::snapshot::Id;
@@ -77,9 +77,9 @@ pub(super) struct Named {
 /// The candidates, as long as Targets and the answers for their names are what they are.
 #[derive(Debug)]
 pub struct Roster {
-    pub(super) seats: Box<[Seat]>,
+    pub(super) seats: Arc<[Seat]>,
     /// In the order of `seats`.
-    pub(super) hot: Box<[Hot]>,
+    pub(super) hot: Arc<[Hot]>,
     /// Have all the same weight?
     pub(super) is_even: bool,
     /// Those Targets that have a name, in the order of the Targets.
@@ -234,6 +234,6 @@ impl<'a> Kept<'a> {
             || Arc::new(Place::new(wanted.peer.upstream, wanted.peer.target, address.ip(), address.port())),
             |known| Arc::clone(&known.place),
         );
-        Seat::Known(Arc::new(Address { peer: wanted.peer, place, name: wanted.name, weight: wanted.weight, load }))
+        Seat::Known(Arc::new(Address { peer: wanted.peer, place, name: wanted.name, weight: wanted.weight, load, tally: Tally::default() }))
     }
 }
