@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from dnslib import CNAME, A, DNSRecord  # type: ignore[import-untyped]  # it has no types
+from dnslib import CNAME, SRV, A, DNSRecord  # type: ignore[import-untyped]  # it has no types
 
 from tests.support import raw
 from tests.support.blueprints import Blueprints
@@ -170,6 +170,27 @@ def test_an_srv_record_that_names_itself_ends(gateway: Gateway, blueprints: Blue
     names.set_srv("self.old.test", (1, 1, echo.port, "self.old.test"))
     assert gateway.get(blueprints.path("http://self.old.test./")).status == 503
     assert len(names.types("self.old.test")) < 10
+
+
+def test_services_whose_targets_cannot_be_had_are_not_replaced_by_a_records(
+    gateway: Gateway, blueprints: Blueprints, names: NameServer, echo: Origin, other: Origin
+) -> None:
+    names.records["out.old.test"] = [
+        record("out.old.test", SRV(1, 1, echo.port, "a.out.old.test")),
+        record("out.old.test", SRV(1, 1, echo.port, "b.out.old.test")),
+        record("out.old.test", A("127.0.0.1")),
+    ]
+    names.set_a("a.out.old.test", "127.0.0.1")
+    names.codes["a.out.old.test"] = names.codes["b.out.old.test"] = SERVER_FAILURE
+    path = blueprints.path(f"http://out.old.test:{other.port}/")
+    assert gateway.get(path).status == 500
+    assert not other.requests
+    # One target is enough to go on, and the other is asked for again soon.
+    del names.codes["a.out.old.test"]
+    until(lambda: gateway.get(path).status == 200, "the services")
+    gateway.error_log.wait_for("name.found name=out.old.test")
+    asked = names.count("b.out.old.test")
+    until(lambda: gateway.get(path).status == 200 and names.count("b.out.old.test") > asked, "the other target")
 
 
 # === time ===

@@ -170,6 +170,7 @@ impl<'a> LookUp<'a> {
         for &kind in types {
             for name in names {
                 let step = self.question(name, kind, depth).await.map_err(|error| (false, error))?;
+                let has_records = matches!(step, Step::Items { .. });
                 let outcome = match step {
                     Step::Items { items, additionals, ttl_s } => self.found(name, kind, items, &additionals, ttl_s, types, depth).await,
                     Step::Nothing(text) => Err((true, text)),
@@ -179,6 +180,10 @@ impl<'a> LookUp<'a> {
                     Ok(found) => return Ok(found),
                     Err((is_not_found, why)) => {
                         self.note(name, kind, &why);
+                        if has_records && !is_not_found {
+                            // There are services, and their targets cannot be had: no reason to go elsewhere.
+                            return Err((false, why));
+                        }
                         if !is_not_found {
                             broken.get_or_insert_with(|| why.clone());
                         }
@@ -283,7 +288,7 @@ impl<'a> LookUp<'a> {
                 None => unknown.push(target.clone()),
             }
         }
-        let mut problem = None;
+        let (mut problem, mut is_whole) = (None, true);
         for some in unknown.chunks(TARGETS_AT_ONCE) {
             let looked_up = all(some.iter().map(|target| self.target(target)).collect()).await;
             for (target, outcome) in some.iter().zip(looked_up) {
@@ -292,16 +297,19 @@ impl<'a> LookUp<'a> {
                         targets.insert(target.clone(), addresses);
                     }
                     Err(why) => {
+                        is_whole &= why.0;
                         problem.get_or_insert(why);
                     }
                 }
             }
         }
+        // What is missing for now is asked for again soon.
+        let ttl_s = if is_whole { ttl_s } else { ttl_s.min(1) };
         let ttl_s = targets.values().map(|addresses| addresses.ttl_s).fold(ttl_s, u32::min);
         let records = records_of(&services, &targets);
         if records.is_empty() {
-            let (is_not_found, why) = problem.unwrap_or((true, EMPTY.to_owned()));
-            return Err((is_not_found, format!("{why}, for the targets of SRV {name}")));
+            let (_, why) = problem.unwrap_or((true, EMPTY.to_owned()));
+            return Err((is_whole, format!("{why}, for the targets of SRV {name}")));
         }
         Ok(Found { kind: Kind::Srv, records, ttl_s, asked: Type::Srv })
     }
