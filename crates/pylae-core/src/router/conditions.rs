@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What must a request look like to match this Route?
 
-use super::expression::{Program, Subsystem};
-use super::facts::{Facts, header_values, lower};
+use super::expression::{Field, Program, Subsystem};
+use super::facts::{LazyFacts, header_values, lower};
+use super::index::ValueKey;
 use super::ranking::{Attributes, Flavour, Rank, RouterOptions, is_regex};
 use super::record::Demand;
 use super::regexes::{CompiledRegex, LazyRegex, literals};
@@ -21,6 +22,13 @@ const PRIORITY_LIMIT: u64 = (1 << 46) - 1;
 pub struct CompiledRoute {
     /// The row.
     pub route: Arc<Route>,
+    /// The same object as long as the fields it is made of stay the same.
+    pub(super) conditions: Arc<Conditions>,
+}
+
+/// What a request or a stream must be like; one of these lists is empty.
+#[derive(Debug)]
+pub(super) struct Conditions {
     pub(super) alternatives: Vec<Alternative>,
     pub(super) streams: Vec<StreamAlternative>,
 }
@@ -128,10 +136,49 @@ impl CompiledRoute {
             stream::compile(&route, options).map(|streams| (Vec::new(), streams))
         };
         match compiled {
-            Ok((alternatives, streams)) => Ok(CompiledRoute { route, alternatives, streams }),
+            Ok((alternatives, streams)) => Ok(CompiledRoute { route, conditions: Arc::new(Conditions { alternatives, streams }) }),
             Err(detail) => Err(RouteError { route: route.id, detail }),
         }
     }
+
+    /// Another row with these conditions; none if they differ.
+    pub(crate) fn renewed(&self, route: &Arc<Route>) -> Option<Self> {
+        has_same_conditions(&self.route, route)
+            .then(|| CompiledRoute { route: Arc::clone(route), conditions: Arc::clone(&self.conditions) })
+    }
+}
+
+/// Do two rows differ in no field that [`compile`] or [`stream::compile`] looks at? Every field is named, so that a new one is thought of.
+fn has_same_conditions(before: &Route, after: &Route) -> bool {
+    let Route {
+        id,
+        created_at,
+        updated_at: _,
+        name: _,
+        protocols,
+        https_redirect_status_code: _,
+        strip_path: _,
+        preserve_host: _,
+        request_buffering: _,
+        response_buffering: _,
+        tags: _,
+        service: _,
+        snis,
+        sources,
+        destinations,
+        methods,
+        hosts,
+        paths,
+        headers,
+        regex_priority,
+        path_handling: _,
+        expression,
+        priority,
+        raw: _,
+    } = before;
+    (*id, *created_at, *regex_priority, *priority) == (after.id, after.created_at, after.regex_priority, after.priority)
+        && (protocols, snis, methods, hosts, paths) == (&after.protocols, &after.snis, &after.methods, &after.hosts, &after.paths)
+        && (sources, destinations, headers, expression) == (&after.sources, &after.destinations, &after.headers, &after.expression)
 }
 
 fn compile(route: &Route, options: RouterOptions) -> Result<Vec<Alternative>, String> {
@@ -416,14 +463,14 @@ pub(super) enum PathMatch<'a, 't> {
 impl Alternative {
     /// Do all conditions hold?
     #[inline]
-    pub(super) fn matches<'a, 't>(&'a self, view: &RequestView<'t>, facts: &Facts<'_>) -> Option<PathMatch<'a, 't>> {
+    pub(super) fn matches<'a, 't>(&'a self, view: &RequestView<'t>, facts: &LazyFacts<'_>) -> Option<PathMatch<'a, 't>> {
         match self.scheme {
             Some(Scheme::Http) if view.is_https => return None,
             Some(Scheme::Https) if !view.is_https => return None,
             _ => {}
         }
         if let Some(program) = &self.program {
-            return program.holds(facts).then_some(PathMatch::Program(program));
+            return program.holds(facts.get()).then_some(PathMatch::Program(program));
         }
         let holds = (self.methods.is_empty() || self.methods.iter().any(|method| **method == *view.method))
             && (self.hosts.is_empty() || self.hosts.iter().any(|host| host.holds(view)))
@@ -480,18 +527,20 @@ impl Alternative {
         }
     }
 
-    /// A header that must have one of these values, lower case.
-    pub(super) fn header_key(&self) -> Option<(&str, Vec<&[u8]>)> {
-        match &self.program {
-            Some(program) => program.keys.header.as_ref().map(|key| (&*key.name, key.values.iter().map(|value| &**value).collect())),
-            None => self.headers.iter().find_map(|header| Some((&*header.name, header.exact_values()?))),
+    /// Fields other than host and path that must have one of these values, whatever their case.
+    pub(super) fn value_keys(&self) -> Vec<ValueKey<'_>> {
+        if let Some(program) = &self.program {
+            return program.keys.values.iter().map(|key| (key.field.clone(), key.values.iter().map(|value| &**value).collect())).collect();
         }
+        let headers = self.headers.iter().filter_map(|header| Some((Field::Header(header.name.clone()), header.exact_values()?)));
+        let methods = (!self.methods.is_empty()).then(|| (Field::Method, self.methods.iter().map(|method| &**method).collect()));
+        headers.chain(methods).collect()
     }
 }
 
 impl PathMatch<'_, '_> {
     /// How much of the path was matched, and what the groups matched.
-    pub(super) fn details(&self, facts: &Facts<'_>) -> (Option<usize>, Option<Box<Captures>>) {
+    pub(super) fn details(&self, facts: &LazyFacts<'_>) -> (Option<usize>, Option<Box<Captures>>) {
         match self {
             PathMatch::None => (None, None),
             PathMatch::Length(length) => (Some(*length), None),
@@ -500,7 +549,7 @@ impl PathMatch<'_, '_> {
                 (Some(found[0].len()), Captures::new(groups, Arc::clone(&compiled.names), Vec::new()))
             }
             PathMatch::Program(program) => {
-                let trace = program.trace(facts);
+                let trace = program.trace(facts.get());
                 (trace.matched_length, Captures::new(trace.groups, Arc::new([]), trace.named))
             }
         }

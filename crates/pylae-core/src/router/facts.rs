@@ -29,6 +29,29 @@ pub(super) struct Facts<'a> {
     arguments: OnceCell<Arguments<'a>>,
 }
 
+/// The fields of a request, gathered when first asked for: most matches look at host and path alone.
+pub(super) struct LazyFacts<'a> {
+    view: &'a RequestView<'a>,
+    facts: OnceCell<Facts<'a>>,
+}
+
+impl<'a> LazyFacts<'a> {
+    #[inline]
+    pub(super) fn new(view: &'a RequestView<'a>) -> Self {
+        LazyFacts { view, facts: OnceCell::new() }
+    }
+
+    #[inline]
+    pub(super) fn view(&self) -> &'a RequestView<'a> {
+        self.view
+    }
+
+    #[inline]
+    pub(super) fn get(&self) -> &Facts<'a> {
+        self.facts.get_or_init(|| Facts::of_request(self.view))
+    }
+}
+
 /// Name and value of each argument, decoded.
 type Arguments<'a> = Vec<(Cow<'a, [u8]>, Cow<'a, [u8]>)>;
 

@@ -2,72 +2,55 @@
 //! Which Routes are worth a look? From the request's host and path to the few whose conditions may hold.
 //!
 //! Positions are places in the order of falling rank: the least position that matches wins. Every part of the index knows the least
-//! position in it, so a part that can't improve on what was found is not entered. Tables hold hashes, not texts: what they lead to is
-//! looked at in any case.
+//! position in it, so a part that can't improve on what was found is not entered. What the index leads to is looked at in any case.
 
 use super::RequestView;
+use super::affixes::{Affixes, End};
 use super::conditions::{Alternative, NamePattern};
-use super::facts::{header_values, lower};
-use crate::snapshot::hash::{HashedMap, hash_of};
-
-/// Above every position.
-const NOTHING: u32 = u32::MAX;
+use super::expression::Field;
+use super::facts::{LazyFacts, header_values, lower};
+use super::record::Record;
+use super::table::{HashTable, NOTHING};
+use crate::snapshot::hash::{ConfigMap, ConfigSet, Seed, TextHash};
 
 /// Up to this many alternatives under one host are tried one by one, whatever their paths.
 const FEW: usize = 4;
 
-/// A list longer than this is split by header values.
+/// A list longer than this is split by values of headers, arguments and the like.
 const LONG_LIST: usize = 8;
 
-/// A list longer than this is split by texts inside expressions. Looking for them costs a few hundred look-ups, as much as a few dozen
-/// expressions.
+/// Lists are split by this many fields, one inside the other.
+const DEEPEST_SPLIT: usize = 3;
+
+/// An alternative with more values of a field is not split by it below the first: it would stand in too many lists.
+const VALUE_LIMIT: usize = 16;
+
+/// A list longer than this is split by texts inside paths. Looking for them takes as many look-ups as the path has bytes.
 const LONG_EXPRESSION_LIST: usize = 64;
+
+/// As many last bytes of an inner text are looked for; the first of these that the text has.
+const INNER_TEXT_LENGTHS: [usize; 3] = [16, 8, 4];
 
 /// By host, then by path.
 pub(super) struct Index {
-    exact_hosts: HashedMap<PathIndex>,
+    hash: Seed,
+    exact_hosts: HashTable,
+    /// What `exact_hosts` leads to.
+    under_exact_hosts: Vec<PathIndex>,
     exact_hosts_best: u32,
-    host_suffixes: Lengths<PathIndex>,
-    host_prefixes: Lengths<PathIndex>,
+    host_suffixes: Wildcards,
+    host_prefixes: Wildcards,
     any_host: PathIndex,
 }
 
+type Wildcards = Option<Box<Affixes<PathIndex>>>;
+
 /// Alternatives that share a host condition, by what their paths begin with.
-#[derive(Default)]
 struct PathIndex {
-    /// All of them, when they are few; then there is no table.
+    /// All of them, when they are few; then nothing is said of their paths.
     few: [u32; FEW],
     few_count: usize,
-    literals: Lengths<Slot>,
-}
-
-/// A table for each length of key, the one with the least position first.
-struct Lengths<T> {
-    tables: Vec<Table<T>>,
-}
-
-struct Table<T> {
-    length: usize,
-    best: u32,
-    entries: HashedMap<T>,
-}
-
-impl<T> Default for Lengths<T> {
-    fn default() -> Self {
-        Lengths { tables: Vec::new() }
-    }
-}
-
-impl<T: Default> Lengths<T> {
-    fn entry(&mut self, key: &[u8], position: u32) -> &mut T {
-        let at = self.tables.iter().position(|table| table.length == key.len()).unwrap_or_else(|| {
-            self.tables.push(Table { length: key.len(), best: NOTHING, entries: HashedMap::default() });
-            self.tables.len() - 1
-        });
-        let table = &mut self.tables[at];
-        table.best = table.best.min(position);
-        table.entries.entry(hash_of(key)).or_default()
-    }
+    by_path: Option<Box<Affixes<Slot>>>,
 }
 
 /// What a key leads to; most lead to one.
@@ -76,96 +59,122 @@ enum Slot {
     More(Box<Positions>),
 }
 
-impl Default for Slot {
-    fn default() -> Self {
-        Slot::One(NOTHING)
-    }
-}
-
 /// Positions in rising order.
 #[derive(Default)]
 struct Positions {
     /// Those looked at one by one.
     list: Vec<u32>,
-    /// Others by a header whose value must be one of a few.
-    by_header: Vec<HeaderTable>,
+    /// Others by a field whose value must be one of a few.
+    by_value: Vec<ValueTable>,
     /// Others by a text that must be somewhere in the path.
-    by_inner_text: Lengths<Vec<u32>>,
+    by_inner_text: Vec<InnerTexts>,
 }
 
-struct HeaderTable {
-    name: Box<str>,
+struct ValueTable {
+    field: Field,
     best: u32,
-    values: HashedMap<Vec<u32>>,
+    table: HashTable,
+    /// What `table` leads to.
+    positions: Vec<Positions>,
+}
+
+/// By the texts of one length.
+struct InnerTexts {
+    length: usize,
+    best: u32,
+    table: HashTable,
+    /// What `table` leads to.
+    lists: Vec<Vec<u32>>,
+}
+
+/// A field with the values of which a request must have one, whatever their case.
+pub(super) type ValueKey<'a> = (Field, Vec<&'a [u8]>);
+
+/// Keys of paths, not sorted in yet; positions rise.
+#[derive(Default)]
+struct Unsorted<'a>(Vec<(&'a [u8], u32)>);
+
+impl<'a> Unsorted<'a> {
+    fn add(&mut self, paths: &[(&'a [u8], &'a [u8])], position: u32) {
+        if paths.is_empty() {
+            self.0.push((b"", position));
+        }
+        self.0.extend(paths.iter().map(|(start, _)| (*start, position)));
+    }
+
+    fn best(&self) -> u32 {
+        self.0.first().map_or(NOTHING, |(_, position)| *position)
+    }
 }
 
 impl Index {
     /// An index over alternatives given in falling rank.
     pub(super) fn new(alternatives: &[&Alternative]) -> Self {
-        let mut index = Index {
-            exact_hosts: HashedMap::default(),
-            exact_hosts_best: NOTHING,
-            host_suffixes: Lengths::default(),
-            host_prefixes: Lengths::default(),
-            any_host: PathIndex::default(),
-        };
+        let mut any_host = Unsorted::default();
+        let mut exact: ConfigMap<&[u8], Unsorted<'_>> = ConfigMap::default();
+        let mut suffixes: ConfigMap<&[u8], Unsorted<'_>> = ConfigMap::default();
+        let mut prefixes: ConfigMap<&[u8], Unsorted<'_>> = ConfigMap::default();
         for (position, alternative) in alternatives.iter().enumerate() {
             let position = position as u32;
             let hosts = alternative.host_keys();
             let paths = alternative.path_keys();
             if hosts.is_empty() {
-                index.any_host.add(&paths, position);
+                any_host.add(&paths, position);
             }
             for host in hosts {
-                let under_host = match host {
-                    NamePattern::Exact(name) => {
-                        index.exact_hosts_best = index.exact_hosts_best.min(position);
-                        index.exact_hosts.entry(hash_of(name)).or_default()
-                    }
-                    NamePattern::Suffix(suffix) => index.host_suffixes.entry(suffix, position),
-                    NamePattern::Prefix(prefix) => index.host_prefixes.entry(prefix, position),
+                let (table, key) = match host {
+                    NamePattern::Exact(name) => (&mut exact, name),
+                    NamePattern::Suffix(suffix) => (&mut suffixes, suffix),
+                    NamePattern::Prefix(prefix) => (&mut prefixes, prefix),
                 };
-                under_host.add(&paths, position);
+                table.entry(key).or_default().add(&paths, position);
             }
         }
-        index.finish(alternatives);
-        index
-    }
-
-    fn finish(&mut self, alternatives: &[&Alternative]) {
-        for lengths in [&mut self.host_suffixes, &mut self.host_prefixes] {
-            lengths.tables.sort_by_key(|table| table.best);
-            for table in &mut lengths.tables {
-                table.entries.values_mut().for_each(|paths| paths.finish(alternatives));
-            }
+        let hash = Seed::of_process();
+        let finish = |paths: Unsorted<'_>| PathIndex::new(paths, alternatives, hash);
+        let wildcards = |table: ConfigMap<&[u8], Unsorted<'_>>, end: End| {
+            let keys: Vec<_> = table
+                .into_iter()
+                .map(|(key, paths)| {
+                    let best = paths.best();
+                    (key, finish(paths), best)
+                })
+                .collect();
+            (!keys.is_empty()).then(|| Box::new(Affixes::new(end, hash, keys)))
+        };
+        let mut exact_hosts = HashTable::default();
+        let mut under_exact_hosts = Vec::with_capacity(exact.len());
+        let exact_hosts_best = exact.values().map(Unsorted::best).min().unwrap_or(NOTHING);
+        for (host, paths) in exact {
+            exact_hosts.add(hash.hash(host), under_exact_hosts.len() as u32);
+            under_exact_hosts.push(finish(paths));
         }
-        self.exact_hosts.values_mut().for_each(|paths| paths.finish(alternatives));
-        self.any_host.finish(alternatives);
+        Index {
+            hash,
+            exact_hosts,
+            under_exact_hosts,
+            exact_hosts_best,
+            host_suffixes: wildcards(suffixes, End::Finish),
+            host_prefixes: wildcards(prefixes, End::Start),
+            any_host: finish(any_host),
+        }
     }
 
     /// The least position for which `try_match` has an answer, with the answer.
     #[inline]
-    pub(super) fn find<T>(&self, view: &RequestView<'_>, try_match: impl Fn(u32) -> Option<T>) -> Option<(u32, T)> {
-        let mut search = Search { view, try_match, found: NOTHING, answer: None };
-        if self.exact_hosts_best < search.found
-            && let Some(paths) = self.exact_hosts.get(&hash_of(view.host))
-        {
-            paths.search(&mut search);
-        }
-        for table in &self.host_suffixes.tables {
-            if table.best >= search.found {
-                break;
-            }
-            let key = view.host.len().checked_sub(table.length).map(|start| &view.host[start..]);
-            if let Some(paths) = key.and_then(|key| table.entries.get(&hash_of(key))) {
-                paths.search(&mut search);
+    pub(super) fn find<T>(&self, facts: &LazyFacts<'_>, records: &[Record], try_match: impl Fn(u32) -> Option<T>) -> Option<(u32, T)> {
+        let view = facts.view();
+        let mut search = Search { hash: self.hash, view, facts, records, try_match, found: NOTHING, answer: None };
+        if self.exact_hosts_best != NOTHING {
+            for at in self.exact_hosts.get_all(self.hash.hash(view.host)) {
+                self.under_exact_hosts[at as usize].search(&mut search);
             }
         }
-        for table in &self.host_prefixes.tables {
-            if table.best >= search.found {
-                break;
-            }
-            if let Some(paths) = view.host.get(..table.length).and_then(|key| table.entries.get(&hash_of(key))) {
+        for wildcards in [&self.host_suffixes, &self.host_prefixes].into_iter().flatten() {
+            for (best, paths) in wildcards.all(view.host) {
+                if best >= search.found {
+                    break;
+                }
                 paths.search(&mut search);
             }
         }
@@ -174,14 +183,17 @@ impl Index {
     }
 }
 
-struct Search<'a, M, T> {
-    view: &'a RequestView<'a>,
+struct Search<'a, 'v, M, T> {
+    hash: Seed,
+    view: &'v RequestView<'v>,
+    facts: &'a LazyFacts<'v>,
+    records: &'a [Record],
     try_match: M,
     found: u32,
     answer: Option<T>,
 }
 
-impl<T, M: Fn(u32) -> Option<T>> Search<'_, M, T> {
+impl<T, M: Fn(u32) -> Option<T>> Search<'_, '_, M, T> {
     #[inline]
     fn try_all(&mut self, positions: &[u32]) {
         for &position in positions {
@@ -198,158 +210,216 @@ impl<T, M: Fn(u32) -> Option<T>> Search<'_, M, T> {
 }
 
 impl PathIndex {
-    fn add(&mut self, paths: &[(&[u8], &[u8])], position: u32) {
-        if paths.is_empty() {
-            self.literals.entry(b"", position).add(position);
+    fn new(paths: Unsorted<'_>, alternatives: &[&Alternative], hash: Seed) -> Self {
+        let mut all: Vec<u32> = paths.0.iter().map(|(_, position)| *position).collect();
+        all.dedup();
+        if all.len() <= FEW {
+            let mut few = [NOTHING; FEW];
+            few[..all.len()].copy_from_slice(&all);
+            return PathIndex { few, few_count: all.len(), by_path: None };
         }
-        for (start, _) in paths {
-            self.literals.entry(start, position).add(position);
-        }
-    }
-
-    fn finish(&mut self, alternatives: &[&Alternative]) {
-        if self.literals.tables.iter().map(|table| table.entries.len()).sum::<usize>() <= FEW {
-            let slots = self.literals.tables.iter().flat_map(|table| table.entries.values());
-            let mut all: Vec<u32> = slots.flat_map(|slot| slot.positions().iter().copied()).collect();
-            all.sort_unstable();
-            all.dedup();
-            if all.len() <= FEW {
-                self.few[..all.len()].copy_from_slice(&all);
-                self.few_count = all.len();
-                self.literals = Lengths::default();
-                return;
+        let mut lists: ConfigMap<&[u8], Vec<u32>> = ConfigMap::default();
+        for (key, position) in paths.0 {
+            let list = lists.entry(key).or_default();
+            // Two expressions of one alternative may begin alike.
+            if list.last() != Some(&position) {
+                list.push(position);
             }
         }
-        self.literals.tables.sort_by_key(|table| table.best);
-        for table in &mut self.literals.tables {
-            table.entries.values_mut().for_each(|positions| positions.finish(alternatives));
-        }
+        let keys = lists.into_iter().map(|(key, list)| {
+            let best = list[0];
+            let slot = match list.as_slice() {
+                [only] => Slot::One(*only),
+                _ => Slot::More(Box::new(Positions::new(list, alternatives, hash, &mut Vec::new()))),
+            };
+            (key, slot, best)
+        });
+        PathIndex { few: [NOTHING; FEW], few_count: 0, by_path: Some(Box::new(Affixes::new(End::Start, hash, keys.collect()))) }
     }
 
     #[inline]
-    fn search<T, M: Fn(u32) -> Option<T>>(&self, search: &mut Search<'_, M, T>) {
+    fn search<T, M: Fn(u32) -> Option<T>>(&self, search: &mut Search<'_, '_, M, T>) {
         search.try_all(&self.few[..self.few_count]);
-        for table in &self.literals.tables {
-            if table.best >= search.found {
+        let Some(by_path) = &self.by_path else { return };
+        let path = search.view.path;
+        let (guess, only) = by_path.guess_only(path);
+        // Most requests end here: one key, one Route, whose record, once it agreed, has shown that the path begins with the key.
+        if let Some((best, Slot::One(position))) = only
+            && best == *position
+            && best < search.found
+            && search.records[best as usize].shows_prefix_of(guess.length)
+        {
+            search.try_all(&[best]);
+            if search.found == best {
                 return;
             }
-            if let Some(positions) = search.view.path.get(..table.length).and_then(|key| table.entries.get(&hash_of(key))) {
-                positions.search(search);
+        }
+        for (best, slot) in by_path.all_after(guess, path) {
+            if best >= search.found {
+                return;
             }
-        }
-    }
-}
-
-impl Slot {
-    fn add(&mut self, position: u32) {
-        match self {
-            Slot::One(NOTHING) => *self = Slot::One(position),
-            // Two hosts or expressions of one alternative may lead to the same list.
-            Slot::One(same) if *same == position => {}
-            Slot::One(first) => *self = Slot::More(Box::new(Positions { list: vec![*first, position], ..Positions::default() })),
-            Slot::More(positions) => positions.add(position),
-        }
-    }
-
-    fn positions(&self) -> &[u32] {
-        match self {
-            Slot::One(position) => std::slice::from_ref(position),
-            Slot::More(positions) => &positions.list,
-        }
-    }
-
-    fn finish(&mut self, alternatives: &[&Alternative]) {
-        if let Slot::More(positions) = self {
-            positions.finish(alternatives);
-        }
-    }
-
-    #[inline]
-    fn search<T, M: Fn(u32) -> Option<T>>(&self, search: &mut Search<'_, M, T>) {
-        match self {
-            Slot::One(position) => search.try_all(std::slice::from_ref(position)),
-            Slot::More(positions) => positions.search(search),
+            match slot {
+                Slot::One(position) => search.try_all(std::slice::from_ref(position)),
+                Slot::More(positions) => positions.search(search),
+            }
         }
     }
 }
 
 impl Positions {
-    fn add(&mut self, position: u32) {
-        if self.list.last() != Some(&position) {
-            self.list.push(position);
+    /// `split_by`: the fields by which this list is split already.
+    fn new(list: Vec<u32>, alternatives: &[&Alternative], hash: Seed, split_by: &mut Vec<Field>) -> Self {
+        let mut positions = Positions { list, ..Positions::default() };
+        while positions.list.len() > LONG_LIST && split_by.len() < DEEPEST_SPLIT {
+            let Some(field) = positions.telling_field(alternatives, hash, split_by) else { break };
+            split_by.push(field);
+            positions.split_by_value(alternatives, hash, split_by);
+            split_by.pop();
         }
+        if positions.list.len() > LONG_EXPRESSION_LIST && split_by.is_empty() {
+            positions.split_by_inner_text(alternatives, hash);
+        }
+        positions
     }
 
-    fn finish(&mut self, alternatives: &[&Alternative]) {
-        if self.list.len() <= LONG_LIST {
-            return;
+    /// The field by which the list falls into most parts.
+    fn telling_field(&self, alternatives: &[&Alternative], hash: Seed, split_by: &[Field]) -> Option<Field> {
+        let mut values_by_field: ConfigMap<Field, ConfigSet<u64>> = ConfigMap::default();
+        for position in &self.list {
+            for (field, values) in alternatives[*position as usize].value_keys() {
+                if is_usable(&field, values.len(), split_by) && !self.by_value.iter().any(|table| table.field == field) {
+                    values_by_field.entry(field).or_default().extend(values.iter().map(|value| hash.hash(&lower(value))));
+                }
+            }
         }
+        let telling = values_by_field.into_iter().filter(|(_, values)| values.len() > 1);
+        telling
+            .max_by(|(field, values), (other, others)| values.len().cmp(&others.len()).then_with(|| other.cmp(field)))
+            .map(|(field, _)| field)
+    }
+
+    /// Takes those that have values of the last field of `split_by` out of the list.
+    fn split_by_value(&mut self, alternatives: &[&Alternative], hash: Seed, split_by: &mut Vec<Field>) {
+        let Some((field, above)) = split_by.split_last() else { return };
+        let field = field.clone();
         let mut rest = Vec::new();
+        let mut lists: Vec<Vec<u32>> = Vec::new();
+        let mut table = HashTable::default();
+        let mut best = NOTHING;
         for position in std::mem::take(&mut self.list) {
-            let Some((name, values)) = alternatives[position as usize].header_key() else {
+            let keys = alternatives[position as usize].value_keys();
+            let key = keys.iter().find(|(other, values)| *other == field && is_usable(other, values.len(), above));
+            let Some((_, values)) = key else {
                 rest.push(position);
                 continue;
             };
-            let at = self.by_header.iter().position(|table| *table.name == *name).unwrap_or_else(|| {
-                self.by_header.push(HeaderTable { name: name.into(), best: position, values: HashedMap::default() });
-                self.by_header.len() - 1
-            });
+            best = best.min(position);
             for value in values {
-                let positions = self.by_header[at].values.entry(hash_of(value)).or_default();
-                if positions.last() != Some(&position) {
-                    positions.push(position);
+                let hash = hash.hash(&lower(value));
+                let at = table.get(hash).unwrap_or_else(|| {
+                    lists.push(Vec::new());
+                    table.add(hash, lists.len() as u32 - 1);
+                    lists.len() as u32 - 1
+                });
+                let list = &mut lists[at as usize];
+                if list.last() != Some(&position) {
+                    list.push(position);
                 }
             }
         }
+        let positions = lists.into_iter().map(|list| Positions::new(list, alternatives, hash, split_by)).collect();
+        self.by_value.push(ValueTable { field, best, table, positions });
         self.list = rest;
-        if self.list.len() > LONG_EXPRESSION_LIST {
-            self.split_by_inner_text(alternatives);
-        }
     }
 
-    fn split_by_inner_text(&mut self, alternatives: &[&Alternative]) {
+    fn split_by_inner_text(&mut self, alternatives: &[&Alternative], hash: Seed) {
         let mut rest = Vec::new();
         for position in std::mem::take(&mut self.list) {
             let paths = alternatives[position as usize].path_keys();
-            let texts: Vec<&[u8]> = paths.iter().map(|(_, inner)| *inner).collect();
-            match (!texts.is_empty() && texts.iter().all(|text| !text.is_empty())).then_some(texts) {
-                Some(texts) => {
-                    for text in texts {
-                        let positions = self.by_inner_text.entry(text, position);
-                        if positions.last() != Some(&position) {
-                            positions.push(position);
-                        }
-                    }
+            let tails: Option<Vec<&[u8]>> = paths.iter().map(|(_, inner)| inner_key(inner)).collect();
+            let Some(tails) = tails.filter(|tails| !tails.is_empty()) else {
+                rest.push(position);
+                continue;
+            };
+            for tail in tails {
+                let at = self.by_inner_text.iter().position(|texts| texts.length == tail.len()).unwrap_or_else(|| {
+                    let texts = InnerTexts { length: tail.len(), best: position, table: HashTable::default(), lists: Vec::new() };
+                    self.by_inner_text.push(texts);
+                    self.by_inner_text.len() - 1
+                });
+                let InnerTexts { table, lists, .. } = &mut self.by_inner_text[at];
+                let hash = hash.hash(tail);
+                let list = table.get(hash).unwrap_or_else(|| {
+                    lists.push(Vec::new());
+                    table.add(hash, lists.len() as u32 - 1);
+                    lists.len() as u32 - 1
+                });
+                let list = &mut lists[list as usize];
+                if list.last() != Some(&position) {
+                    list.push(position);
                 }
-                _ => rest.push(position),
             }
         }
-        self.by_inner_text.tables.sort_by_key(|table| table.best);
         self.list = rest;
     }
 
     #[inline]
-    fn search<T, M: Fn(u32) -> Option<T>>(&self, search: &mut Search<'_, M, T>) {
+    fn search<T, M: Fn(u32) -> Option<T>>(&self, search: &mut Search<'_, '_, M, T>) {
         search.try_all(&self.list);
-        for table in &self.by_header {
-            if table.best >= search.found {
-                continue;
-            }
-            for value in header_values(search.view.headers, &table.name) {
-                if let Some(positions) = table.values.get(&hash_of(&lower(value))) {
-                    search.try_all(positions);
-                }
+        for table in &self.by_value {
+            if table.best < search.found {
+                table.search(search);
             }
         }
-        for table in &self.by_inner_text.tables {
-            if table.best >= search.found {
-                return;
-            }
-            for window in search.view.path.windows(table.length) {
-                if let Some(positions) = table.entries.get(&hash_of(window)) {
-                    search.try_all(positions);
-                }
-            }
+        if self.by_inner_text.iter().any(|texts| texts.best < search.found) {
+            self.search_inner_texts(search);
         }
     }
+
+    /// Each list once, however often its text is in the path, the best first.
+    fn search_inner_texts<T, M: Fn(u32) -> Option<T>>(&self, search: &mut Search<'_, '_, M, T>) {
+        let mut found: Vec<&[u32]> = Vec::new();
+        for InnerTexts { length, table, lists, .. } in &self.by_inner_text {
+            let windows = search.view.path.windows(*length);
+            found.extend(windows.filter_map(|window| table.get(search.hash.hash(window))).map(|at| lists[at as usize].as_slice()));
+        }
+        found.sort_unstable_by_key(|list| (list.first().copied(), list.as_ptr() as usize));
+        found.dedup_by_key(|list| list.as_ptr());
+        for list in found {
+            search.try_all(list);
+        }
+    }
+}
+
+impl ValueTable {
+    fn search<T, M: Fn(u32) -> Option<T>>(&self, search: &mut Search<'_, '_, M, T>) {
+        let (view, facts) = (search.view, search.facts);
+        // A request may say the same a hundred times.
+        let mut seen = Vec::new();
+        let mut look = |value: &[u8]| {
+            if let Some(at) = self.table.get(search.hash.hash(&lower(value)))
+                && !seen.contains(&at)
+            {
+                seen.push(at);
+                self.positions[at as usize].search(search);
+            }
+        };
+        match &self.field {
+            Field::Header(name) => header_values(view.headers, name).for_each(look),
+            Field::Argument(name) => facts.get().argument_values(name).for_each(look),
+            Field::Method => look(view.method),
+            Field::Sni => view.sni.into_iter().for_each(look),
+            Field::Segments { first, last } => facts.get().segment_range(*first, *last).into_iter().for_each(look),
+            _ => {}
+        }
+    }
+}
+
+fn is_usable(field: &Field, value_count: usize, split_by: &[Field]) -> bool {
+    !split_by.contains(field) && (split_by.is_empty() || value_count <= VALUE_LIMIT)
+}
+
+/// The last bytes of an inner text; none if it is too short to tell much.
+fn inner_key(text: &[u8]) -> Option<&[u8]> {
+    INNER_TEXT_LENGTHS.into_iter().find_map(|length| text.len().checked_sub(length).map(|start| &text[start..]))
 }

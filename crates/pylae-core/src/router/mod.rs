@@ -5,6 +5,7 @@
 //! match the one with the greatest rank wins. The answer does not depend on how many others there are: an index leads from the host and
 //! the path to the few Routes whose conditions have to be looked at.
 
+mod affixes;
 mod conditions;
 mod conflicts;
 mod expression;
@@ -15,6 +16,7 @@ mod ranking;
 mod record;
 mod regexes;
 mod stream;
+mod table;
 
 pub use conditions::{CompiledRoute, RouteError, split_host_port};
 pub use expression::{check_expression, check_stream_expression};
@@ -24,8 +26,8 @@ pub use stream::StreamView;
 
 use crate::http::headers::Headers;
 use crate::snapshot::model::{PathHandling, Route, Service};
-use conditions::{Alternative, PathMatch};
-use facts::Facts;
+use conditions::{Alternative, Conditions, PathMatch};
+use facts::LazyFacts;
 use index::Index;
 use record::{Record, Verdict};
 use std::cmp::Reverse;
@@ -121,7 +123,19 @@ impl Captures {
 /// The Routes of a snapshot, ready to be matched.
 pub struct Router {
     options: RouterOptions,
-    routes: Vec<Entry>,
+    rows: Vec<Row>,
+    /// The same object as long as the conditions stay the same, whatever else of the rows changes.
+    matcher: Arc<Matcher>,
+}
+
+struct Row {
+    route: Arc<Route>,
+    service: Option<Arc<Service>>,
+}
+
+/// What is made of the conditions. Numbers of Routes are places in `conditions`, and in the rows of a router.
+struct Matcher {
+    conditions: Vec<Arc<Conditions>>,
     /// By falling rank.
     order: Vec<Place>,
     /// The same order: what is looked at first.
@@ -130,60 +144,97 @@ pub struct Router {
     streams: StreamRouter,
 }
 
-#[derive(Clone)]
-struct Entry {
-    /// That of `compiled`, at hand.
-    route: Arc<Route>,
-    compiled: Arc<CompiledRoute>,
-    service: Option<Arc<Service>>,
-}
-
-/// An alternative, and where in `routes` its Route stands.
+/// An alternative of a Route.
+#[derive(Clone, Copy)]
 struct Place {
-    compiled: Arc<CompiledRoute>,
-    alternative: u32,
     route: u32,
+    alternative: u32,
 }
 
-impl Place {
-    #[inline]
-    fn alternative(&self) -> &Alternative {
-        &self.compiled.alternatives[self.alternative as usize]
-    }
-}
+/// A Route with its Service.
+pub type Routed = (Arc<CompiledRoute>, Option<Arc<Service>>);
 
-impl Router {
-    /// A router over these Routes, compiled with the same options. Routes of disabled Services are to be left out by the caller.
-    pub fn new(routes: Vec<(Arc<CompiledRoute>, Option<Arc<Service>>)>, options: RouterOptions) -> Self {
-        let routes: Vec<Entry> =
-            routes.into_iter().map(|(compiled, service)| Entry { route: Arc::clone(&compiled.route), compiled, service }).collect();
-        let mut ranked = Vec::with_capacity(routes.len());
-        for (route, entry) in routes.iter().enumerate() {
-            for (at, alternative) in entry.compiled.alternatives.iter().enumerate() {
-                let place = Place { compiled: Arc::clone(&entry.compiled), alternative: at as u32, route: route as u32 };
-                ranked.push((alternative.rank, place));
+impl Matcher {
+    fn new(conditions: Vec<Arc<Conditions>>) -> Self {
+        let mut ranked = Vec::with_capacity(conditions.len());
+        for (route, conditions) in conditions.iter().enumerate() {
+            for (at, alternative) in conditions.alternatives.iter().enumerate() {
+                ranked.push((alternative.rank, Place { route: route as u32, alternative: at as u32 }));
             }
         }
         ranked.sort_unstable_by_key(|(rank, _)| Reverse(*rank));
         let order: Vec<Place> = ranked.into_iter().map(|(_, place)| place).collect();
-        let index = Index::new(&order.iter().map(Place::alternative).collect::<Vec<_>>());
-        let records = order.iter().map(|place| Record::new(place.route, place.alternative().demand())).collect();
-        let streams = StreamRouter::new(&routes);
-        Router { options, routes, order, records, index, streams }
+        let alternatives: Vec<&Alternative> =
+            order.iter().map(|place| &conditions[place.route as usize].alternatives[place.alternative as usize]).collect();
+        let index = Index::new(&alternatives);
+        let records = order.iter().zip(alternatives).map(|(place, alternative)| Record::new(place.route, alternative.demand())).collect();
+        let streams = StreamRouter::new(&conditions);
+        Matcher { conditions, order, records, index, streams }
+    }
+
+    #[inline]
+    fn alternative(&self, position: u32) -> &Alternative {
+        let place = self.order[position as usize];
+        &self.conditions[place.route as usize].alternatives[place.alternative as usize]
+    }
+
+    #[inline]
+    fn try_match<'t>(&self, position: u32, view: &RequestView<'t>, facts: &LazyFacts<'_>) -> Option<PathMatch<'_, 't>> {
+        match self.records[position as usize].judge(view) {
+            Verdict::No => None,
+            Verdict::Yes(None) => Some(PathMatch::None),
+            Verdict::Yes(Some(length)) => Some(PathMatch::Length(length)),
+            Verdict::Ask => self.alternative(position).matches(view, facts),
+        }
+    }
+}
+
+fn split(routes: Vec<Routed>) -> (Vec<Row>, Vec<Arc<Conditions>>) {
+    let pairs = routes.into_iter().map(|(compiled, service)| {
+        let row = Row { route: Arc::clone(&compiled.route), service };
+        (row, Arc::clone(&compiled.conditions))
+    });
+    pairs.unzip()
+}
+
+impl Router {
+    /// A router over these Routes, compiled with the same options. Routes of disabled Services are to be left out by the caller.
+    pub fn new(routes: Vec<Routed>, options: RouterOptions) -> Self {
+        let (rows, conditions) = split(routes);
+        Router { options, rows, matcher: Arc::new(Matcher::new(conditions)) }
+    }
+
+    /// A router over other rows. If their conditions are the same objects in the same order, nothing is compiled.
+    #[must_use]
+    pub fn renewed(&self, routes: Vec<Routed>) -> Self {
+        let (rows, conditions) = split(routes);
+        let ours = &self.matcher.conditions;
+        let is_same = conditions.len() == ours.len() && conditions.iter().zip(ours).all(|(theirs, ours)| Arc::ptr_eq(theirs, ours));
+        let matcher = if is_same { Arc::clone(&self.matcher) } else { Arc::new(Matcher::new(conditions)) };
+        Router { options: self.options, rows, matcher }
+    }
+
+    /// Does it share what was made of the conditions with the other?
+    #[cfg(test)]
+    pub(crate) fn shares_with(&self, other: &Router) -> bool {
+        Arc::ptr_eq(&self.matcher, &other.matcher)
     }
 
     /// The Route with the greatest rank among those whose conditions all hold.
     pub fn match_request(&self, view: &RequestView<'_>) -> Option<Match> {
         let adapted = self.adapted(view);
         let view = adapted.as_ref().unwrap_or(view);
-        let facts = Facts::of_request(view);
-        let (position, path_match) = self.index.find(view, |position| self.try_match(position, view, &facts))?;
+        let facts = LazyFacts::new(view);
+        let matcher = &*self.matcher;
+        let (position, path_match) = matcher.index.find(&facts, &matcher.records, |position| matcher.try_match(position, view, &facts))?;
         Some(self.matched(position, &path_match, &facts))
     }
 
     /// The Route a stream belongs to.
     pub fn match_stream(&self, view: &StreamView<'_>) -> Option<Match> {
-        self.streams.find(view)
+        let row = &self.rows[self.matcher.streams.find(view)? as usize];
+        let (route, service) = (Arc::clone(&row.route), row.service.clone());
+        Some(Match { route, service, matched_length: None, captures: None, path_handling: PathHandling::V0 })
     }
 
     /// The same as [`Router::match_request`] by trying every Route in falling rank: what the index must agree with.
@@ -191,9 +242,9 @@ impl Router {
     fn match_by_walking(&self, view: &RequestView<'_>) -> Option<Match> {
         let adapted = self.adapted(view);
         let view = adapted.as_ref().unwrap_or(view);
-        let facts = Facts::of_request(view);
-        (0..self.order.len() as u32).find_map(|position| {
-            let path_match = self.alternative(position).matches(view, &facts)?;
+        let facts = LazyFacts::new(view);
+        (0..self.matcher.order.len() as u32).find_map(|position| {
+            let path_match = self.matcher.alternative(position).matches(view, &facts)?;
             Some(self.matched(position, &path_match, &facts))
         })
     }
@@ -201,18 +252,24 @@ impl Router {
     /// Pairs of Routes that one request may match and that the two rankings order differently: `traditional_compatible` only, at most
     /// `limit` lines, bounded work.
     pub fn ranking_conflicts(&self, limit: usize) -> Vec<String> {
-        let alternatives = self.order.iter().map(|place| (&*place.compiled.route, place.alternative()));
+        let order = (0..).zip(&self.matcher.order);
+        let alternatives = order.map(|(at, place)| (&*self.rows[place.route as usize].route, self.matcher.alternative(at)));
         conflicts::find(alternatives, self.options.ranking, limit)
+    }
+
+    /// The Routes, in no order.
+    pub fn routes(&self) -> impl Iterator<Item = &Arc<Route>> {
+        self.rows.iter().map(|row| &row.route)
     }
 
     /// Number of Routes.
     pub fn len(&self) -> usize {
-        self.routes.len()
+        self.rows.len()
     }
 
     /// Are there none?
     pub fn is_empty(&self) -> bool {
-        self.routes.is_empty()
+        self.rows.is_empty()
     }
 
     /// The view as the flavour reads it, if that is another: `traditional` takes the brackets off an IPv6 host.
@@ -226,28 +283,14 @@ impl Router {
     }
 
     #[inline]
-    fn try_match<'t>(&self, position: u32, view: &RequestView<'t>, facts: &Facts<'_>) -> Option<PathMatch<'_, 't>> {
-        match self.records[position as usize].judge(view) {
-            Verdict::No => None,
-            Verdict::Yes(None) => Some(PathMatch::None),
-            Verdict::Yes(Some(length)) => Some(PathMatch::Length(length)),
-            Verdict::Ask => self.alternative(position).matches(view, facts),
-        }
-    }
-
-    #[inline]
-    fn alternative(&self, position: u32) -> &Alternative {
-        self.order[position as usize].alternative()
-    }
-
-    fn matched(&self, position: u32, path_match: &PathMatch<'_, '_>, facts: &Facts<'_>) -> Match {
-        let entry = &self.routes[self.records[position as usize].route as usize];
+    fn matched(&self, position: u32, path_match: &PathMatch<'_, '_>, facts: &LazyFacts<'_>) -> Match {
+        let row = &self.rows[self.matcher.records[position as usize].route as usize];
         let (matched_length, captures) = path_match.details(facts);
         let path_handling = match self.options.flavour {
-            Flavour::Traditional => entry.route.path_handling.unwrap_or(PathHandling::V0),
+            Flavour::Traditional => row.route.path_handling.unwrap_or(PathHandling::V0),
             Flavour::TraditionalCompatible | Flavour::Expressions => PathHandling::V0,
         };
-        Match { route: entry.route.clone(), service: entry.service.clone(), matched_length, captures, path_handling }
+        Match { route: row.route.clone(), service: row.service.clone(), matched_length, captures, path_handling }
     }
 }
 

@@ -60,6 +60,12 @@ impl Record {
         record
     }
 
+    /// Does a yes say that the path begins with the alternative's only path, and has that this length?
+    #[inline]
+    pub(super) fn shows_prefix_of(&self, length: usize) -> bool {
+        self.kind != Kind::Partial && usize::from(self.path_length) == length
+    }
+
     #[inline]
     pub(super) fn judge(&self, view: &RequestView<'_>) -> Verdict {
         if self.kind == Kind::Partial {

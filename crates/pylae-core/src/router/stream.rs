@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which Route does this stream of bytes belong to? TCP, TLS or UDP: by who sent it, where it came in, and the name in its handshake.
 
-use super::conditions::{NamePattern, list, rank_of_expression, sni_pattern};
+use super::conditions::{Conditions, NamePattern, list, rank_of_expression, sni_pattern};
 use super::expression::{Network, Program, Subsystem};
 use super::facts::Facts;
 use super::ranking::{Attributes, Flavour, Rank, RouterOptions};
-use super::{Entry, Match};
 use crate::snapshot::hash::ConfigMap;
-use crate::snapshot::model::{Endpoint, PathHandling, Protocol, Route};
+use crate::snapshot::model::{Endpoint, Protocol, Route};
 use std::cmp::Reverse;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -127,20 +126,35 @@ impl StreamAlternative {
 
 /// The Routes for streams, by falling rank, with tables that lead to those worth a look.
 pub(super) struct StreamRouter {
-    order: Vec<(Entry, usize)>,
+    order: Vec<StreamPlace>,
     by_port: ConfigMap<u16, Vec<u32>>,
     by_sni: ConfigMap<Box<[u8]>, Vec<u32>>,
     rest: Vec<u32>,
 }
 
+/// An alternative of a Route, by its place among those that the router was made of.
+struct StreamPlace {
+    conditions: Arc<Conditions>,
+    alternative: usize,
+    route: u32,
+}
+
+impl StreamPlace {
+    fn alternative(&self) -> &StreamAlternative {
+        &self.conditions.streams[self.alternative]
+    }
+}
+
 impl StreamRouter {
-    pub(super) fn new(entries: &[Entry]) -> Self {
-        let mut order: Vec<(Entry, usize)> =
-            entries.iter().flat_map(|entry| (0..entry.compiled.streams.len()).map(move |at| (entry.clone(), at))).collect();
-        order.sort_by_key(|(entry, at)| Reverse(entry.compiled.streams[*at].rank));
+    pub(super) fn new(conditions: &[Arc<Conditions>]) -> Self {
+        let places = (0..).zip(conditions).flat_map(|(route, conditions)| {
+            (0..conditions.streams.len()).map(move |alternative| StreamPlace { conditions: Arc::clone(conditions), alternative, route })
+        });
+        let mut order: Vec<StreamPlace> = places.collect();
+        order.sort_by_key(|place| Reverse(place.alternative().rank));
         let mut router = StreamRouter { order: Vec::new(), by_port: ConfigMap::default(), by_sni: ConfigMap::default(), rest: Vec::new() };
-        for (position, (entry, at)) in order.iter().enumerate() {
-            router.add(position as u32, &entry.compiled.streams[*at]);
+        for (position, place) in (0..).zip(&order) {
+            router.add(position, place.alternative());
         }
         router.order = order;
         router
@@ -178,28 +192,22 @@ impl StreamRouter {
     }
 
     /// The Route with the greatest rank among those whose conditions all hold.
-    pub(super) fn find(&self, view: &StreamView<'_>) -> Option<Match> {
+    pub(super) fn find(&self, view: &StreamView<'_>) -> Option<u32> {
         let facts = Facts::of_stream(view);
         let none = Vec::new();
         let by_port = self.by_port.get(&view.destination.port()).unwrap_or(&none);
         let by_sni = view.sni.and_then(|sni| self.by_sni.get(sni)).unwrap_or(&none);
         let first = |positions: &[u32]| {
-            positions.iter().copied().find(|position| {
-                let (entry, at) = &self.order[*position as usize];
-                entry.compiled.streams[*at].matches(view, &facts)
-            })
+            positions.iter().copied().find(|position| self.order[*position as usize].alternative().matches(view, &facts))
         };
         let position = [first(by_port), first(by_sni), first(&self.rest)].into_iter().flatten().min()?;
-        let (entry, _) = &self.order[position as usize];
-        let (route, service) = (Arc::clone(&entry.route), entry.service.clone());
-        Some(Match { route, service, matched_length: None, captures: None, path_handling: PathHandling::V0 })
+        Some(self.order[position as usize].route)
     }
 
     /// The same by trying every Route: what the tables must agree with.
     #[cfg(test)]
-    pub(super) fn find_by_walking(&self, view: &StreamView<'_>) -> Option<Arc<Route>> {
+    pub(super) fn find_by_walking(&self, view: &StreamView<'_>) -> Option<u32> {
         let facts = Facts::of_stream(view);
-        let found = self.order.iter().find(|(entry, at)| entry.compiled.streams[*at].matches(view, &facts));
-        found.map(|(entry, _)| Arc::clone(&entry.compiled.route))
+        self.order.iter().find(|place| place.alternative().matches(view, &facts)).map(|place| place.route)
     }
 }

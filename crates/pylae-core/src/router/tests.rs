@@ -329,13 +329,13 @@ fn the_parts_of_a_split_route_tie_by_ids_of_their_own() {
     let router = router(&["paths=/a,/bb", "paths=/a"]);
     assert_eq!(number(ask(&router, "GET h /a")), Some(0));
     let parts = compiled(route(0, "paths=/a,/bb"), RouterOptions::default());
-    let ids: Vec<String> = parts.alternatives.iter().map(|part| part.rank.id().to_string()).collect();
+    let ids: Vec<String> = parts.conditions.alternatives.iter().map(|part| part.rank.id().to_string()).collect();
     // Python: uuid.uuid5(uuid.UUID('7f145bf9-0dce-4f91-98eb-debbce4b9f6b'), '00000000-0000-0000-0000-000000000000#1'), then #2
     assert_eq!(ids, ["5598fb02-7dd9-5fcb-8939-e97dbe249ebc", "f06eb11c-ab59-5a9d-9c4a-431eae3937fa"]);
     // One group is no split.
     let whole = compiled(route(7, "paths=/a,/b"), RouterOptions::default());
-    assert_eq!(whole.alternatives.len(), 1);
-    assert_eq!(whole.alternatives[0].rank.id(), id(7));
+    assert_eq!(whole.conditions.alternatives.len(), 1);
+    assert_eq!(whole.conditions.alternatives[0].rank.id(), id(7));
 }
 
 #[test]
@@ -344,7 +344,7 @@ fn streams_are_not_matched() {
     stream.protocols = vec![Protocol::Tcp];
     stream.destinations = Some(vec![Endpoint { ip: None, port: Some(1) }]);
     let stream = compiled(stream, RouterOptions::default());
-    assert!(stream.alternatives.is_empty());
+    assert!(stream.conditions.alternatives.is_empty());
 }
 
 #[test]

@@ -3,7 +3,6 @@
 
 use super::{Check, Field, Node, Test};
 use crate::router::conditions::NamePattern;
-use crate::router::facts::lower;
 use crate::router::regexes::literals;
 
 /// Keys of one kind beyond which there are none: the index would grow more than it helps.
@@ -14,7 +13,8 @@ const KEY_LIMIT: usize = 64;
 pub(in crate::router) struct Keys {
     pub(in crate::router) hosts: Option<Vec<NamePattern>>,
     pub(in crate::router) paths: Option<Vec<PathKey>>,
-    pub(in crate::router) header: Option<HeaderKey>,
+    /// Each of these holds.
+    pub(in crate::router) values: Vec<ValueKey>,
 }
 
 /// What the path begins with, and a text that is somewhere in it; either may be empty.
@@ -24,10 +24,10 @@ pub(in crate::router) struct PathKey {
     pub(in crate::router) inner: Box<[u8]>,
 }
 
-/// A header that has one of these values, lower case.
+/// A field that has one of these values, whatever their case.
 #[derive(Debug)]
-pub(in crate::router) struct HeaderKey {
-    pub(in crate::router) name: Box<str>,
+pub(in crate::router) struct ValueKey {
+    pub(in crate::router) field: Field,
     pub(in crate::router) values: Vec<Box<[u8]>>,
 }
 
@@ -44,10 +44,10 @@ impl Keys {
     fn of_test(test: &Test) -> Keys {
         let mut keys = Keys::default();
         match (&test.field, &test.check) {
-            (Field::Header(name), Check::Equals(text)) => {
-                let values = vec![lower(text).into_owned().into()];
-                keys.header = Some(HeaderKey { name: name.clone(), values });
+            (Field::Header(_) | Field::Argument(_) | Field::Method | Field::Sni, Check::Equals(text)) => {
+                keys.values.push(ValueKey::new(&test.field, text));
             }
+            (Field::Segments { first: 1.., .. }, Check::Equals(text)) => keys.values.push(ValueKey::new(&test.field, text)),
             _ if test.is_lower => {}
             (Field::Host, Check::Equals(text)) => keys.hosts = Some(vec![NamePattern::Exact(text.clone())]),
             (Field::Host, Check::EndsWith(text)) => keys.hosts = Some(vec![NamePattern::Suffix(text.clone())]),
@@ -78,7 +78,9 @@ impl Keys {
             (Some(ours), _) => Some(ours),
             (None, theirs) => theirs,
         };
-        Keys { hosts, paths: better(self.paths, other.paths), header: self.header.or(other.header) }
+        let mut values = self.values;
+        values.extend(other.values);
+        Keys { hosts, paths: better(self.paths, other.paths), values }
     }
 
     /// One of them holds, so only both lists together are certain.
@@ -88,13 +90,22 @@ impl Keys {
             all.extend(theirs?);
             (all.len() <= KEY_LIMIT).then_some(all)
         }
-        let header = match (self.header, other.header) {
-            (Some(ours), Some(theirs)) if ours.name == theirs.name => {
-                join(Some(ours.values), Some(theirs.values)).map(|values| HeaderKey { name: ours.name, values })
+        let mut values = Vec::new();
+        let mut others = other.values;
+        for key in self.values {
+            if let Some(at) = others.iter().position(|other| other.field == key.field)
+                && let Some(joined) = join(Some(key.values), Some(others.swap_remove(at).values))
+            {
+                values.push(ValueKey { field: key.field, values: joined });
             }
-            _ => None,
-        };
-        Keys { hosts: join(self.hosts, other.hosts), paths: join(self.paths, other.paths), header }
+        }
+        Keys { hosts: join(self.hosts, other.hosts), paths: join(self.paths, other.paths), values }
+    }
+}
+
+impl ValueKey {
+    fn new(field: &Field, text: &[u8]) -> Self {
+        ValueKey { field: field.clone(), values: vec![text.into()] }
     }
 }
 

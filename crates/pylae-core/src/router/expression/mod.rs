@@ -47,8 +47,9 @@ struct Test {
     check: Check,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Field {
+/// What a test looks at.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Field {
     Protocol,
     Sni,
     Method,
