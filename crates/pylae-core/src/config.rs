@@ -75,10 +75,8 @@ pub struct DataPlaneSettings {
     /// How long a drain may take.
     pub drain_timeout_ms: u64,
     /// Which language Routes are written in.
-    #[serde(default)]
     pub router_flavor: Flavour,
     /// How overlapping Routes are ordered under `traditional_compatible`.
-    #[serde(default)]
     pub router_ranking: Ranking,
 }
 

@@ -3,8 +3,10 @@
 //!
 //! Nothing here waits for control to read: what goes up lies in the outbox, deadlines run whatever control does.
 
+use super::retired::Retired;
 use super::{CallError, Counts, Event, ITEM_OVERHEAD_BYTES, LineSettings, Reply, Up};
 use crate::observe::Level;
+use crate::router::Router;
 use crate::snapshot::{ApplyError, Invalidation, PluginRegistry, Snapshot, Store, frame_of};
 use arc_swap::ArcSwap;
 use rmpv::Value;
@@ -62,8 +64,7 @@ pub(super) struct Helper {
     served: Arc<ArcSwap<Snapshot>>,
     events: mpsc::UnboundedSender<Event>,
     counts: Arc<Counts>,
-    /// Snapshots no longer served, kept until no exchange holds them, so that they are dropped on this thread.
-    retired: Vec<Arc<Snapshot>>,
+    retired: Retired,
     /// Not sent yet.
     waiting: VecDeque<Call>,
     /// Sent, by id.
@@ -77,6 +78,8 @@ pub(super) struct Helper {
     has_greeted: bool,
     changed_at: Option<Instant>,
     warned: Vec<String>,
+    /// The router whose Routes were compared last, and what came of it.
+    compared: Option<(Arc<Router>, Vec<String>)>,
 }
 
 /// What the frames read together came to.
@@ -101,7 +104,7 @@ impl Helper {
             served,
             events,
             counts,
-            retired: Vec::new(),
+            retired: Retired::default(),
             waiting: VecDeque::new(),
             asked: HashMap::new(),
             last_id: 0,
@@ -111,6 +114,7 @@ impl Helper {
             has_greeted: false,
             changed_at: None,
             warned: Vec::new(),
+            compared: None,
         }
     }
 
@@ -190,7 +194,7 @@ impl Helper {
         for call in over {
             let _ = call.reply.send(Err(CallError::late()));
         }
-        self.retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
+        self.retired.sweep();
         self.persist_if(false);
     }
 
@@ -422,9 +426,12 @@ impl Helper {
         let mut compiled = self.store.compile();
         let old = self.served.swap(Arc::clone(&compiled.snapshot));
         // After the swap: no change waits for what is only said about it.
-        compiled.warnings.extend(compiled.snapshot.router.ranking_conflicts(CONFLICTS_SAID));
-        self.retired.push(old);
-        self.retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
+        let router = &compiled.snapshot.router;
+        if !self.compared.as_ref().is_some_and(|(compared, _)| Arc::ptr_eq(compared, router)) {
+            self.compared = Some((Arc::clone(router), router.ranking_conflicts(CONFLICTS_SAID)));
+        }
+        compiled.warnings.extend(self.compared.iter().flat_map(|(_, conflicts)| conflicts.iter().cloned()));
+        self.retired.take(old, &compiled.snapshot);
         for warning in compiled.warnings.iter().filter(|warning| !self.warned.contains(warning)) {
             self.log(Level::Warn, warning.clone());
         }

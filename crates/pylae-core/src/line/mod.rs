@@ -6,6 +6,7 @@
 //! them.
 
 mod helper;
+mod retired;
 #[cfg(test)]
 mod tests;
 

@@ -67,6 +67,33 @@ fn snapshot(database_id: &str, sequence: u64) -> Value {
     Value::Array(vec![text("snapshot"), Value::Map(body)])
 }
 
+/// The same with one Upstream, whose health nobody watches.
+fn snapshot_with_upstream(database_id: &str, sequence: u64) -> Value {
+    let row: serde_json::Value = serde_json::json!({
+        "id": "00000000-0000-4000-8000-000000000031", "created_at": 1, "updated_at": 1, "name": "up", "algorithm": "round-robin",
+        "hash_on": "none", "hash_fallback": "none", "hash_on_header": null, "hash_fallback_header": null, "hash_on_cookie": null,
+        "hash_on_cookie_path": "/", "hash_on_query_arg": null, "hash_fallback_query_arg": null, "hash_on_uri_capture": null,
+        "hash_fallback_uri_capture": null, "slots": 10000, "tags": null, "host_header": null, "client_certificate": null,
+        "use_srv_name": false, "healthchecks": {
+            "active": {
+                "unhealthy": {"tcp_failures": 0, "timeouts": 0, "http_failures": 0, "interval": 0, "http_statuses": []},
+                "timeout": 1, "type": "http", "concurrency": 10, "http_path": "/", "https_sni": null, "https_verify_certificate": true,
+                "healthy": {"http_statuses": [], "interval": 0, "successes": 0}, "headers": null
+            },
+            "passive": {
+                "unhealthy": {"tcp_failures": 0, "timeouts": 0, "http_failures": 0, "http_statuses": []}, "type": "http",
+                "healthy": {"http_statuses": [], "successes": 0}
+            },
+            "threshold": 0
+        }
+    });
+    let packed = rmp_serde::to_vec(&serde_json::json!([row])).expect("JSON becomes MessagePack");
+    let rows = rmpv::decode::read_value(&mut &packed[..]).expect("MessagePack");
+    let entities = Value::Map(vec![(text("upstreams"), rows)]);
+    let body = vec![(text("version"), version(database_id, sequence)), (text("entities"), entities)];
+    Value::Array(vec![text("snapshot"), Value::Map(body)])
+}
+
 fn delta(from: u64, to: u64, invalidations: Vec<Value>) -> Value {
     let body = vec![
         (text("from"), from.into()),
@@ -214,6 +241,31 @@ fn test_a_delta_is_applied_and_its_invalidations_are_told() {
         }
     }
     worker.until_served(9);
+}
+
+#[test]
+fn test_an_old_snapshot_is_never_dropped_by_who_held_it_last() {
+    let worker = Worker::start();
+    let mut control = Control::accept(&worker.listener);
+    control.configure(7);
+    let held = worker.served.load_full();
+    let parts = (Arc::clone(held.watched()), Arc::clone(held.named()));
+    assert_eq!(held.version.sequence, 7);
+    // A whole snapshot of other rows: nothing is shared with the one before.
+    control.say(&snapshot_with_upstream("db", 8));
+    control.hear_as("ack");
+    assert!(!Arc::ptr_eq(held.watched(), worker.served.load().watched()), "the parts were replaced");
+    let (snapshot, watched, named) = (Arc::downgrade(&held), Arc::downgrade(&parts.0), Arc::downgrade(&parts.1));
+    // A request and a health check have them; the helper thread has them too, so neither's drop is the last.
+    assert!(Arc::strong_count(&held) > 1);
+    drop(held);
+    assert!(Arc::strong_count(&parts.0) > 1 && Arc::strong_count(&parts.1) > 1);
+    drop(parts);
+    let begun = Instant::now();
+    while snapshot.strong_count() + watched.strong_count() + named.strong_count() > 0 {
+        assert!(begun.elapsed() < LONG, "the helper thread lets them go");
+        std::thread::yield_now();
+    }
 }
 
 #[test]

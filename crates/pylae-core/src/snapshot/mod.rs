@@ -53,11 +53,11 @@ pub struct Snapshot {
     /// Which state this is.
     pub version: Version,
     /// Which Route a request belongs to.
-    pub router: Router,
+    pub router: Arc<Router>,
     /// Which plugin instances apply.
-    pub plan: Plan,
-    services: ConfigMap<Id, Arc<Service>>,
-    upstreams: ConfigMap<Arc<str>, CompiledUpstream>,
+    pub plan: Arc<Plan>,
+    services: Arc<ConfigMap<Id, Arc<Service>>>,
+    upstreams: Arc<ConfigMap<Arc<str>, CompiledUpstream>>,
     watched: Arc<[CompiledUpstream]>,
     named: Arc<[Arc<Balancer>]>,
 }

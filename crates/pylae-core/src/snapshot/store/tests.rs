@@ -171,6 +171,85 @@ fn the_same_snapshot_again_shares_what_was_compiled() {
     assert!(empty.router.is_empty() && empty.upstream("up").is_none() && empty.plan.plugins().is_empty());
 }
 
+/// Which parts of two snapshots are the same objects: router, what was made of its conditions, plan, Services, Upstreams watched.
+fn shared(before: &Snapshot, after: &Snapshot) -> [bool; 5] {
+    [
+        Arc::ptr_eq(&before.router, &after.router),
+        before.router.shares_with(&after.router),
+        Arc::ptr_eq(&before.plan, &after.plan),
+        Arc::ptr_eq(&before.services, &after.services),
+        Arc::ptr_eq(&before.upstreams, &after.upstreams)
+            && Arc::ptr_eq(before.watched(), after.watched())
+            && Arc::ptr_eq(before.named(), after.named()),
+    ]
+}
+
+#[test]
+fn what_no_change_touches_is_the_same_object_in_the_next_snapshot() {
+    let changed = |mut row: Value, field: &str, value: Value| {
+        row[field] = value;
+        row
+    };
+    let upsert = |table: &str, row: Value| json!([[table, "upsert", row["id"], row]]);
+    let (yes, no) = (true, false);
+    let cases = [
+        ("Consumers", json!([]), [yes, yes, yes, yes, yes]),
+        ("the same rows", upsert("routes", route(11, 1, "/a")), [yes, yes, yes, yes, yes]),
+        ("a Route's path", upsert("routes", route(11, 1, "/c")), [no, no, yes, yes, yes]),
+        ("a Route's tags", upsert("routes", changed(route(11, 1, "/a"), "tags", json!(["b"]))), [no, yes, yes, yes, yes]),
+        ("a Route's Service", upsert("routes", route(11, 2, "/a")), [no, yes, no, yes, yes]),
+        ("a Route's end", json!([["routes", "delete", uuid(12), null]]), [no, no, no, yes, yes]),
+        ("a new Route", upsert("routes", route(13, 1, "/c")), [no, no, no, yes, yes]),
+        ("a Route that no longer compiles", upsert("routes", route(11, 1, "~(")), [no, no, no, yes, yes]),
+        ("a Service's host", upsert("services", service(1, "other")), [no, yes, yes, no, yes]),
+        ("a Service turned off", upsert("services", changed(service(1, "up"), "enabled", json!(false))), [no, no, no, no, yes]),
+        ("a Service's end", json!([["services", "delete", uuid(1), null]]), [no, no, no, no, yes]),
+        ("a plugin", upsert("plugins", plugin(21, "key-auth", &json!({"key_names": ["k"]}))), [yes, yes, no, yes, yes]),
+        ("a plugin's end", json!([["plugins", "delete", uuid(21), null]]), [yes, yes, no, yes, yes]),
+        ("an Upstream", upsert("upstreams", changed(upstream(31, "up"), "slots", json!(20))), [yes, yes, yes, yes, no]),
+        ("a Target's weight", upsert("targets", target(41, 31, "127.0.0.1:81", 7)), [yes, yes, yes, yes, no]),
+        ("a Target's end", json!([["targets", "delete", uuid(41), null]]), [yes, yes, yes, yes, no]),
+        ("nothing that is there", json!([["routes", "delete", uuid(99), null]]), [yes, yes, yes, yes, yes]),
+    ];
+    for (what, changes, expected) in cases {
+        let mut store = filled();
+        let before = store.compile();
+        store.apply_delta(&delta(7, &changes)).unwrap();
+        let after = store.compile();
+        assert_eq!(shared(&before.snapshot, &after.snapshot), expected, "{what}");
+        // A store that never shares comes to the same.
+        let mut fresh = self::store();
+        fresh.apply_snapshot(&store.encode()).unwrap();
+        let fresh = fresh.compile();
+        assert_eq!(after.warnings, fresh.warnings, "{what}");
+        let rows = |snapshot: &Snapshot| {
+            let mut rows: Vec<_> = snapshot.router.routes().map(|route| (route.id, route.raw.clone())).collect();
+            rows.sort_by_key(|(id, _)| *id);
+            rows
+        };
+        assert_eq!(rows(&after.snapshot), rows(&fresh.snapshot), "{what}");
+    }
+    let mut store = filled();
+    let before = store.compile().snapshot;
+    store.apply_snapshot(&pack(&whole(9))).unwrap();
+    assert_eq!(shared(&before, &store.compile().snapshot), [true; 5]);
+}
+
+#[test]
+fn a_plan_follows_the_routes_its_plugins_name() {
+    let mut row = plugin(21, "key-auth", &json!({}));
+    row["service"] = json!({"id": uuid(2)});
+    let mut store = filled();
+    store.apply_delta(&delta(7, &json!([["plugins", "upsert", uuid(21), row]]))).unwrap();
+    let count = |store: &mut Store, route: u32, service: u32| {
+        store.compile().snapshot.plan.for_route(id(route), Some(id(service))).candidates().len()
+    };
+    assert_eq!((count(&mut store, 11, 1), count(&mut store, 12, 2)), (0, 1));
+    let moved = route(11, 2, "/a");
+    store.apply_delta(&delta(8, &json!([["routes", "upsert", uuid(11), moved], ["routes", "delete", uuid(12), null]]))).unwrap();
+    assert_eq!(count(&mut store, 11, 2), 1);
+}
+
 #[test]
 fn a_delta_for_another_state_is_refused() {
     let mut store = filled();
