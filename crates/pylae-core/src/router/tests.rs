@@ -363,6 +363,19 @@ fn many_routes_on_one_path_are_told_apart_by_a_header() {
 }
 
 #[test]
+fn many_routes_are_told_apart_by_the_headers_that_differ() {
+    // The first header is the same everywhere; neither of the others tells them apart alone.
+    let routes: Vec<String> =
+        (0..1000).map(|at| format!("paths=/x headers=x-all:same;x-group:g{};x-tenant:t{}", at % 30, at / 30)).collect();
+    let router = router(&routes.iter().map(String::as_str).collect::<Vec<_>>());
+    for at in [0, 29, 734, 999] {
+        assert_eq!(number(ask(&router, &format!("GET h /x x-all:SAME x-group:g{} x-tenant:t{}", at % 30, at / 30))), Some(at));
+    }
+    assert_eq!(number(ask(&router, "GET h /x x-all:same x-group:g3 x-tenant:t99")), None);
+    assert_eq!(number(ask(&router, "GET h /x x-all:same x-group:g3 x-group:g4 x-tenant:t1")), Some(34));
+}
+
+#[test]
 fn many_expressions_that_begin_alike_are_told_apart_by_a_text_inside() {
     let routes: Vec<String> = (0..1000).map(|thing| format!("paths=~/u/[^/]+/thing-{thing}$,~/v/[^/]+/other-{thing}$")).collect();
     let router = router(&routes.iter().map(String::as_str).collect::<Vec<_>>());
