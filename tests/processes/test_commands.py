@@ -133,9 +133,9 @@ def test_a_variable_that_looks_like_a_setting_is_told_at_start(background: Gatew
 
 
 def test_settings_without_effect_are_told_once_at_warn(background: Gateway) -> None:
-    background.settings["dns_order"] = "A"
+    background.settings["resolver_mem_cache_size"] = "6m"
     start(background)
-    lines = background.error_log.wait_for("dns_order")
+    lines = background.error_log.wait_for("resolver_mem_cache_size")
     assert len(lines) == 1
     assert "[warn]" in lines[0]
 
