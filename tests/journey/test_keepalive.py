@@ -109,9 +109,17 @@ def test_a_get_that_met_a_closing_connection_is_sent_again(
 def test_a_post_that_met_a_closing_connection_is_not(gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin) -> None:
     origin = make_origin(ClosesOnReuse())
     path = blueprints.path(origin)
-    assert gateway.get(path).status == 200
-    assert gateway.send(request("POST", path, body=b"once")).status == 502
-    assert sum(received.method == "POST" for received in origin.requests) == 1
+    statuses = []
+
+    def has_met() -> bool:
+        assert gateway.get(path).status == 200
+        statuses.append(gateway.send(request("POST", path, body=b"once")).status)
+        return statuses[-1] == 502
+
+    # On a loaded machine the connection may have been idle for a second, and is used no more.
+    until(has_met, "a POST to meet the connection")
+    assert set(statuses[:-1]) <= {200}
+    assert sum(received.method == "POST" for received in origin.requests) == len(statuses)
 
 
 def test_connection_close_of_the_upstream_is_obeyed(gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin) -> None:

@@ -13,6 +13,7 @@ import itertools
 import math
 import random
 import socket
+import ssl
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -23,7 +24,7 @@ from typing import Literal, Self
 from tests.support.raw import request
 from tests.support.wait import POLL_S
 
-How = Literal["fin", "rst", "half"]
+How = Literal["fin", "rst", "half", "notify"]
 
 # The client's patience: far over whatever the gateway may need to send a request once more.
 ANSWER_WITHIN_S = 15.0
@@ -66,7 +67,7 @@ class Plan:
     Attributes:
         idle_s: draws how long after an answer it closes; None: never.
         hows: one of them is drawn for each connection: `fin` closes, `rst` resets, `half` shuts the sending side only, and
-            still reads and executes what comes.
+            still reads and executes what comes. `notify`, of TLS alone, says close_notify, and does nothing more.
         answers: it closes without a word after so many; None: never.
         closing_delay_s: draws how long after the last of them.
         lines: header lines of its answers.
@@ -99,12 +100,12 @@ class Target:
         closes_at_s: when it will close the connection it answered last; None when it has none, or when it never does.
         closed_at_s: when it last closed one.
         closings: how many idle connections it closed, whatever lay unread in them.
-        late: requests that came on a connection after its own FIN (only `half` can know).
+        late: requests that came on a connection after its own FIN or close_notify (only `half` and `notify` can know).
         mishap: what happens to the next request on a used connection.
     """
 
-    def __init__(self, ledger: Ledger, plan: Plan, address: str) -> None:
-        self.ledger, self.plan = ledger, plan
+    def __init__(self, ledger: Ledger, plan: Plan, address: str, tls: ssl.SSLContext | None = None) -> None:
+        self.ledger, self.plan, self.tls = ledger, plan, tls
         self.closes_at_s: float | None = None
         self.closed_at_s = 0.0
         self.closings = self.late = self.connections = 0
@@ -118,6 +119,11 @@ class Target:
     def open_connections(self) -> int:
         """Those that neither side has closed."""
         return len(self._open)
+
+    @property
+    def url(self) -> str:
+        """What a Service's `url` says."""
+        return f"{'https' if self.tls else 'http'}://{self.address}:{self.port}/"
 
     def start(self) -> None:
         """Accept from now on, in the running loop."""
@@ -139,6 +145,11 @@ class Target:
         """One of its connections ended."""
         self._open.discard(served)
 
+    def end_all(self) -> None:
+        """Close all connections in one moment, as a restart does."""
+        for served in list(self._open):
+            served.leave("fin")
+
     async def stop(self) -> None:
         """Close everything."""
         asyncio.get_running_loop().remove_reader(self._listener.fileno())
@@ -149,6 +160,43 @@ class Target:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+class Sealed:
+    """TLS on a connection of a target, apart from its socket."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._link = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+
+    def shake(self, data: bytes) -> tuple[bool, bytes]:
+        """Whether hands are shaken once these bytes have come, and what to send."""
+        self._incoming.write(data)
+        try:
+            self._link.do_handshake()
+        except ssl.SSLWantReadError:
+            return False, self._outgoing.read()
+        return True, self._outgoing.read()
+
+    def open(self, data: bytes) -> bytes:
+        """What these bytes say."""
+        self._incoming.write(data)
+        plain = b""
+        with contextlib.suppress(ssl.SSLError):
+            while more := self._link.read(READ_BYTES):
+                plain += more
+        return plain
+
+    def seal(self, plain: bytes) -> bytes:
+        """The bytes that say this."""
+        self._link.write(plain)
+        return self._outgoing.read()
+
+    def close_notify(self) -> bytes:
+        """The bytes that say that nothing more will come."""
+        with contextlib.suppress(ssl.SSLError):
+            self._link.unwrap()
+        return self._outgoing.read()
+
+
 class Served:
     """One connection of a target."""
 
@@ -157,12 +205,14 @@ class Served:
         self.task: asyncio.Task[None] | None = None
         self.answers = 0
         self.is_half = False
+        self._sealed = Sealed(target.tls) if target.tls else None
         self._unread = b""
         self._closing: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
         """Serve until it ends."""
         try:
+            await self._shake()
             while await self._serve_one():
                 pass
         except (ConnectionError, EOFError):
@@ -173,9 +223,22 @@ class Served:
         finally:
             self._end("fin")
 
+    async def _shake(self) -> None:
+        if not self._sealed:
+            return
+        loop, is_shaken = asyncio.get_running_loop(), False
+        while not is_shaken:
+            data = await loop.sock_recv(self.link, READ_BYTES)
+            if not data:
+                raise EOFError
+            is_shaken, ours = self._sealed.shake(data)
+            await loop.sock_sendall(self.link, ours)
+        self._unread = self._sealed.open(b"")  # the request may have come with the last of the client's handshake
+
     async def _serve_one(self) -> bool:
         """One request; whether the connection goes on."""
-        await self._receive()  # idle: the timer may end the connection while it waits here
+        while not self._unread:
+            await self._receive()  # idle: the timer may end the connection while it waits here
         self._stop_timer()
         mishap = None
         if self.answers and self.target.mishap:
@@ -200,7 +263,7 @@ class Served:
         plan = self.target.plan
         lines = "".join(f"{line}\r\n" for line in plan.lines)
         answer = f"HTTP/1.1 200 OK\r\n{lines}Content-Length: {len(name)}\r\n\r\n{name}".encode()
-        await asyncio.get_running_loop().sock_sendall(self.link, answer)
+        await asyncio.get_running_loop().sock_sendall(self.link, self._sealed.seal(answer) if self._sealed else answer)
         self._plan_close()
         return True
 
@@ -221,24 +284,38 @@ class Served:
         self._closing = None
         self.target.closings += 1
         self.target.closed_at_s = asyncio.get_running_loop().time()
-        how = random.choice(self.target.plan.hows)
+        self.leave(random.choice(self.target.plan.hows))
+
+    def leave(self, how: How) -> None:
+        """End it at once, whatever lies unread in it."""
         if how == "half":
             self._half_close()
-            return
-        self._end(how)
-        if self.task:
-            self.task.cancel()
+        elif how == "notify":
+            self.is_half = True
+            self._say_close_notify()
+        else:
+            self._end(how)
+            if self.task:
+                self.task.cancel()
 
     def _half_close(self) -> None:
         self.is_half = True
+        self._say_close_notify()
         with contextlib.suppress(OSError):
             self.link.shutdown(socket.SHUT_WR)
+
+    def _say_close_notify(self) -> None:
+        if self._sealed:
+            with contextlib.suppress(OSError):
+                self.link.send(self._sealed.close_notify())
 
     def _end(self, how: How) -> None:
         self._stop_timer()
         if self.link.fileno() < 0:
             return
         asyncio.get_running_loop().remove_reader(self.link.fileno())
+        if how == "fin" and not self.is_half:
+            self._say_close_notify()
         if how == "rst":
             self.link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.link.close()
@@ -253,7 +330,7 @@ class Served:
         data = await asyncio.get_running_loop().sock_recv(self.link, limit_bytes)
         if not data:
             raise EOFError
-        self._unread += data
+        self._unread += self._sealed.open(data) if self._sealed else data
 
     async def _read_head(self) -> bytes:
         while MARK not in self._unread:
@@ -359,22 +436,26 @@ class Try:
     """One request that met a close.
 
     Attributes:
+        name: the request's id.
+        status: of its answer.
         gap_s: from the close to the sending; negative: it was sent first; infinite: the target did not come to close.
+        took_s: from the sending to the end of the answer.
     """
 
     name: str
     status: int
     gap_s: float
+    took_s: float
 
 
 class Lanes:
     """Many lanes, each raced on its own."""
 
-    def __init__(self, count: int, plan: Plan) -> None:
+    def __init__(self, count: int, plan: Plan, tls: ssl.SSLContext | None = None) -> None:
         self.ledger = Ledger()
         # An address of their own: whatever a gateway learned of a port in an earlier test, it does not know these targets.
         high, low = divmod(next(_numbers), 250)
-        self.all = [Lane(number, Target(self.ledger, plan, f"127.1.{high}.{low + 1}")) for number in range(count)]
+        self.all = [Lane(number, Target(self.ledger, plan, f"127.1.{high}.{low + 1}", tls)) for number in range(count)]
         self.random = random.Random(count)
 
     def lead(self, port: int, paths: Iterable[str]) -> None:
@@ -420,8 +501,8 @@ class Lanes:
                 await moment(closes_at_s + self.random.uniform(-spread_s, spread_s))
                 sent_at_s = loop.time()
                 name, status = await lane.ask(method, *lines, body=b"" if method == "GET" else b"once only")
-                closed_at_s = lane.target.closed_at_s
-                made.append(Try(name, status, sent_at_s - closed_at_s if closed_at_s >= closes_at_s else math.inf))
+                took_s, closed_at_s = loop.time() - sent_at_s, lane.target.closed_at_s
+                made.append(Try(name, status, sent_at_s - closed_at_s if closed_at_s >= closes_at_s else math.inf, took_s))
             return made
 
         return [each for many in await asyncio.gather(*map(one, self.all)) for each in many]
@@ -439,7 +520,7 @@ class Lanes:
                     lane.target.mishap = mishap
                 name, status = await lane.ask(method, *lines, body=b"" if method == "GET" else b"once only")
                 assert not (mishap and lane.target.mishap), f"{name} did not meet the mishap"
-                made.append(Try(name, status, 0.0))
+                made.append(Try(name, status, 0.0, 0.0))
             return made
 
         return [each for many in await asyncio.gather(*map(one, self.all)) for each in many]
