@@ -47,7 +47,7 @@ struct RoundKey {
 }
 
 struct Round {
-    upstream: CompiledUpstream,
+    upstream: Arc<CompiledUpstream>,
     due: Instant,
     is_running: Rc<Cell<bool>>,
 }
@@ -55,14 +55,14 @@ struct Round {
 /// When which round is due.
 #[derive(Default)]
 struct Schedule {
-    watched: Option<Arc<[CompiledUpstream]>>,
+    watched: Option<Arc<[Arc<CompiledUpstream>]>>,
     rounds: BTreeMap<RoundKey, Round>,
     queue: BinaryHeap<Reverse<(Instant, RoundKey)>>,
 }
 
 impl Schedule {
     /// Takes in what is watched now; rounds that were known keep their time, and a shorter interval begins at once.
-    fn adopt(&mut self, watched: &Arc<[CompiledUpstream]>, now: Instant) {
+    fn adopt(&mut self, watched: &Arc<[Arc<CompiledUpstream>]>, now: Instant) {
         if self.watched.as_ref().is_some_and(|known| Arc::ptr_eq(known, watched)) {
             return;
         }
@@ -87,7 +87,7 @@ impl Schedule {
     }
 
     /// The next round that is due and whose predecessor is over.
-    fn next_due(&mut self, now: Instant) -> Option<(CompiledUpstream, bool, Rc<Cell<bool>>)> {
+    fn next_due(&mut self, now: Instant) -> Option<(Arc<CompiledUpstream>, bool, Rc<Cell<bool>>)> {
         while let Some(&Reverse((due, key))) = self.queue.peek() {
             if due > now {
                 return None;
@@ -145,7 +145,7 @@ pub async fn run(gateway: Rc<Gateway>) {
 }
 
 /// Says of a part of the addresses that they are used; answers where the next part begins.
-fn touch_some(gateway: &Gateway, watched: &[CompiledUpstream], from: usize) -> usize {
+fn touch_some(gateway: &Gateway, watched: &[Arc<CompiledUpstream>], from: usize) -> usize {
     if from >= watched.len() {
         return 0;
     }
@@ -165,7 +165,7 @@ impl Drop for Ending {
     }
 }
 
-async fn round(gateway: Rc<Gateway>, upstream: CompiledUpstream, of_healthy: bool, slots: Rc<Semaphore>, is_running: Rc<Cell<bool>>) {
+async fn round(gateway: Rc<Gateway>, upstream: Arc<CompiledUpstream>, of_healthy: bool, slots: Rc<Semaphore>, is_running: Rc<Cell<bool>>) {
     let _ending = Ending(is_running);
     let Some(probe) = &upstream.rules.probe else { return };
     let mut queue = VecDeque::new();

@@ -279,7 +279,8 @@ impl Wire {
         if self.ended.is_some() || !self.buffered().is_empty() {
             return true;
         }
-        if self.stream.socket().poll_read_ready(&mut cx).is_pending() {
+        // TLS may hold the peer's end already (a close_notify beside the last bytes), of which the socket has no news.
+        if matches!(self.stream, Stream::Plain(_)) && self.stream.socket().poll_read_ready(&mut cx).is_pending() {
             return false;
         }
         // Readable: the end, unasked bytes, or (TLS) a session ticket, which reading swallows.

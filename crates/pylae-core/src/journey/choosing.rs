@@ -31,7 +31,7 @@ pub(super) fn seen_of(fault: &Fault) -> Option<Seen> {
 
 /// Where an attempt goes, when an Upstream's Targets are chosen from.
 pub(super) struct Choice {
-    pub upstream: CompiledUpstream,
+    pub upstream: Arc<CompiledUpstream>,
     pub address: Arc<Address>,
     /// What the plugin `resilience` asks for.
     policy: Option<Arc<Policy>>,
@@ -115,11 +115,11 @@ async fn choose_target(
     gateway: &Rc<Gateway>,
     client: &mut impl Departure,
     exchange: &ExchangeRef,
-    upstream: CompiledUpstream,
+    upstream: Arc<CompiledUpstream>,
 ) -> Result<Choice, Failure> {
     let hash = hash_of(gateway, &mut exchange.borrow_mut(), &upstream);
     let policy = policy_of(&exchange.borrow());
-    let CompiledUpstream { balancer, rules, .. } = &upstream;
+    let CompiledUpstream { balancer, rules, .. } = &*upstream;
     let mut barred = Vec::new();
     loop {
         let now = pylae_shared::monotonic();

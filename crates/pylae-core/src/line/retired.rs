@@ -11,7 +11,7 @@ use std::sync::Arc;
 #[derive(Default)]
 pub(super) struct Retired {
     snapshots: Vec<Arc<Snapshot>>,
-    watched: Vec<Arc<[CompiledUpstream]>>,
+    watched: Vec<Arc<[Arc<CompiledUpstream>]>>,
     named: Vec<Arc<[Arc<Balancer>]>>,
 }
 

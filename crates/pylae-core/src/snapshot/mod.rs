@@ -57,8 +57,8 @@ pub struct Snapshot {
     /// Which plugin instances apply.
     pub plan: Arc<Plan>,
     services: Arc<ConfigMap<Id, Arc<Service>>>,
-    upstreams: Arc<ConfigMap<Arc<str>, CompiledUpstream>>,
-    watched: Arc<[CompiledUpstream]>,
+    upstreams: Arc<ConfigMap<Arc<str>, Arc<CompiledUpstream>>>,
+    watched: Arc<[Arc<CompiledUpstream>]>,
     named: Arc<[Arc<Balancer>]>,
 }
 
@@ -69,12 +69,12 @@ impl Snapshot {
     }
 
     /// The Upstream that a Service's host names; none when the host is a plain name or address.
-    pub fn upstream(&self, host: &str) -> Option<&CompiledUpstream> {
+    pub fn upstream(&self, host: &str) -> Option<&Arc<CompiledUpstream>> {
         self.upstreams.get(host)
     }
 
     /// The Upstreams whose Targets' health is looked at, in no order.
-    pub fn watched(&self) -> &Arc<[CompiledUpstream]> {
+    pub fn watched(&self) -> &Arc<[Arc<CompiledUpstream>]> {
         &self.watched
     }
 
@@ -84,7 +84,7 @@ impl Snapshot {
     }
 
     /// Every Upstream, in no order.
-    pub fn upstreams(&self) -> impl Iterator<Item = &CompiledUpstream> {
+    pub fn upstreams(&self) -> impl Iterator<Item = &Arc<CompiledUpstream>> {
         self.upstreams.values()
     }
 }

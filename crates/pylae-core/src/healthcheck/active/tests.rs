@@ -142,7 +142,7 @@ fn test_healthy_and_unhealthy_targets_have_rounds_of_their_own_and_zero_disables
     assert!(probe_with(&both, None).probe.is_none() && !probe_with(&both, None).is_on);
 }
 
-fn watched(number: u8, rules: crate::healthcheck::Rules) -> CompiledUpstream {
+fn watched(number: u8, rules: crate::healthcheck::Rules) -> Arc<CompiledUpstream> {
     let statuses = json!([200]);
     let row = json!({
         "id": Id([number; 16]).to_string(), "created_at": 1, "name": "up", "updated_at": 1, "algorithm": null, "hash_on": null,
@@ -158,11 +158,11 @@ fn watched(number: u8, rules: crate::healthcheck::Rules) -> CompiledUpstream {
             "threshold": 0
         }
     });
-    CompiledUpstream {
+    Arc::new(CompiledUpstream {
         upstream: Arc::new(serde_json::from_value(row).expect("an Upstream")),
         rules: Arc::new(rules),
         balancer: Arc::new(Balancer::new(Algorithm::RoundRobin, &[], None).0),
-    }
+    })
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn test_a_round_comes_every_interval_and_waits_for_the_one_before() {
     let begun = Instant::now();
     let mut schedule = Schedule::default();
     let unhealthy_off = json!({"unhealthy": {"http_statuses": [], "interval": 0, "tcp_failures": 1, "timeouts": 1, "http_failures": 1}});
-    let all: Arc<[CompiledUpstream]> = [watched(1, probe_with(&unhealthy_off, None))].into();
+    let all: Arc<[Arc<CompiledUpstream>]> = [watched(1, probe_with(&unhealthy_off, None))].into();
     schedule.adopt(&all, begun);
     let at = |ms: u64| begun + Duration::from_millis(ms);
     let (upstream, of_healthy, is_running) = schedule.next_due(at(600)).expect("the first, within half a second");
@@ -181,7 +181,8 @@ fn test_a_round_comes_every_interval_and_waits_for_the_one_before() {
     assert!(schedule.next_due(at(2700)).is_some());
     is_running.set(false);
     // The same Upstream, changed: its time stays. Another is dropped.
-    let changed: Arc<[CompiledUpstream]> = [watched(1, probe_with(&unhealthy_off, None)), watched(2, probe_with(&json!({}), None))].into();
+    let changed: Arc<[Arc<CompiledUpstream>]> =
+        [watched(1, probe_with(&unhealthy_off, None)), watched(2, probe_with(&json!({}), None))].into();
     schedule.adopt(&changed, at(2800));
     assert_eq!(schedule.rounds.len(), 3);
     schedule.adopt(&all, at(2900));
