@@ -213,6 +213,7 @@ impl Gateway {
             worker: this.worker_index,
             generation: this.generation,
             router: this.settings.router_options(),
+            release_memory: crate::release_memory,
         };
         let (line, mut events, ending) = line::start(line_settings, Arc::clone(&this.registry), served)?;
         *this.line.borrow_mut() = Some(line.clone());

@@ -16,6 +16,13 @@ use pyo3::prelude::*;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Gives what this thread has freed back to the system. The helper thread frees whole configurations and then sleeps: without
+/// this their memory would stay with it until its next work.
+fn release_memory() {
+    // SAFETY: takes no pointer and may be called at any time by any thread.
+    unsafe { libmimalloc_sys::mi_collect(true) }
+}
+
 /// The data plane as a Python module; its typed face is `python/pylae/_core.pyi`.
 #[pymodule]
 #[pyo3(name = "_core")]

@@ -26,6 +26,9 @@ RESOLVE_WITHIN_S: Final = 5.0
 LOOK_EVERY_S: Final = 0.02
 """Whether workers have answered for a name that is asked for here."""
 
+READ_ONE_BY_ONE: Final = 16
+"""Each reading of one Upstream looks at the whole table: more of them are read in one go."""
+
 _decode = msgspec.msgpack.Decoder(dict[str, Any]).decode
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -150,8 +153,11 @@ class Health:
                     yield row
         else:
             rows = {change.id: change.row for change in commit.changes if change.table == "upstreams"}
-            for id_, upstream in rows.items():
-                if upstream is not None and not is_checked(upstream):
+            unchecked = {id_ for id_, upstream in rows.items() if upstream is not None and not is_checked(upstream)}
+            if len(unchecked) > READ_ONE_BY_ONE:
+                yield from (row for row in self._rows() if row["upstream"] in unchecked)
+            else:
+                for id_ in unchecked:
                     yield from self._rows(id_)
 
     def _rows(self, upstream: str | None = None) -> Sequence[Mapping[str, Any]]:

@@ -65,6 +65,8 @@ pub(super) struct Helper {
     events: mpsc::UnboundedSender<Event>,
     counts: Arc<Counts>,
     retired: Retired,
+    /// When it is looked next who still holds an old configuration.
+    retire_at: Option<Instant>,
     /// Not sent yet.
     waiting: VecDeque<Call>,
     /// Sent, by id.
@@ -105,6 +107,7 @@ impl Helper {
             events,
             counts,
             retired: Retired::default(),
+            retire_at: None,
             waiting: VecDeque::new(),
             asked: HashMap::new(),
             last_id: 0,
@@ -179,8 +182,7 @@ impl Helper {
     fn next_due(&self) -> Option<Instant> {
         let calls = self.waiting.iter().chain(self.asked.values()).map(|call| call.deadline).min();
         let persist = self.changed_at.filter(|_| self.settings.worker == 0).map(|at| at + PERSIST_AFTER);
-        let retire = (!self.retired.is_empty()).then(|| Instant::now() + RETIRE_EVERY);
-        [calls, persist, retire].into_iter().flatten().min()
+        [calls, persist, self.retire_at].into_iter().flatten().min()
     }
 
     /// Calls whose time is over get an answer, old snapshots go, the new one is written to disk.
@@ -194,7 +196,12 @@ impl Helper {
         for call in over {
             let _ = call.reply.send(Err(CallError::late()));
         }
-        self.retired.sweep();
+        if self.retire_at.is_some_and(|at| at <= now) {
+            if self.retired.sweep() {
+                (self.settings.release_memory)();
+            }
+            self.retire_at = (!self.retired.is_empty()).then(|| now + RETIRE_EVERY);
+        }
         self.persist_if(false);
     }
 
@@ -339,24 +346,8 @@ impl Helper {
     /// Takes in every whole frame at hand, then compiles once and acknowledges.
     fn take_frames(&mut self, buffer: &mut Vec<u8>) -> io::Result<()> {
         let mut intake = Intake { is_changed: false, invalidations: Some(Vec::new()) };
-        let mut start = 0;
-        while let Some((length, body)) = buffer[start..].split_first_chunk::<4>() {
-            let length = u32::from_be_bytes(*length) as usize;
-            if length > FRAME_LIMIT_BYTES {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "a frame is over 256 MiB"));
-            }
-            let Some(frame) = body.get(..length) else {
-                let missing = length - body.len();
-                buffer.reserve(missing);
-                break;
-            };
-            self.take_frame(frame, &mut intake)?;
-            start += 4 + length;
-        }
-        buffer.drain(..start);
-        if buffer.is_empty() && buffer.capacity() > 16 * BUFFER_BYTES {
-            buffer.shrink_to(BUFFER_BYTES);
-        }
+        let outcome = self.take_whole_frames(buffer, &mut intake);
+        // Also what came before a frame that is none: the next hello will say that we have it.
         if intake.is_changed {
             self.has_greeted = false;
             self.serve();
@@ -370,6 +361,28 @@ impl Helper {
             let version = version_value(self.store.version());
             self.post(vec!["ack".into(), version]);
             self.changed_at = Some(Instant::now());
+        }
+        outcome
+    }
+
+    fn take_whole_frames(&mut self, buffer: &mut Vec<u8>, intake: &mut Intake) -> io::Result<()> {
+        let mut start = 0;
+        while let Some((length, body)) = buffer[start..].split_first_chunk::<4>() {
+            let length = u32::from_be_bytes(*length) as usize;
+            if length > FRAME_LIMIT_BYTES {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "a frame is over 256 MiB"));
+            }
+            let Some(frame) = body.get(..length) else {
+                let missing = length - body.len();
+                buffer.reserve(missing);
+                break;
+            };
+            self.take_frame(frame, intake)?;
+            start += 4 + length;
+        }
+        buffer.drain(..start);
+        if buffer.is_empty() && buffer.capacity() > 16 * BUFFER_BYTES {
+            buffer.shrink_to(BUFFER_BYTES);
         }
         Ok(())
     }
@@ -432,6 +445,7 @@ impl Helper {
         }
         compiled.warnings.extend(self.compared.iter().flat_map(|(_, conflicts)| conflicts.iter().cloned()));
         self.retired.take(old, &compiled.snapshot);
+        self.retire_at.get_or_insert_with(|| Instant::now() + RETIRE_EVERY);
         for warning in compiled.warnings.iter().filter(|warning| !self.warned.contains(warning)) {
             self.log(Level::Warn, warning.clone());
         }

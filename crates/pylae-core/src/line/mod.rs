@@ -43,6 +43,8 @@ pub struct LineSettings {
     pub generation: u64,
     /// How Routes are compiled.
     pub router: RouterOptions,
+    /// Gives what the helper thread has freed back to the system; called after a configuration was dropped.
+    pub release_memory: fn(),
 }
 
 /// Why a call came to nothing.

@@ -25,17 +25,22 @@ impl Retired {
             self.named.push(Arc::clone(old.named()));
         }
         self.snapshots.push(old);
-        self.sweep();
     }
 
-    /// Drops what nobody else has.
-    pub(super) fn sweep(&mut self) {
+    /// Drops what nobody else has; was there any?
+    pub(super) fn sweep(&mut self) -> bool {
+        let before = self.count();
         self.snapshots.retain(|snapshot| Arc::strong_count(snapshot) > 1);
         self.watched.retain(|watched| Arc::strong_count(watched) > 1);
         self.named.retain(|named| Arc::strong_count(named) > 1);
+        self.count() < before
+    }
+
+    fn count(&self) -> usize {
+        self.snapshots.len() + self.watched.len() + self.named.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.snapshots.is_empty() && self.watched.is_empty() && self.named.is_empty()
+        self.count() == 0
     }
 }

@@ -157,6 +157,7 @@ impl Worker {
             worker: 0,
             generation: 3,
             router: RouterOptions::default(),
+            release_memory: || {},
         };
         let (line, events, ending) = super::start(settings, registry, Arc::clone(&served)).expect("a thread");
         Worker { line, events, ending, served, listener, folder }

@@ -133,9 +133,9 @@ impl LiteralScan<'_> {
         while let Some(character) = self.characters.next() {
             let plain = match character {
                 '\\' => match self.characters.next() {
+                    // A class or an assertion of one character.
+                    Some('d' | 'D' | 'w' | 'W' | 's' | 'S' | 'b' | 'B' | '<' | '>') => None,
                     Some(escaped) if escaped.is_ascii_punctuation() => Some(escaped),
-                    // A class or an assertion of one letter.
-                    Some('d' | 'D' | 'w' | 'W' | 's' | 'S' | 'b' | 'B') => None,
                     _ => return,
                 },
                 '[' => {
@@ -286,6 +286,8 @@ mod tests {
             ("/[|]x", "/", "x"),
             ("/x[]|]|/y", "", ""),
             (r"/a\|b", "/a|b", ""),
+            (r"/api\>", "/api", ""),
+            (r"/a\<bc", "/a", "bc"),
             ("(?i)/a", "", ""),
             ("/a(?i)b", "/a", ""),
             ("/a(?i:b)c", "/a", ""),
