@@ -198,6 +198,27 @@ def test_names_are_bounded_and_the_longest_unreported_goes(rig: Rig) -> None:
     assert rig.dns.known("00001.test") is None
 
 
+def test_records_are_bounded_however_many_a_name_has(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pylae.control.dns.MAX_RECORDS", 10)
+    for number in range(4):
+        rig.report(f"{number}.test", *(f"10.0.0.{last}" for last in range(4)))
+    assert rig.names() == ["2.test", "3.test"]
+    # What is said anew takes the place of what was said before.
+    for _ in range(9):
+        rig.report("3.test", "10.0.0.1")
+    assert rig.names() == ["2.test", "3.test"]
+    rig.report("large.test", *(f"10.0.0.{last}" for last in range(50)))
+    assert rig.names() == ["large.test"]
+
+
+def test_a_name_with_a_dot_at_its_end_is_another(rig: Rig) -> None:
+    rig.report("db", "10.0.0.1")
+    assert rig.shown("db.")["name"] == "db"
+    rig.report("db.", "10.0.0.2")
+    assert rig.names() == ["db", "db."]
+    assert [rig.shown(name)["records"][0]["address"] for name in ("db", "DB.")] == ["10.0.0.1", "10.0.0.2"]
+
+
 @pytest.mark.parametrize(
     "item",
     [

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dnslib import CNAME, SRV, A, DNSRecord  # type: ignore[import-untyped]  # it has no types
@@ -172,6 +173,54 @@ def test_an_srv_record_that_names_itself_ends(gateway: Gateway, blueprints: Blue
     assert len(names.types("self.old.test")) < 10
 
 
+def test_srv_records_that_name_the_name_itself_give_way_to_its_addresses(
+    gateway: Gateway, blueprints: Blueprints, names: NameServer, echo: Origin, other: Origin
+) -> None:
+    names.records["itself.old.test"] = [
+        record("itself.old.test", SRV(1, 1, other.port, "itself.old.test")),
+        record("itself.old.test", A("127.0.0.1")),
+    ]
+    assert gateway.get(blueprints.path(f"http://itself.old.test:{echo.port}/")).status == 200
+    assert (len(echo.requests), len(other.requests)) == (1, 0)
+
+
+def test_an_srv_record_with_port_0_leaves_the_port_as_it_is(
+    gateway: Gateway, blueprints: Blueprints, names: NameServer, echo: Origin
+) -> None:
+    names.set_srv("portless.old.test", (1, 1, 0, "a.portless.old.test"))
+    names.set_a("a.portless.old.test", "127.0.0.1")
+    assert gateway.get(blueprints.path(f"http://portless.old.test:{echo.port}/")).status == 200
+
+
+def test_services_that_serve_are_not_replaced_by_a_records_when_they_cannot_be_refreshed(
+    gateway: Gateway, blueprints: Blueprints, names: NameServer, echo: Origin, other: Origin
+) -> None:
+    names.records["kept-srv.old.test"] = [
+        record("kept-srv.old.test", SRV(1, 1, echo.port, "a.kept-srv.old.test"), 1),
+        record("kept-srv.old.test", A("127.0.0.1"), 1),
+    ]
+    names.set_a("a.kept-srv.old.test", "127.0.0.1")
+    path = blueprints.path(f"http://kept-srv.old.test:{other.port}/")
+    assert gateway.get(path).status == 200
+    names.codes["kept-srv.old.test/SRV"] = SERVER_FAILURE
+    stale = "name.stale name=kept-srv.old.test"
+    until(lambda: gateway.get(path).status == 200 and gateway.error_log.containing(stale), "a refresh that failed")
+    assert {gateway.get(path).status for _ in range(5)} == {200}
+    assert not other.requests
+
+
+def test_a_target_that_is_not_answered_for_is_not_waited_for_long(
+    gateway: Gateway, blueprints: Blueprints, names: NameServer, echo: Origin
+) -> None:
+    names.set_srv("slow.srv.test", (1, 1, echo.port, "a.slow.srv.test"), (1, 1, echo.port, "b.slow.srv.test"))
+    names.set_a("a.slow.srv.test", "127.0.0.1")
+    names.silent.add("b.slow.srv.test")
+    begun = time.monotonic()
+    assert gateway.get(blueprints.path("http://slow.srv.test/")).status == 200
+    # One server may take a second, and is asked twice.
+    assert time.monotonic() - begun < 1.9
+
+
 def test_services_whose_targets_cannot_be_had_are_not_replaced_by_a_records(
     gateway: Gateway, blueprints: Blueprints, names: NameServer, echo: Origin, other: Origin
 ) -> None:
@@ -213,6 +262,33 @@ def test_an_answer_of_ttl_0_is_asked_for_on_each_request(
     assert gateway.get(path).status == 200
     assert names.count("once.old.test", "A") == 2
     assert pair.counts() == (1, 1)
+
+
+def test_an_answer_of_ttl_0_serves_on_while_the_server_fails(
+    gateway: Gateway, blueprints: Blueprints, names: NameServer, echo: Origin
+) -> None:
+    names.set_a("once-more.old.test", "127.0.0.1", ttl_s=0)
+    path = blueprints.path(f"http://once-more.old.test.:{echo.port}/")
+    assert gateway.get(path).status == 200
+    names.codes["once-more.old.test"] = SERVER_FAILURE
+    assert {gateway.get(path).status for _ in range(5)} == {200}
+    asked = len(names.types("once-more.old.test"))
+    assert asked > 2
+    del names.codes["once-more.old.test"]
+    del names.records["once-more.old.test"]
+    until(lambda: gateway.get(path).status == 503, "the name to be gone")
+
+
+def test_a_name_that_has_no_record_for_now_is_served_stale(
+    gateway: Gateway, blueprints: Blueprints, names: NameServer, echo: Origin
+) -> None:
+    names.set_a("empty.old.test", "127.0.0.1", ttl_s=1)
+    path = blueprints.path(f"http://empty.old.test.:{echo.port}/")
+    assert gateway.get(path).status == 200
+    names.set_a("empty.old.test")
+    stale = "name.stale name=empty.old.test"
+    until(lambda: gateway.get(path).status == 200 and gateway.error_log.containing(stale), "an empty answer")
+    assert {gateway.get(path).status for _ in range(5)} == {200}
 
 
 def test_stale_answers_serve_while_they_are_refreshed_in_the_background(
@@ -285,20 +361,32 @@ def test_nxdomain_is_cached_for_dns_not_found_ttl(
     assert time.monotonic() - begun >= NOT_FOUND_TTL_S
 
 
-def test_errors_are_cached_for_dns_error_ttl(gateway: Gateway, blueprints: Blueprints, names: NameServer, echo: Origin) -> None:
+def test_errors_are_cached_for_dns_error_ttl(names: NameServer, echo: Origin) -> None:
     names.set_a("shaky.old.test", "127.0.0.1")
     names.codes["shaky.old.test"] = REFUSED
-    path = blueprints.path(f"http://shaky.old.test.:{echo.port}/")
-    begun = time.monotonic()
-    assert gateway.get(path).status == 500
-    del names.codes["shaky.old.test"]
-    until(lambda: gateway.get(path).status == 200, "the name to be asked for again")
-    assert NOT_FOUND_TTL_S > ERROR_TTL_S
-    assert time.monotonic() - begun >= ERROR_TTL_S
-    assert gateway.error_log.containing("dns server error: 5 refused")
+    # Were it the time of names that do not exist, nobody would live to see the name asked for again.
+    settings = {"dns_resolver": names.address, "dns_error_ttl": str(ERROR_TTL_S), "dns_not_found_ttl": "3600"}
+    with Gateway(settings) as gateway:
+        path = Blueprints(gateway).path(f"http://shaky.old.test.:{echo.port}/")
+        begun = time.monotonic()
+        assert gateway.get(path).status == 500
+        del names.codes["shaky.old.test"]
+        until(lambda: gateway.get(path).status == 200, "the name to be asked for again")
+        assert time.monotonic() - begun >= ERROR_TTL_S
+        assert gateway.error_log.containing("dns server error: 5 refused")
 
 
-def test_identical_look_ups_are_joined(gateway: Gateway, blueprints: Blueprints, names: NameServer, echo: Origin) -> None:
+@pytest.fixture(scope="module")
+def patient(names: NameServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway that waits for its name server for as long as a test may hold an answer back."""
+    conf = tmp_path_factory.mktemp("patient") / "resolv.conf"
+    conf.write_text("options timeout:10 attempts:1\n")
+    with Gateway({"dns_resolver": names.address, "dns_resolv_conf": str(conf), "log_level": "debug"}) as started:
+        yield started
+
+
+def test_identical_look_ups_are_joined(patient: Gateway, names: NameServer, echo: Origin) -> None:
+    gateway, blueprints = patient, Blueprints(patient)
     names.set_a("joined.old.test", "127.0.0.1", ttl_s=0)
     names.hold("joined.old.test")
     path = blueprints.path(f"http://joined.old.test:{echo.port}/")
@@ -486,19 +574,30 @@ def test_an_answer_that_is_rubbish_is_not_listened_to(
 # === others ===
 
 
-def test_every_request_asks_for_itself_with_dns_no_sync(names: NameServer, files: Path, echo: Origin) -> None:
+def test_every_request_asks_for_itself_with_dns_no_sync(names: NameServer, echo: Origin, tmp_path: Path) -> None:
     names.set_a("apart.old.test", "127.0.0.1", ttl_s=0)
-    settings: dict[str, str | int] = {"dns_resolver": names.address, "dns_no_sync": "on", "dns_order": "A", "log_level": "debug"}
+    conf = tmp_path / "resolv.conf"
+    # No question is sent twice because its answer is held back.
+    conf.write_text("options timeout:10 attempts:1\n")
+    settings: dict[str, str | int] = {
+        "dns_resolver": names.address,
+        "dns_resolv_conf": str(conf),
+        "dns_no_sync": "on",
+        "dns_order": "A",
+    }
     with Gateway(settings) as gateway:
         path = Blueprints(gateway).path(f"http://apart.old.test:{echo.port}/")
         names.hold("apart.old.test")
-        clients = [threading.Thread(target=gateway.get, args=(path,)) for _ in range(3)]
+        replies: list[raw.Reply] = []
+        clients = [threading.Thread(target=lambda: replies.append(gateway.get(path))) for _ in range(3)]
         for client in clients:
             client.start()
         until(lambda: names.count("apart.old.test", "A") == len(clients), "a question of each request")
         names.release("apart.old.test")
         for client in clients:
             client.join()
+        assert [reply.status for reply in replies] == [200] * len(clients)
+        assert names.count("apart.old.test", "A") == len(clients)
 
 
 def test_servers_stand_in_resolv_conf_and_the_next_is_asked_when_one_is_down(
@@ -601,11 +700,25 @@ def test_control_is_told_of_every_change(gateway: Gateway, blueprints: Blueprint
     path = blueprints.path(f"http://reported.old.test:{echo.port}/")
     assert gateway.get(path).status == 200
 
-    def state() -> str | None:
+    def told() -> dict[str, Any]:
         answer = gateway.admin.call("GET", "/dns/reported.old.test")
-        return answer.json["state"] if answer.status == 200 else None
+        return answer.json if answer.status == 200 else {"state": None, "error": None}
 
-    until(lambda: state() in ("fresh", "stale"), "the answer to be shown")
+    until(lambda: told()["state"] in ("fresh", "stale"), "the answer to be shown")
     names.codes["reported.old.test"] = SERVER_FAILURE
-    until(lambda: gateway.get(path).status == 200 and state() == "stale", "the answer to be shown as stale")
+
+    def has_failed() -> bool:
+        assert gateway.get(path).status == 200
+        return "2 server failure" in (told()["error"] or "")
+
+    until(has_failed, "the failure to be shown")
+    assert told()["state"] == "stale"
     holds_for(lambda: gateway.get(path).status == 200, "stale answers serve", 0.3)
+    names.set_a("reported.old.test", "127.0.0.1", ttl_s=60)
+    del names.codes["reported.old.test"]
+
+    def is_back() -> bool:
+        assert gateway.get(path).status == 200
+        return (told()["state"], told()["error"]) == ("fresh", None)
+
+    until(is_back, "the answer to be shown as fresh")

@@ -233,11 +233,7 @@ impl Gateway {
         });
         // The resolver outlives the tasks; the line must not.
         let sink = Rc::downgrade(&worker);
-        worker.core.resolver.set_sink(Box::new(move |item| {
-            if let Some(worker) = sink.upgrade() {
-                worker.line.stream("dns", item.to_vec());
-            }
-        }));
+        worker.core.resolver.set_sink(Box::new(move |item| sink.upgrade().is_none_or(|worker| worker.line.stream("dns", item.to_vec()))));
         let (ready_fd, parent_fd) = (this.ready_fd, this.parent_fd);
         let patience = Duration::from_millis(this.settings.drain_timeout_ms);
         drop(this);
@@ -255,6 +251,7 @@ impl Gateway {
                         }
                     }),
                     Event::Log(level, text) => of_events.core.logs.log(level, &text),
+                    Event::Greeted => of_events.core.resolver.report_all(),
                     Event::LogLevel(level) => of_events.core.logs.set_level(level),
                 }
             }

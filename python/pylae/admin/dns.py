@@ -6,6 +6,7 @@ Beyond Kong's endpoints, but for `/status/dns`. Every age is in seconds from now
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any, Final
 
@@ -42,9 +43,8 @@ def endpoints(dns: Dns, worker_count: int, *, is_new_client: bool) -> dict[str, 
         if wanted == "":
             raise InvalidOptions({"name": "cannot be empty"})
         after = "" if offset is None else key_before(offset)[0]
-        found = (known for known in dns.every(after) if _is_wanted(known.name, wanted))
         # One more than asked for tells whether there is another page.
-        rows = list(islice(found, size + 1))
+        rows = list(islice(_found(dns, wanted, after), size + 1))
         next_offset = offset_after(rows[size - 1].name) if len(rows) > size else None
         now_s = dns.now_s()
         return paged([shown(known, now_s) for known in rows[:size]], PATH, next_offset, query, ("name", "size"))
@@ -64,10 +64,14 @@ def endpoints(dns: Dns, worker_count: int, *, is_new_client: bool) -> dict[str, 
     return {path: {"GET": get} for path, get in zip(PATHS, (list_names, get_name, count), strict=True)}
 
 
-def _is_wanted(name: str, wanted: str | None) -> bool:
+def _found(dns: Dns, wanted: str | None, after: str) -> Iterator[Known]:
     if wanted is None:
-        return True
-    return name.startswith(wanted.lower()[:-1]) if wanted.endswith(ANY) else name == normal(wanted)
+        return dns.every(after)
+    if wanted.endswith(ANY):
+        beginning = normal(wanted[:-1])
+        return (known for known in dns.every(after) if known.name.startswith(beginning))
+    known = dns.known(wanted)
+    return iter([] if known is None or known.name <= after else [known])
 
 
 def shown(known: Known, now_s: float, *, is_whole: bool = False) -> dict[str, Any]:

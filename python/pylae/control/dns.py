@@ -20,6 +20,8 @@ from pylae.control.line import Log, WorkerState
 DNS_CHANNEL: Final = "dns"
 MAX_NAMES: Final = 20_000
 """Twice what a worker caches by default; beyond it the name that was longest not reported goes."""
+MAX_RECORDS: Final = 200_000
+"""Of all names and workers together; beyond it names go likewise."""
 REPORTED_WITHIN_S: Final = 180.0
 """A worker reports every name in use once a minute."""
 MAX_ITEM_BYTES: Final = 64 * 1024
@@ -162,6 +164,7 @@ class Dns:
         self.now_s = now_s
         # By name, the one that was longest not reported first; then by worker.
         self._names: dict[str, dict[tuple[int, int, int], Heard]] = {}
+        self._record_count = 0
         self._decode = msgspec.json.Decoder(Report).decode
         self.unreadable_count = 0
         self.lost_count = 0
@@ -202,33 +205,47 @@ class Dns:
     def _keep(self, heard: Heard) -> None:
         name = normal(heard.report.name)
         # Put in anew, so that the names stand in the order in which they were reported.
-        of_name = self._names.pop(name, {})
+        of_name = self._take_out(name)
         key = _key(heard.worker)
         before = of_name.pop(key, None)
         if heard.report.is_forgotten:
             if of_name:
-                self._names[name] = of_name
+                self._put_in(name, of_name)
             return
         heard.count(before)
         of_name[key] = heard
         for other in [other for other, its in of_name.items() if heard.heard_s - its.heard_s > REPORTED_WITHIN_S]:
             del of_name[other]
+        self._put_in(name, of_name)
+        while len(self._names) > MAX_NAMES or (self._record_count > MAX_RECORDS and len(self._names) > 1):
+            self._take_out(next(iter(self._names)))
+
+    def _put_in(self, name: str, of_name: dict[tuple[int, int, int], Heard]) -> None:
         self._names[name] = of_name
-        if len(self._names) > MAX_NAMES:
-            del self._names[next(iter(self._names))]
+        self._record_count += _record_count(of_name)
+
+    def _take_out(self, name: str) -> dict[tuple[int, int, int], Heard]:
+        of_name = self._names.pop(name, {})
+        self._record_count -= _record_count(of_name)
+        return of_name
 
     def _forget_old(self, now_s: float) -> None:
         while self._names:
             name = next(iter(self._names))
             if any(now_s - heard.heard_s <= REPORTED_WITHIN_S for heard in self._names[name].values()):
                 return
-            del self._names[name]
+            self._take_out(name)
 
     # === what is known ===
 
     def known(self, name: str) -> Known | None:
-        """What connected workers know of a name; None: none of them asked for it, or not lately."""
-        return self._known(normal(name), self._live(), self.now_s())
+        """What connected workers know of a name; None: none of them asked for it, or not lately.
+
+        With a dot at its end a name is another: no search domain goes before it. But who asks for one may mean the other.
+        """
+        live, now_s, exact = self._live(), self.now_s(), normal(name)
+        other = exact[:-1] if exact.endswith(".") else f"{exact}."
+        return self._known(exact, live, now_s) or self._known(other, live, now_s)
 
     def every(self, after: str = "") -> Iterator[Known]:
         """What is known of every name that follows this one, in order."""
@@ -248,8 +265,12 @@ class Dns:
 
 
 def normal(name: str) -> str:
-    """A name as it is kept: lower case, without the dot at its end."""
-    return name.lower().removesuffix(".") or name
+    """A name as it is kept: lower case, and with the dot at its end if it has one."""
+    return name.lower()
+
+
+def _record_count(of_name: dict[tuple[int, int, int], Heard]) -> int:
+    return sum(len(heard.report.records) for heard in of_name.values())
 
 
 def _key(worker: WorkerState) -> tuple[int, int, int]:

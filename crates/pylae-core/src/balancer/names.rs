@@ -55,8 +55,9 @@ pub async fn run(gateway: Rc<Gateway>) {
 
 fn look_after(gateway: &Rc<Gateway>, asked: &Rc<Asked>, balancer: &Arc<Balancer>, named: &Named) {
     let host = &named.peer.host;
-    // What is known is renewed in the background: to be asked for is enough.
-    if !matches!(named.known, Known::Nothing) && gateway.resolver.known(host).is_some() {
+    // What is known is renewed in the background: to be asked for is enough. It also keeps the name from being forgotten.
+    let found = gateway.resolver.known(host);
+    if !matches!(named.known, Known::Nothing) && found.is_some() {
         return;
     }
     if asked.borrow().len() >= FIRST_LOOK_UPS || !asked.borrow_mut().insert(Arc::clone(host)) {

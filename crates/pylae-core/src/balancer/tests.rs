@@ -69,7 +69,7 @@ fn ip(last: u8) -> IpAddr {
 }
 
 fn answer(records: Vec<Record>) -> Arc<Answer> {
-    Arc::new(Answer { kind: Kind::A, records: records.into(), is_once: false })
+    Arc::new(Answer::new(Kind::A, records.into()))
 }
 
 /// A records for 10.9.0.x.

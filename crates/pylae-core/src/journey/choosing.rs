@@ -12,6 +12,7 @@ use crate::proxy::{Departure, Failure};
 use crate::resilience::Policy;
 use crate::snapshot::CompiledUpstream;
 use crate::upstream::PoolKey;
+use crate::upstream::dns::is_address;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -254,9 +255,12 @@ pub(super) async fn choose(
         borrowed.upstream.host_header = Some(chosen);
         (host, port, is_tls)
     };
-    let address = match &choice {
-        Some(choice) => choice.address.place.address(),
-        None => match look_up(gateway, client, &host).await? {
+    // What is an address already costs no look-up.
+    let own = if choice.is_none() { is_address(&host) } else { None };
+    let address = match (&choice, own) {
+        (Some(choice), _) => choice.address.place.address(),
+        (None, Some(address)) => SocketAddr::new(address, port),
+        (None, None) => match look_up(gateway, client, &host).await? {
             Err(fault) => return Err(Failure::Fault(fault, "")),
             Ok(answer) => {
                 let record = gateway.resolver.turn(&answer);

@@ -224,6 +224,7 @@ impl Helper {
     async fn converse(&mut self, stream: UnixStream, up: &mut mpsc::UnboundedReceiver<Up>) -> Parted {
         let (mut reader, mut writer) = stream.into_split();
         self.greet(true);
+        let _ = self.events.send(Event::Greeted);
         let mut buffer = Vec::with_capacity(BUFFER_BYTES);
         let mut leaving: Option<Instant> = None;
         loop {

@@ -83,6 +83,8 @@ pub enum Event {
     Invalidate(Option<Vec<Invalidation>>),
     /// A line for `error.log`.
     Log(Level, String),
+    /// Control was greeted on a new line: it may know nothing of what was told before.
+    Greeted,
     /// Lines below this level are no longer written.
     LogLevel(Level),
 }

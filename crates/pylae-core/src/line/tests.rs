@@ -165,7 +165,12 @@ impl Worker {
 
     fn event(&mut self) -> Event {
         // Made inside the runtime: a timer needs one around it.
-        wait(async { tokio::time::timeout(LONG, self.events.recv()).await }).expect("in time").expect("the thread lives")
+        loop {
+            let event = wait(async { tokio::time::timeout(LONG, self.events.recv()).await }).expect("in time").expect("the thread lives");
+            if !matches!(event, Event::Greeted) {
+                return event;
+            }
+        }
     }
 
     fn until_served(&mut self, sequence: u64) {

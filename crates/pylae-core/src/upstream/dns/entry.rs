@@ -42,7 +42,6 @@ pub(super) struct Entry {
     pub last: Option<Type>,
     pub took: Duration,
     pub reported: Option<Instant>,
-    pub is_report_due: bool,
     pub is_stale_told: bool,
 }
 
@@ -74,6 +73,10 @@ impl Entry {
                 if may_ask {
                     return Standing::Once { answer: answer(), age: now.saturating_duration_since(known.found) };
                 }
+                // Nobody could be asked: what was good last is better than nothing.
+                if now < known.stale_until {
+                    return Standing::Stale { answer: answer(), may_ask };
+                }
             } else if now < known.expires {
                 return Standing::Fresh(answer());
             } else if now < known.stale_until {
@@ -85,6 +88,11 @@ impl Entry {
             Some(failure) if !may_ask => Standing::Failed(failure),
             failure => Standing::Lapsed(failure),
         }
+    }
+
+    /// What may serve when nobody can be asked.
+    pub fn serving(&self, now: Instant) -> Option<Arc<Answer>> {
+        self.known.as_ref().filter(|known| now < known.stale_until).map(|known| Arc::clone(&known.answer))
     }
 
     /// `kind=A age_ms=12 ttl_s=30 is_stale=false server=10.0.0.1:53`
@@ -162,7 +170,7 @@ mod tests {
         let found = Instant::now();
         let records = [Record::at("10.0.0.1".parse().expect("an address"))].into();
         Known {
-            answer: Arc::new(Answer { kind: Kind::A, records, is_once }),
+            answer: Arc::new(Answer { is_once, ..Answer::new(Kind::A, records) }),
             ttl: Duration::from_secs(10),
             found,
             found_ms: 1_000_000,
@@ -173,7 +181,7 @@ mod tests {
     }
 
     fn missed(after_s: u64, found: Instant) -> Missed {
-        let failure = Rc::new(Failure { is_not_found: false, text: "timeout".to_owned(), tried: vec![] });
+        let failure = Rc::new(Failure { is_not_found: false, is_gone: false, text: "timeout".to_owned(), tried: vec![] });
         Missed { failure, since_ms: 1_020_000, until: found + Duration::from_secs(after_s), ttl: Duration::from_secs(1) }
     }
 
@@ -192,13 +200,14 @@ mod tests {
     }
 
     #[test]
-    fn test_an_answer_of_ttl_0_is_good_once() {
+    fn test_an_answer_of_ttl_0_is_good_once_or_while_nobody_can_be_asked() {
         let known = known(true);
         let (answer, found) = (Arc::clone(&known.answer), known.found);
         let mut entry = Entry { known: Some(known), ..Entry::default() };
-        assert_eq!(entry.standing(found), Standing::Once { answer, age: Duration::ZERO });
-        entry.missed = Some(missed(5, found));
-        assert!(matches!(entry.standing(found), Standing::Failed(_)));
+        assert_eq!(entry.standing(found), Standing::Once { answer: Arc::clone(&answer), age: Duration::ZERO });
+        entry.missed = Some(missed(200, found));
+        assert_eq!(entry.standing(found), Standing::Stale { answer, may_ask: false });
+        assert!(matches!(entry.standing(found + Duration::from_secs(100)), Standing::Failed(_)));
     }
 
     #[test]

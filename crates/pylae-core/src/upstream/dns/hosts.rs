@@ -31,7 +31,7 @@ impl Hosts {
             let mut seen = HashSet::new();
             addresses.retain(|&address| seen.insert(address));
             let records = addresses.into_iter().map(Record::at).collect();
-            let answer = Answer { kind: Kind::Hosts, records, is_once: false };
+            let answer = Answer::new(Kind::Hosts, records);
             let kept = before.answers.get(name.as_str()).filter(|known| ***known == answer).cloned();
             (name.into_boxed_str(), kept.unwrap_or_else(|| Arc::new(answer)))
         });

@@ -10,6 +10,7 @@ mod files;
 mod hosts;
 mod name;
 mod query;
+mod reports;
 mod resolv_conf;
 mod resolve;
 
@@ -20,12 +21,14 @@ use cache::Cache;
 use entry::{Entry, Known, Missed, Standing};
 use files::Files;
 use query::{Client, Patience, Type};
+use reports::{Reports, Why};
 use resolve::{Failure, LookUp, Tried, Turn};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
@@ -41,10 +44,10 @@ const MOST_AWAITED: usize = 2048;
 /// How often a name may be reported, and is at least while it is in use.
 const REPORT_PAUSE: Duration = Duration::from_millis(100);
 const REPORT_EVERY: Duration = Duration::from_secs(60);
-/// Reports a second, of all names.
-const REPORTS_PER_SECOND: u32 = 500;
-/// Counts of whose turn it is.
-const TURN_SLOTS: usize = 64;
+/// For how long a name that is wanted ahead of requests is kept: such names are asked for once a second.
+const KEEP: Duration = Duration::from_secs(30);
+/// For how long an answer serves at most that lacks what could not be had.
+const INCOMPLETE_TTL: Duration = Duration::from_secs(1);
 /// How old the answer of a name without a TTL may be for those who do not wait.
 const ONCE_AGE: Duration = Duration::from_secs(30);
 
@@ -105,16 +108,47 @@ pub struct Answer {
     pub records: Box<[Record]>,
     /// The TTL was 0: good for the request it was asked for, and for no other.
     pub is_once: bool,
+    /// Whose turn it is.
+    pub turns: Turns,
 }
 
 impl Answer {
+    /// Records that may serve more than once; at least one.
+    pub fn new(kind: Kind, records: Box<[Record]>) -> Self {
+        Answer { kind, records, is_once: false, turns: Turns::default() }
+    }
+
     fn of(address: IpAddr, kind: Kind) -> Arc<Self> {
-        Arc::new(Answer { kind, records: [Record::at(address)].into(), is_once: false })
+        Arc::new(Answer::new(kind, [Record::at(address)].into()))
     }
 }
 
-/// Told of every change, a JSON object each time.
-pub type Sink = Box<dyn Fn(&[u8])>;
+/// Counts whose turn it is; answers do not differ by it.
+#[derive(Debug, Default)]
+pub struct Turns(AtomicU64);
+
+impl Turns {
+    fn next(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+impl Clone for Turns {
+    fn clone(&self) -> Self {
+        Turns(AtomicU64::new(self.0.load(Ordering::Relaxed)))
+    }
+}
+
+impl PartialEq for Turns {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Turns {}
+
+/// Told of every change, a JSON object each time; `false`: it could not be taken, and is told again.
+pub type Sink = Box<dyn Fn(&[u8]) -> bool>;
 /// Told what is worth a line of `error.log`.
 pub type Log = Box<dyn Fn(Level, &str)>;
 
@@ -141,11 +175,11 @@ struct State {
     asking: Semaphore,
     refreshing: Semaphore,
     generation: Cell<u64>,
-    turns: [Cell<u64>; TURN_SLOTS],
     sink: OnceCell<Sink>,
     log: OnceCell<Log>,
-    hosts_reported: RefCell<HashMap<Box<str>, Instant>>,
-    reports: Cell<(u64, u32)>,
+    hosts_reported: RefCell<HashMap<Rc<str>, Instant>>,
+    reports: RefCell<Reports>,
+    is_reporting: Cell<bool>,
 }
 
 type Outcome = Result<Arc<Answer>, Rc<Failure>>;
@@ -208,7 +242,7 @@ impl Drop for Landing {
 
 impl Failure {
     fn of(text: &str) -> Self {
-        Failure { is_not_found: false, text: text.to_owned(), tried: Vec::new() }
+        Failure { is_not_found: false, is_gone: false, text: text.to_owned(), tried: Vec::new() }
     }
 
     /// What the request is told; `before` is how it came to be known.
@@ -263,11 +297,11 @@ impl Resolver {
                 asking: Semaphore::new(ASKED_AT_ONCE),
                 refreshing: Semaphore::new(REFRESHED_AT_ONCE),
                 generation: Cell::new(0),
-                turns: std::array::from_fn(|_| Cell::new(0)),
                 sink: OnceCell::new(),
                 log: OnceCell::new(),
                 hosts_reported: RefCell::default(),
-                reports: Cell::new((0, 0)),
+                reports: RefCell::default(),
+                is_reporting: Cell::new(false),
                 order,
             }),
         }
@@ -299,18 +333,19 @@ impl Resolver {
         let outcome = if state.no_sync {
             match Awaited::begin(state) {
                 Some(_awaited) => state.run(&name, false).await,
-                None => Err(Rc::new(Failure::of(CROWD))),
+                None => state.crowded(&name),
             }
         } else {
             match state.begin(&name, false) {
                 Some(flight) => flight.wait().await,
-                None => Err(Rc::new(Failure::of(CROWD))),
+                None => state.crowded(&name),
             }
         };
         outcome.map_err(|failure| failure.fault(&name, ""))
     }
 
-    /// What is known of a host, without waiting; begins what must be looked up. `None`: nothing is known yet.
+    /// What is known of a host, without waiting; begins what must be looked up. `None`: nothing is known yet. What is asked for in
+    /// this way again and again is not forgotten, however many names there are.
     pub fn known(&self, host: &str) -> Option<Result<Arc<Answer>, Fault>> {
         let name = name::normalise(host);
         match self.state.at_once(&name, true) {
@@ -330,10 +365,10 @@ impl Resolver {
 
     /// The record whose turn it is, by weight.
     pub fn turn<'a>(&self, answer: &'a Answer) -> &'a Record {
-        // Names asked for in turns must not take turns out of each other's count: it is that of the answer, by where it lies.
-        let slot = &self.state.turns[(std::ptr::from_ref(answer).addr() >> 5) % TURN_SLOTS];
-        let turn = slot.get().wrapping_add(1);
-        slot.set(turn);
+        if let [only] = &*answer.records {
+            return only;
+        }
+        let turn = answer.turns.next();
         if answer.kind != Kind::Srv {
             return &answer.records[turn as usize % answer.records.len()];
         }
@@ -354,6 +389,18 @@ impl Resolver {
         is_address(host).is_some()
     }
 
+    /// Control may know nothing any more: all names in use are told of again, one after the other.
+    pub fn report_all(&self) {
+        let state = &self.state;
+        {
+            let (entries, hosts) = (state.entries.borrow(), state.hosts_reported.borrow());
+            let of_entries = entries.iter().filter(|(_, entry)| entry.reported.is_some()).map(|(name, _)| name);
+            let mut reports = state.reports.borrow_mut();
+            of_entries.chain(hosts.keys()).for_each(|name| reports.add(name, Why::Renewed));
+        }
+        state.begin_reporting();
+    }
+
     /// What is known of a host, in words: `kind=A age_ms=12 …`.
     pub fn describe(&self, host: &str) -> String {
         let name = name::normalise(host);
@@ -369,7 +416,8 @@ impl Resolver {
 
 const CROWD: &str = "too many names are being looked up";
 
-fn is_address(name: &str) -> Option<IpAddr> {
+/// The address that a host is, in brackets or not.
+pub fn is_address(name: &str) -> Option<IpAddr> {
     let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
     bare.parse().ok()
 }
@@ -395,21 +443,24 @@ impl State {
         self.freshen();
         let bare = name::bare(name);
         if let Some(answer) = self.files.hosts().get(bare) {
-            self.report_hosts(bare, answer);
+            self.report_hosts(bare);
             return Step::Done(Ok(Arc::clone(answer)));
         }
         let now = Instant::now();
-        let (standing, is_told) = match self.entries.borrow().get(name) {
+        let (standing, why) = match self.entries.borrow().get(name) {
             Some(entry) => {
                 let is_old = entry.reported.is_some_and(|at| now.duration_since(at) >= REPORT_EVERY);
                 let standing = entry.standing(now);
                 let is_news = matches!(standing, Standing::Stale { .. }) && !entry.is_stale_told;
-                (standing, !is_old && !is_news)
+                (standing, if is_news { Some(Why::Changed) } else { is_old.then_some(Why::Renewed) })
             }
-            None => (Standing::Lapsed(None), true),
+            None => (Standing::Lapsed(None), None),
         };
-        if !is_told {
-            self.report(name);
+        if let Some(why) = why {
+            self.report(name, why);
+        }
+        if is_patient {
+            self.keep(name, now + KEEP);
         }
         match standing {
             Standing::Fresh(answer) => Step::Done(Ok(answer)),
@@ -447,9 +498,26 @@ impl State {
             let text = "dns server error: 3 name error";
             let types = resolve::types_of(&self.order, None, bare, self.srv_of_services_only);
             let tried = types.iter().map(|kind| Tried { name: bare.to_owned(), kind: kind.number(), outcome: text.to_owned() }).collect();
-            return Step::Done(Err(Failure { is_not_found: true, text: text.to_owned(), tried }.fault(name, "")));
+            return Step::Done(Err(Failure { is_not_found: true, is_gone: true, text: text.to_owned(), tried }.fault(name, "")));
         }
         Step::Unknown { old: None }
+    }
+
+    /// A name is wanted ahead of requests.
+    fn keep(&self, name: &str, until: Instant) {
+        if self.entries.borrow().keep(name, until) || name::flaw(name).is_some() {
+            return;
+        }
+        let name: Rc<str> = Rc::from(name);
+        let gone = self.entries.borrow_mut().insert(Rc::clone(&name), Entry::default());
+        self.entries.borrow().keep(&name, until);
+        self.forget(gone);
+    }
+
+    /// There is no room to look up one more name.
+    fn crowded(&self, name: &str) -> Outcome {
+        let entries = self.entries.borrow();
+        entries.get(name).and_then(|entry| entry.serving(Instant::now())).ok_or_else(|| Rc::new(Failure::of(CROWD)))
     }
 
     /// Joins the look-up of a name, or begins one. `None`: requests wait for too many names already.
@@ -477,10 +545,14 @@ impl State {
         let tries = conf.tries_of(servers.len());
         let timeout = conf.timeout();
         let deadline = begun + timeout.saturating_mul(u32::try_from(tries).unwrap_or(u32::MAX));
-        let patience = Patience { timeout, tries, deadline };
+        let patience = Patience { timeout, tries, deadline, rotates: conf.rotates };
         let slots = if is_background { &self.refreshing } else { &self.asking };
         let Ok(Ok(_slot)) = tokio::time::timeout_at(deadline, slots.acquire()).await else {
-            return self.remember(name, Err(Failure::of(CROWD)), None, begun);
+            // Of a name that is known nothing changes by it.
+            return match self.crowded(name) {
+                Err(_) => self.remember(name, Err(Failure::of(CROWD)), None, begun),
+                answer => answer,
+            };
         };
         let look_up = LookUp::new(&self.client, servers, self.files.hosts(), &self.order, patience);
         let names = name::candidates(name, &conf.search, conf.ndots);
@@ -499,18 +571,22 @@ impl State {
     ) -> Outcome {
         let (now, now_ms) = (Instant::now(), crate::clock::now_ms());
         let mut entries = self.entries.borrow_mut();
-        let mut gone = None;
+        let mut gone = Vec::new();
         if entries.get_mut(name).is_none() {
             gone = entries.insert(Rc::from(name), Entry::default());
         }
         let Some(entry) = entries.get_mut(name) else { return Err(Rc::new(Failure::of("nothing can be remembered"))) };
         entry.took = now.duration_since(begun);
         let before = entry.known.as_ref().map(|known| Arc::clone(&known.answer));
+        let serving = entry.serving(now);
+        let generation = self.generation.get();
         let line;
-        let outcome = match outcome {
+        let mut is_change = false;
+        let outcome = match outcome.and_then(|found| found.instead_of(serving.as_deref())) {
             Ok(found) => {
                 let ttl = self.valid_ttl.unwrap_or(Duration::from_secs(u64::from(found.ttl_s.min(LONGEST_TTL_S))));
-                let answer = Answer { kind: found.kind, records: found.records.into(), is_once: ttl.is_zero() };
+                let ttl = if found.is_whole { ttl } else { ttl.min(INCOMPLETE_TTL) };
+                let answer = Answer { is_once: ttl.is_zero(), ..Answer::new(found.kind, found.records.into()) };
                 let answer = before.as_ref().filter(|before| ***before == answer).cloned().unwrap_or_else(|| Arc::new(answer));
                 let expires = now + ttl;
                 entry.known = Some(Known {
@@ -522,7 +598,10 @@ impl State {
                     stale_until: expires + self.stale_ttl,
                     server,
                 });
-                entry.last = Some(found.asked);
+                if found.broken.is_empty() {
+                    entry.last = Some(found.asked);
+                }
+                is_change |= entry.is_stale_told;
                 entry.is_stale_told = false;
                 let had_failed = entry.missed.take().is_some();
                 // What a name without a TTL has is nobody's but the request's that asked.
@@ -536,9 +615,9 @@ impl State {
             Err(failure) => {
                 let ttl = if failure.is_not_found { self.not_found_ttl } else { self.error_ttl };
                 let failure = Rc::new(failure);
-                let serves = entry.known.as_ref().is_some_and(|known| !known.answer.is_once && now < known.stale_until);
-                // That a name is gone is the truth; that nobody says is no reason to forget.
-                let is_lost = failure.is_not_found || !serves;
+                // That a name is gone is the truth, but for Kong's new client; that nobody says is no reason to forget, nor is it that
+                // a name that exists has no record for now.
+                let is_lost = failure.is_gone && !self.srv_of_services_only || serving.is_none();
                 if is_lost {
                     entry.known = None;
                 }
@@ -551,95 +630,120 @@ impl State {
                     _ => None,
                 };
                 line = word.map(|word| (Level::Warn, format!("name.{word} name={name} why={:?}", failure.text)));
+                is_change |= entry.missed.is_none();
                 entry.missed = Some(Missed { failure: Rc::clone(&failure), since_ms: now_ms, until: now + ttl, ttl });
-                Err(failure)
+                serving.filter(|_| !is_lost).ok_or(failure)
             }
         };
         drop(entries);
+        is_change |= generation != self.generation.get();
         if let (Some((level, text)), Some(log)) = (line, self.log.get()) {
             log(level, &text);
         }
-        if let Some((forgotten, entry)) = gone {
-            if entry.known.is_some() {
-                self.generation.set(self.generation.get() + 1);
-            }
-            if entry.reported.is_some() {
-                self.tell(&Entry::default().report(&forgotten, now, now_ms));
-            }
-        }
-        self.report(name);
+        self.forget(gone);
+        self.report(name, if is_change { Why::Changed } else { Why::Renewed });
         outcome
     }
 
-    /// Reports what is known of a name, at once or as soon as it may be.
-    fn report(self: &Rc<Self>, name: &str) {
-        if self.sink.get().is_none() {
-            return;
+    /// Control is told that names are no longer remembered; those who hold their answers keep them.
+    fn forget(&self, gone: Vec<(Rc<str>, Entry)>) {
+        let mut reports = self.reports.borrow_mut();
+        for (name, entry) in gone {
+            if entry.reported.is_some() {
+                reports.add(&name, Why::Forgotten);
+            }
         }
-        let now = Instant::now();
-        let due = {
-            let mut entries = self.entries.borrow_mut();
-            let Some(entry) = entries.get_mut(name) else { return };
-            entry.is_stale_told = matches!(entry.standing(now), Standing::Stale { .. });
-            match entry.reported.map(|at| at + REPORT_PAUSE).filter(|due| *due > now) {
-                Some(_) if entry.is_report_due => return,
-                Some(due) => {
-                    entry.is_report_due = true;
-                    Some(due)
-                }
-                None => {
-                    entry.reported = Some(now);
-                    None
-                }
-            }
-        };
-        let Some(due) = due else { return self.report_now(name) };
-        let (state, name) = (Rc::clone(self), name.to_owned());
-        tokio::task::spawn_local(async move {
-            tokio::time::sleep_until(due).await;
-            if let Some(entry) = state.entries.borrow_mut().get_mut(&name) {
-                entry.is_report_due = false;
-                entry.reported = Some(Instant::now());
-            }
-            state.report_now(&name);
-        });
     }
 
-    fn report_now(&self, name: &str) {
-        let report = {
-            let mut entries = self.entries.borrow_mut();
-            let Some(entry) = entries.get_mut(name) else { return };
-            entry.report(name, Instant::now(), crate::clock::now_ms())
-        };
-        self.tell(&report);
+    /// What is known of a name is to be reported, as soon as it may be.
+    fn report(self: &Rc<Self>, name: &str, why: Why) {
+        if self.sink.get().is_some() {
+            self.reports.borrow_mut().add(&Rc::from(name), why);
+            self.begin_reporting();
+        }
     }
 
-    fn report_hosts(&self, name: &str, answer: &Answer) {
+    fn report_hosts(self: &Rc<Self>, name: &str) {
         if self.sink.get().is_none() {
             return;
         }
         let now = Instant::now();
         let mut reported = self.hosts_reported.borrow_mut();
-        match reported.get_mut(name) {
-            Some(at) if now.duration_since(*at) < REPORT_EVERY => return,
-            Some(at) => *at = now,
-            None => {
-                reported.insert(name.into(), now);
-            }
+        if reported.get(name).is_some_and(|at| now.duration_since(*at) < REPORT_EVERY) {
+            return;
         }
+        reported.insert(name.into(), now);
         drop(reported);
-        self.tell(&entry::hosts_report(name, answer, crate::clock::now_ms()));
+        self.report(name, Why::Changed);
     }
 
-    /// One report; those beyond so many a second are dropped, and made good when the name is used a minute later.
-    fn tell(&self, report: &serde_json::Value) {
+    /// Reports what is due, until nothing is.
+    fn begin_reporting(self: &Rc<Self>) {
+        if self.is_reporting.get() || self.reports.borrow().is_empty() {
+            return;
+        }
+        self.is_reporting.set(true);
+        let state = Rc::downgrade(self);
+        tokio::task::spawn_local(async move {
+            let mut tick = tokio::time::interval(reports::TICK);
+            tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                tick.tick().await;
+                let Some(state) = state.upgrade() else { return };
+                state.report_some();
+                if state.reports.borrow().is_empty() {
+                    state.is_reporting.set(false);
+                    return;
+                }
+            }
+        });
+    }
+
+    fn report_some(&self) {
         let Some(sink) = self.sink.get() else { return };
-        let second = crate::clock::now_ms() / 1000;
-        let (of, count) = self.reports.get();
-        let count = if of == second { count + 1 } else { 1 };
-        self.reports.set((second, count));
-        if count <= REPORTS_PER_SECOND {
-            sink(report.to_string().as_bytes());
+        let now = Instant::now();
+        // Those that are put off are not come to twice.
+        let mut later = Vec::new();
+        for _ in 0..reports::REPORTS_PER_TICK {
+            let Some((name, why)) = self.reports.borrow_mut().take() else { break };
+            let report = match self.report_of(&name, why, now) {
+                Ok(Some(report)) => report,
+                Ok(None) => continue,
+                Err(()) => {
+                    later.push((name, why));
+                    continue;
+                }
+            };
+            if !sink(report.to_string().as_bytes()) {
+                later.push((name, why));
+                break;
+            }
+            if let Some(entry) = self.entries.borrow_mut().get_mut(&name) {
+                entry.reported = Some(now);
+                entry.is_stale_told = matches!(entry.standing(now), Standing::Stale { .. });
+            }
+        }
+        let mut reports = self.reports.borrow_mut();
+        for (name, why) in later {
+            reports.add(&name, why);
+        }
+    }
+
+    /// `None`: there is nothing to say.
+    ///
+    /// # Errors
+    /// It is too early.
+    fn report_of(&self, name: &str, why: Why, now: Instant) -> Result<Option<serde_json::Value>, ()> {
+        let now_ms = crate::clock::now_ms();
+        if let Some(answer) = self.files.hosts().get(name) {
+            return Ok(Some(entry::hosts_report(name, answer, now_ms)));
+        }
+        let mut entries = self.entries.borrow_mut();
+        match entries.get_mut(name) {
+            Some(entry) if entry.reported.is_some_and(|at| now.duration_since(at) < REPORT_PAUSE) => Err(()),
+            Some(entry) if entry.known.is_some() || entry.missed.is_some() => Ok(Some(entry.report(name, now, now_ms))),
+            None if why == Why::Forgotten => Ok(Some(Entry::default().report(name, now, now_ms))),
+            _ => Ok(None),
         }
     }
 }

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What do the name servers answer to one question? Over UDP, over TCP when the answer does not fit, from one server to the next.
 
-use super::name;
 use hickory_proto::op::{Message, MessageType, OpCode, Query};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::fmt::Write;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -16,7 +17,14 @@ use tokio::time::{Instant, timeout_at};
 
 /// Largest datagram that is read. Servers send 512 bytes, as we ask for no more; some send more all the same.
 const DATAGRAM_BYTES: usize = 4096;
+/// Largest answer over TCP, and most records of one: decoding more would hold up everything else.
+const LARGEST_BYTES: usize = 32 * 1024;
+const MOST_RECORDS: usize = 2048;
+/// Most pointers one after the other, of a compressed name.
+const MOST_POINTERS: u8 = 128;
 const HEADER_BYTES: usize = 12;
+/// For how long a server that failed is asked after the others.
+const DOWN: Duration = Duration::from_secs(15);
 
 /// What may be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -97,6 +105,8 @@ pub(super) struct Patience {
     pub tries: usize,
     /// The end of all patience.
     pub deadline: Instant,
+    /// Each question begins with the next server, not with the first.
+    pub rotates: bool,
 }
 
 /// Sockets that may be open at once.
@@ -106,15 +116,17 @@ const MOST_SOCKETS: usize = 512;
 #[derive(Debug)]
 pub(super) struct Client {
     sockets: Semaphore,
-    /// The server that answered last is asked first: one that is down costs its timeout once.
-    first: Cell<usize>,
+    /// Servers that failed lately, and until when they go after the others: one that is down costs its timeout once.
+    down: RefCell<HashMap<SocketAddr, Instant>>,
+    turn: Cell<usize>,
     secret: RandomState,
     count: Cell<u64>,
 }
 
 impl Default for Client {
     fn default() -> Self {
-        Client { sockets: Semaphore::new(MOST_SOCKETS), first: Cell::new(0), secret: RandomState::new(), count: Cell::new(0) }
+        let (down, turn, count) = Default::default();
+        Client { sockets: Semaphore::new(MOST_SOCKETS), down, turn, secret: RandomState::new(), count }
     }
 }
 
@@ -123,6 +135,26 @@ impl Client {
     fn next_id(&self) -> u16 {
         self.count.set(self.count.get().wrapping_add(1));
         self.secret.hash_one(self.count.get()) as u16
+    }
+
+    /// Places in the list of servers, in the order in which they are asked: as configured, those that failed lately at the end.
+    fn order(&self, servers: &[SocketAddr], rotates: bool) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..servers.len()).collect();
+        if rotates {
+            self.turn.set(self.turn.get().wrapping_add(1));
+            order.rotate_left(self.turn.get() % servers.len());
+        }
+        let mut down = self.down.borrow_mut();
+        if !down.is_empty() {
+            let now = Instant::now();
+            down.retain(|_, until| *until > now);
+            order.sort_by_key(|&index| down.contains_key(&servers[index]));
+        }
+        order
+    }
+
+    fn mark_down(&self, server: SocketAddr) {
+        self.down.borrow_mut().insert(server, Instant::now() + DOWN);
     }
 
     /// Asks one server after the other until one says how it is. One that says that it failed is not asked again.
@@ -137,8 +169,8 @@ impl Client {
         let mut failed = vec![false; servers.len()];
         let mut inconclusive = None;
         let mut problem = "timeout".to_owned();
-        let first = self.first.get();
-        for index in (first..first + patience.tries).map(|turn| turn % servers.len()) {
+        let order = self.order(servers, patience.rotates);
+        for index in order.into_iter().cycle().take(patience.tries) {
             if failed.iter().all(|&is_failed| is_failed) || Instant::now() >= patience.deadline {
                 break;
             }
@@ -149,14 +181,18 @@ impl Client {
             let deadline = (Instant::now() + patience.timeout).min(patience.deadline);
             match ask_one(servers[index], &question, deadline).await {
                 Ok(reply) if reply.is_conclusive() => {
-                    self.first.set(index);
+                    self.down.borrow_mut().remove(&servers[index]);
                     return Ok(reply);
                 }
                 Ok(reply) => {
                     failed[index] = true;
+                    self.mark_down(servers[index]);
                     inconclusive.get_or_insert(reply);
                 }
-                Err(error) => problem = error,
+                Err(error) => {
+                    self.mark_down(servers[index]);
+                    problem = error;
+                }
             }
         }
         inconclusive.ok_or(problem)
@@ -171,7 +207,8 @@ struct Question {
 }
 
 fn question(id: u16, name: &str, kind: Type) -> Option<Question> {
-    let mut full = Name::from_ascii(name).ok()?;
+    // Of labels: what is a name has been decided, and a label may begin with `-`.
+    let mut full = Name::from_labels(name.split('.').map(str::as_bytes)).ok()?;
     full.set_fqdn(true);
     let query = Query::query(full, kind.record_type());
     let mut message = Message::new();
@@ -217,7 +254,11 @@ async fn over_tcp(server: SocketAddr, question: &Question) -> io::Result<Reply> 
     framed.extend((question.bytes.len() as u16).to_be_bytes());
     framed.extend(&question.bytes);
     stream.write_all(&framed).await?;
-    let mut buffer = vec![0; usize::from(stream.read_u16().await?)];
+    let length = usize::from(stream.read_u16().await?);
+    if length > LARGEST_BYTES {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the answer is larger than 32 KiB"));
+    }
+    let mut buffer = vec![0; length];
     stream.read_exact(&mut buffer).await?;
     match read(server, question, &buffer) {
         Some(Read::Reply(reply)) => Ok(reply),
@@ -230,6 +271,27 @@ enum Read {
     Truncated,
 }
 
+/// Is the work of decoding it bounded? Few records, and no long chains of pointers. A pointer that is none, in an address say, counts
+/// too; so many of them in a row do not come about by chance.
+fn is_bounded(bytes: &[u8]) -> bool {
+    let counts = bytes[4..HEADER_BYTES].chunks_exact(2).map(|count| usize::from(u16::from_be_bytes([count[0], count[1]])));
+    if counts.sum::<usize>() > MOST_RECORDS {
+        return false;
+    }
+    // How many pointers follow one another from here on; they lead back.
+    let mut chains = vec![0u8; bytes.len()];
+    for at in HEADER_BYTES..bytes.len().saturating_sub(1) {
+        if bytes[at] & 0xc0 == 0xc0 {
+            let target = usize::from(u16::from_be_bytes([bytes[at] & 0x3f, bytes[at + 1]]));
+            chains[at] = 1 + if target < at { chains[target] } else { 0 };
+            if chains[at] > MOST_POINTERS {
+                return false;
+            }
+        }
+    }
+    true
+}
+
 /// The answer to this question; `None`: it is none.
 fn read(server: SocketAddr, question: &Question, bytes: &[u8]) -> Option<Read> {
     let header = bytes.get(..HEADER_BYTES)?;
@@ -240,6 +302,9 @@ fn read(server: SocketAddr, question: &Question, bytes: &[u8]) -> Option<Read> {
     if is_truncated {
         // What is left may end in the middle of a record, and is asked for again as a whole.
         return Some(Read::Truncated);
+    }
+    if !is_bounded(bytes) {
+        return None;
     }
     let code = u16::from(header[3] & 0x0f);
     let message = Message::from_vec(bytes).ok()?;
@@ -272,8 +337,21 @@ fn item(record: &Record) -> Option<Item> {
 }
 
 fn text(name: &Name) -> String {
-    let text = name.to_ascii();
-    name::bare(&text).to_ascii_lowercase()
+    let mut text = String::with_capacity(name.len());
+    for label in name {
+        if !text.is_empty() {
+            text.push('.');
+        }
+        for &byte in label {
+            // A dot within a label must not look like one between two.
+            if byte == b'.' || byte == b'\\' || !byte.is_ascii_graphic() {
+                let _ = write!(text, "\\{byte:03}");
+            } else {
+                text.push(char::from(byte.to_ascii_lowercase()));
+            }
+        }
+    }
+    text
 }
 
 #[cfg(test)]
@@ -332,6 +410,51 @@ mod tests {
                 let _ = read(server(), &asked, &bytes);
             }
         }
+    }
+
+    #[test]
+    fn test_what_would_take_long_to_decode_is_not_decoded() {
+        let asked = question(7, "a.test", Type::A).expect("a question");
+        let whole = answer(&asked, "a.test.").to_vec().expect("a message");
+        assert!(is_bounded(&whole));
+        let mut many = whole.clone();
+        many[6..8].copy_from_slice(&2049u16.to_be_bytes());
+        assert!(!is_bounded(&many) && read(server(), &asked, &many).is_none());
+        let chain = |length: u16| {
+            let mut bytes = whole.clone();
+            let begin = bytes.len() as u16;
+            for at in 0..length {
+                let target = if at == 0 { 12 } else { begin + 2 * (at - 1) };
+                bytes.extend((0xc000 | target).to_be_bytes());
+            }
+            bytes
+        };
+        assert!(is_bounded(&chain(100)));
+        assert!(!is_bounded(&chain(200)) && read(server(), &asked, &chain(200)).is_none());
+    }
+
+    #[test]
+    fn test_a_label_may_begin_with_a_hyphen() {
+        let asked = question(7, "-a.test", Type::A).expect("a question");
+        let mut message = answer(&asked, "b.test.");
+        let owner = Name::from_labels([b"-a".as_slice(), b"Test"]).expect("a name");
+        message.add_answer(Record::from_rdata(owner, 60, RData::A(rdata::A(Ipv4Addr::LOCALHOST))));
+        let Some(Read::Reply(reply)) = reply(&asked, &message) else { panic!("no reply") };
+        assert_eq!(reply.answers[1].owner, "-a.test");
+    }
+
+    #[test]
+    fn test_servers_are_asked_in_their_order_and_those_that_failed_last() {
+        let servers: Vec<SocketAddr> = (1..=3).map(|last| SocketAddr::new(Ipv4Addr::new(10, 0, 0, last).into(), 53)).collect();
+        let client = Client::default();
+        assert_eq!(client.order(&servers, false), [0, 1, 2]);
+        client.mark_down(servers[0]);
+        assert_eq!(client.order(&servers, false), [1, 2, 0]);
+        client.mark_down(servers[2]);
+        assert_eq!(client.order(&servers, false), [1, 0, 2]);
+        client.down.borrow_mut().insert(servers[0], Instant::now());
+        assert_eq!(client.order(&servers, false), [0, 1, 2]);
+        assert_eq!((client.order(&servers[..2], true), client.order(&servers[..2], true)), (vec![1, 0], vec![0, 1]));
     }
 
     #[test]

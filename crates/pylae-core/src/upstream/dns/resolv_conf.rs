@@ -24,12 +24,14 @@ pub(super) struct ResolvConf {
     pub ndots: usize,
     timeout: Option<Duration>,
     attempts: Option<usize>,
+    /// Each question begins with the next server.
+    pub rotates: bool,
 }
 
 impl ResolvConf {
     /// Lines that mean nothing are passed over, as in every resolver.
     pub fn parse(text: &str) -> Self {
-        let mut found = ResolvConf { servers: Vec::new(), search: Vec::new(), ndots: 1, timeout: None, attempts: None };
+        let mut found = ResolvConf { servers: Vec::new(), search: Vec::new(), ndots: 1, timeout: None, attempts: None, rotates: false };
         for line in text.lines() {
             if line.starts_with(['#', ';']) {
                 continue;
@@ -50,6 +52,7 @@ impl ResolvConf {
     }
 
     fn take_option(&mut self, option: &str) {
+        self.rotates |= option == "rotate";
         let Some((key, value)) = option.split_once(':') else { return };
         let Ok(value) = value.parse::<usize>() else { return };
         match key {
@@ -96,6 +99,7 @@ mod tests {
         assert_eq!(servers, ["10.0.0.1:53", "[::1]:53"]);
         assert_eq!(found.search, ["one.test", "two.test"]);
         assert_eq!((found.ndots, found.timeout(), found.tries_of(2)), (3, Duration::from_secs(4), 4));
+        assert!(found.rotates);
     }
 
     #[test]
@@ -108,6 +112,7 @@ mod tests {
     fn test_where_nothing_is_said_kong_s_patience_holds() {
         let found = ResolvConf::parse("");
         assert_eq!((found.ndots, found.timeout(), found.tries_of(2)), (1, Duration::from_secs(2), 5));
+        assert!(!found.rotates);
         assert!(found.servers.is_empty() && found.search.is_empty());
     }
 

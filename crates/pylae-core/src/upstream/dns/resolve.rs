@@ -4,7 +4,7 @@
 use super::hosts::Hosts;
 use super::name;
 use super::query::{Client, Data, Item, Patience, Reply, Type, code_text};
-use super::{Kind, Record};
+use super::{Answer, Kind, Record};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
@@ -86,6 +86,38 @@ pub(super) struct Found {
     pub ttl_s: u32,
     /// The type that was asked for.
     pub asked: Type,
+    /// Every target of SRV records is in it, or is known to have no address.
+    pub is_whole: bool,
+    /// The types before it that could not be had, and why: one of them may be the one there is.
+    pub broken: Vec<(Type, String)>,
+    /// What was asked in vain before.
+    pub tried: Vec<Tried>,
+}
+
+impl Found {
+    fn new(kind: Kind, records: Vec<Record>, ttl_s: u32, asked: Type) -> Self {
+        Found { kind, records, ttl_s, asked, is_whole: true, broken: Vec::new(), tried: Vec::new() }
+    }
+
+    /// What was found, as far as it may take the place of what serves.
+    ///
+    /// # Errors
+    /// What serves is of a type that could not be had this time: no reason to go elsewhere.
+    pub fn instead_of(mut self, serving: Option<&Answer>) -> Result<Found, Failure> {
+        let Some(serving) = serving.filter(|serving| serving.kind != self.kind) else { return Ok(self) };
+        let kind = match serving.kind {
+            Kind::Srv => Type::Srv,
+            Kind::Aaaa => Type::Aaaa,
+            _ => Type::A,
+        };
+        match self.broken.iter().position(|(broken, _)| *broken == kind) {
+            Some(at) => {
+                let (_, text) = self.broken.swap_remove(at);
+                Err(Failure { is_not_found: false, is_gone: false, text, tried: self.tried })
+            }
+            None => Ok(self),
+        }
+    }
 }
 
 /// One question that was asked in vain.
@@ -101,6 +133,8 @@ pub(super) struct Tried {
 pub(super) struct Failure {
     /// The name does not exist or has no such record: servers said so.
     pub is_not_found: bool,
+    /// The name does not exist: servers said so of each question. Else it may exist without such a record.
+    pub is_gone: bool,
     pub text: String,
     pub tried: Vec<Tried>,
 }
@@ -129,6 +163,8 @@ pub(super) struct LookUp<'a> {
     questions: Cell<usize>,
     tried: RefCell<Vec<Tried>>,
     server: Cell<Option<SocketAddr>>,
+    /// Some question was answered otherwise than with NXDOMAIN.
+    exists: Cell<bool>,
 }
 
 impl<'a> LookUp<'a> {
@@ -144,8 +180,8 @@ impl<'a> LookUp<'a> {
         if families.is_empty() {
             families.push(Type::A);
         }
-        let (questions, tried, server) = Default::default();
-        LookUp { client, servers, hosts, families, patience, questions, tried, server }
+        let (questions, tried, server, exists) = Default::default();
+        LookUp { client, servers, hosts, families, patience, questions, tried, server, exists }
     }
 
     /// The server that answered last.
@@ -160,12 +196,16 @@ impl<'a> LookUp<'a> {
     /// must not be taken for one that has none.
     pub async fn run(&self, names: &[String], types: &[Type]) -> Result<Found, Failure> {
         let outcome = self.names(names, types, 0).await;
-        outcome.map_err(|(is_not_found, text)| Failure { is_not_found, text, tried: self.tried.take() })
+        let tried = self.tried.take();
+        match outcome {
+            Ok(found) => Ok(Found { tried, ..found }),
+            Err((is_not_found, text)) => Err(Failure { is_not_found, is_gone: is_not_found && !self.exists.get(), text, tried }),
+        }
     }
 
     /// What went wrong: is it sure that there is nothing, and a text.
     async fn names(&self, names: &[String], types: &[Type], depth: usize) -> Result<Found, (bool, String)> {
-        let mut broken = None;
+        let mut broken: Vec<(Type, String)> = Vec::new();
         let mut text = "no type of record is asked for".to_owned();
         for &kind in types {
             for name in names {
@@ -177,7 +217,10 @@ impl<'a> LookUp<'a> {
                     Step::Broken(text) => Err((false, text)),
                 };
                 match outcome {
-                    Ok(found) => return Ok(found),
+                    Ok(mut found) => {
+                        found.broken.extend(broken);
+                        return Ok(found);
+                    }
                     Err((is_not_found, why)) => {
                         self.note(name, kind, &why);
                         if has_records && !is_not_found {
@@ -185,7 +228,7 @@ impl<'a> LookUp<'a> {
                             return Err((false, why));
                         }
                         if !is_not_found {
-                            broken.get_or_insert_with(|| why.clone());
+                            broken.push((kind, why.clone()));
                         }
                         text = why;
                     }
@@ -193,7 +236,7 @@ impl<'a> LookUp<'a> {
             }
         }
         // One type that cannot be had may be the one there is.
-        broken.map_or(Err((true, text)), |text| Err((false, text)))
+        Err(broken.into_iter().next().map_or((true, text), |(_, text)| (false, text)))
     }
 
     fn note(&self, name: &str, kind: Type, outcome: &str) {
@@ -218,7 +261,7 @@ impl<'a> LookUp<'a> {
         match kind {
             Type::A | Type::Aaaa => {
                 let records = addresses(&items).into_iter().map(Record::at).collect();
-                Ok(Found { kind: if kind == Type::A { Kind::A } else { Kind::Aaaa }, records, ttl_s, asked: kind })
+                Ok(Found::new(if kind == Type::A { Kind::A } else { Kind::Aaaa }, records, ttl_s, kind))
             }
             Type::Srv => self.services(name, items, additionals, ttl_s).await,
             Type::Cname => {
@@ -253,6 +296,7 @@ impl<'a> LookUp<'a> {
                 self.client.ask(self.servers, &current, kind, self.patience).await.inspect_err(|error| self.note(&current, kind, error))?;
             self.server.set(Some(reply.server));
             let code = reply.code;
+            self.exists.set(self.exists.get() || code != 3);
             if code != 0 {
                 let text = format!("dns server error: {code} {}", code_text(code));
                 return Ok(if code == 3 { Step::Nothing(text) } else { Step::Broken(text) });
@@ -269,7 +313,13 @@ impl<'a> LookUp<'a> {
 
     /// The addresses behind the SRV records of the highest priority.
     async fn services(&self, name: &str, items: Vec<Item>, additionals: &[Item], ttl_s: u32) -> Result<Found, (bool, String)> {
+        let owner = items.first().map(|item| item.owner.clone());
         let mut services = top_services(items);
+        let is_itself = |service: &Service| service.target == name || Some(&service.target) == owner.as_ref();
+        if !services.is_empty() && services.iter().all(is_itself) {
+            // They say that the name has addresses, not where else to go.
+            return Err((true, RECURSION.to_owned()));
+        }
         // A target `.` says that there is no such service (RFC 2782).
         services.retain(|service| name::flaw(&service.target).is_none());
         services.truncate(MOST_RECORDS);
@@ -288,30 +338,58 @@ impl<'a> LookUp<'a> {
                 None => unknown.push(target.clone()),
             }
         }
-        let (mut problem, mut is_whole) = (None, true);
-        for some in unknown.chunks(TARGETS_AT_ONCE) {
-            let looked_up = all(some.iter().map(|target| self.target(target)).collect()).await;
-            for (target, outcome) in some.iter().zip(looked_up) {
-                match outcome {
-                    Ok(addresses) => {
-                        targets.insert(target.clone(), addresses);
-                    }
-                    Err(why) => {
-                        is_whole &= why.0;
-                        problem.get_or_insert(why);
-                    }
-                }
-            }
-        }
+        let (problem, is_whole) = self.targets(unknown, &mut targets).await;
         // What is missing for now is asked for again soon.
         let ttl_s = if is_whole { ttl_s } else { ttl_s.min(1) };
         let ttl_s = targets.values().map(|addresses| addresses.ttl_s).fold(ttl_s, u32::min);
         let records = records_of(&services, &targets);
         if records.is_empty() {
-            let (_, why) = problem.unwrap_or((true, EMPTY.to_owned()));
+            let why = problem.unwrap_or_else(|| EMPTY.to_owned());
             return Err((is_whole, format!("{why}, for the targets of SRV {name}")));
         }
-        Ok(Found { kind: Kind::Srv, records, ttl_s, asked: Type::Srv })
+        Ok(Found { is_whole, ..Found::new(Kind::Srv, records, ttl_s, Type::Srv) })
+    }
+
+    /// Asks for targets, so many at once. When some are known, the others are waited for as long as one server may take. What went
+    /// wrong first, and whether each was answered.
+    async fn targets(&self, unknown: Vec<String>, targets: &mut BTreeMap<String, Addresses>) -> (Option<String>, bool) {
+        let (mut problem, mut is_whole) = (None, true);
+        let mut waiting = unknown.iter();
+        let mut running: Vec<_> = Vec::with_capacity(unknown.len().min(TARGETS_AT_ONCE));
+        let mut late = std::pin::pin!(tokio::time::sleep(self.patience.timeout));
+        std::future::poll_fn(|cx| {
+            loop {
+                let room = TARGETS_AT_ONCE - running.len();
+                running.extend(waiting.by_ref().take(room).map(|target| (target, Box::pin(self.target(target)))));
+                let before = running.len();
+                running.retain_mut(|(target, look_up)| match look_up.as_mut().poll(cx) {
+                    Poll::Pending => true,
+                    Poll::Ready(Ok(addresses)) => {
+                        targets.insert((*target).clone(), addresses);
+                        false
+                    }
+                    Poll::Ready(Err((is_sure, why))) => {
+                        is_whole &= is_sure;
+                        problem.get_or_insert(why);
+                        false
+                    }
+                });
+                if running.is_empty() && waiting.len() == 0 {
+                    return Poll::Ready(());
+                }
+                if running.len() == before || waiting.len() == 0 {
+                    break;
+                }
+            }
+            // Polled first: it must wake us even when nothing is known yet.
+            if late.as_mut().poll(cx).is_ready() && !targets.is_empty() {
+                is_whole = false;
+                return Poll::Ready(());
+            }
+            Poll::Pending
+        })
+        .await;
+        (problem, is_whole)
     }
 
     fn without_asking(&self, target: &str) -> Option<Addresses> {
@@ -394,7 +472,9 @@ fn records_of(services: &[Service], targets: &BTreeMap<String, Addresses>) -> Ve
     for (service, weight) in known.into_iter().zip(weights) {
         let name = names.entry(&service.target).or_insert_with(|| Arc::from(service.target.as_str()));
         for &address in targets.get(&service.target).map(|target| target.addresses.as_slice()).unwrap_or_default() {
-            records.push(Record { address, port: Some(service.port), weight: Some(weight), name: Some(Arc::clone(name)) });
+            // Port 0 is none.
+            let port = (service.port > 0).then_some(service.port);
+            records.push(Record { address, port, weight: Some(weight), name: Some(Arc::clone(name)) });
         }
     }
     records.truncate(MOST_RECORDS);
@@ -475,28 +555,6 @@ fn pick(reply: Reply, name: &str, kind: Type, ttl_s: &mut u32) -> Picked {
         }
     }
     Picked::Round
-}
-
-/// Waits for all of them.
-async fn all<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
-    let mut waiting: Vec<_> = futures.into_iter().map(|future| Some(Box::pin(future))).collect();
-    let mut outputs: Vec<_> = waiting.iter().map(|_| None).collect();
-    std::future::poll_fn(|cx| {
-        let mut is_pending = false;
-        for (future, output) in waiting.iter_mut().zip(&mut outputs) {
-            match future.as_mut().map(|running| running.as_mut().poll(cx)) {
-                Some(Poll::Ready(value)) => {
-                    *output = Some(value);
-                    *future = None;
-                }
-                Some(Poll::Pending) => is_pending = true,
-                None => {}
-            }
-        }
-        if is_pending { Poll::Pending } else { Poll::Ready(()) }
-    })
-    .await;
-    outputs.into_iter().flatten().collect()
 }
 
 #[cfg(test)]

@@ -66,7 +66,7 @@ fn answer_of(kind: Kind, weights: &[u32]) -> Answer {
         let weight = (kind == Kind::Srv).then_some(weight);
         Record { weight, ..Record::at(IpAddr::from([10, 0, 0, index as u8])) }
     };
-    Answer { kind, records: weights.iter().enumerate().map(record).collect(), is_once: false }
+    Answer::new(kind, weights.iter().enumerate().map(record).collect())
 }
 
 fn shares(resolver: &Resolver, answer: &Answer, turns: usize) -> Vec<usize> {
@@ -150,5 +150,119 @@ fn test_a_name_that_is_being_looked_up_is_asked_for_once() {
         let mut buffer = [0; 512];
         socket.recv(&mut buffer).await.expect("a question");
         assert!(socket.try_recv(&mut buffer).is_err(), "a second question");
+    });
+}
+
+fn found(kind: Kind, asked: Type, broken: Vec<(Type, String)>) -> resolve::Found {
+    let records = vec![Record::at(IpAddr::from([10, 0, 0, kind as u8]))];
+    resolve::Found { kind, records, ttl_s: 0, asked, is_whole: true, broken, tried: Vec::new() }
+}
+
+fn failed(is_gone: bool) -> Failure {
+    Failure { is_not_found: true, is_gone, ..Failure::of("no") }
+}
+
+#[test]
+fn test_services_that_cannot_be_had_are_not_replaced_by_addresses() {
+    run(async {
+        let resolver = resolver();
+        let state = &resolver.state;
+        let (begun, broken) = (Instant::now(), || vec![(Type::Srv, "server failure".to_owned())]);
+        // Nothing better is known: the addresses serve, and SRV is asked for first next time.
+        let first = state.remember("a.test", Ok(found(Kind::A, Type::A, broken())), None, begun).expect("addresses");
+        assert_eq!((first.kind, state.entries.borrow().get("a.test").and_then(|entry| entry.last)), (Kind::A, None));
+        let services = state.remember("a.test", Ok(found(Kind::Srv, Type::Srv, vec![])), None, begun).expect("services");
+        let kept = state.remember("a.test", Ok(found(Kind::A, Type::A, broken())), None, begun).expect("the services");
+        assert!(Arc::ptr_eq(&services, &kept));
+        assert_eq!(state.entries.borrow().get("a.test").and_then(|entry| entry.last), Some(Type::Srv));
+        // That there are none any more is another matter.
+        let moved = state.remember("a.test", Ok(found(Kind::A, Type::A, vec![])), None, begun).expect("addresses");
+        assert_eq!(moved.kind, Kind::A);
+    });
+}
+
+#[test]
+fn test_only_a_name_that_is_gone_ends_what_serves() {
+    run(async {
+        for (is_new, is_gone, is_kept) in [(false, false, true), (false, true, false), (true, true, true)] {
+            let resolver = Resolver::new(&DnsSettings { srv_of_services_only: is_new, ..settings() });
+            let (state, begun) = (&resolver.state, Instant::now());
+            // A TTL of 0 changes nothing about it.
+            state.remember("a.test", Ok(found(Kind::A, Type::A, vec![])), None, begun).expect("addresses");
+            let generation = resolver.generation();
+            assert_eq!(state.remember("a.test", Err(failed(is_gone)), None, begun).is_ok(), is_kept, "{is_new} {is_gone}");
+            assert_eq!(resolver.generation() == generation, is_kept);
+            assert_eq!(resolver.known("a.test").expect("something").is_ok(), is_kept);
+        }
+    });
+}
+
+#[test]
+fn test_an_answer_that_is_not_whole_is_asked_for_soon_whatever_the_settings() {
+    run(async {
+        let resolver = Resolver::new(&DnsSettings { valid_ttl_ms: Some(3_600_000), ..settings() });
+        let begun = Instant::now();
+        for (is_whole, ttl) in [(true, Duration::from_secs(3600)), (false, INCOMPLETE_TTL)] {
+            let found = resolve::Found { is_whole, ..found(Kind::Srv, Type::Srv, vec![]) };
+            resolver.state.remember("a.test", Ok(found), None, begun).expect("services");
+            assert_eq!(
+                resolver.state.entries.borrow().get("a.test").and_then(|entry| entry.known.clone()).map(|known| known.ttl),
+                Some(ttl)
+            );
+        }
+    });
+}
+
+#[test]
+fn test_names_wanted_ahead_of_requests_outlive_any_flood() {
+    run(async {
+        let (resolver, _socket) = resolver_of_silence().await;
+        let state = &resolver.state;
+        let ttl = |kind, asked| resolve::Found { ttl_s: 60, ..found(kind, asked, vec![]) };
+        for number in 0..50 {
+            let name = format!("kept-{number}.test");
+            assert_eq!(resolver.known(&name), None);
+            state.remember(&name, Ok(ttl(Kind::A, Type::A)), None, Instant::now()).expect("addresses");
+        }
+        let generation = resolver.generation();
+        for number in 0..1000 {
+            let _ = state.remember(&format!("flood-{number}.test"), Err(failed(true)), None, Instant::now());
+        }
+        assert!((0..50).all(|number| resolver.known(&format!("kept-{number}.test")).is_some_and(|found| found.is_ok())));
+        assert_eq!(resolver.generation(), generation + 1000, "each failure is new; what goes for it is no change");
+    });
+}
+
+#[test]
+fn test_what_is_refused_or_over_the_rate_is_reported_later() {
+    run(async {
+        let resolver = resolver();
+        let (told, refuses) = (Rc::new(RefCell::new(Vec::new())), Rc::new(Cell::new(true)));
+        let (of_sink, is_refused) = (Rc::clone(&told), Rc::clone(&refuses));
+        resolver.set_sink(Box::new(move |item| {
+            let report: serde_json::Value = serde_json::from_slice(item).expect("JSON");
+            if !is_refused.get() {
+                of_sink.borrow_mut().push(report["name"].as_str().expect("a name").to_owned());
+            }
+            !is_refused.get()
+        }));
+        let names: Vec<String> = (0..3 * reports::REPORTS_PER_TICK / 2).map(|number| format!("n{number}.test")).collect();
+        let begun = Instant::now();
+        for name in names.iter().take(10) {
+            resolver.state.remember(name, Ok(found(Kind::A, Type::A, vec![])), None, begun).expect("addresses");
+        }
+        for _ in 0..3 {
+            resolver.state.report_some();
+        }
+        assert!(told.borrow().is_empty());
+        refuses.set(false);
+        resolver.state.report_some();
+        let first: Vec<String> = told.borrow_mut().drain(..).collect();
+        assert_eq!(first.len(), 10);
+        resolver.report_all();
+        while told.borrow().len() < first.len() {
+            tokio::task::yield_now().await;
+        }
+        assert!(begun.elapsed() >= REPORT_PAUSE, "a name is not told of twice in so short a time");
     });
 }
