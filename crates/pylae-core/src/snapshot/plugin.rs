@@ -149,6 +149,7 @@ impl PluginRow {
     /// The instance, if it counts for HTTP requests.
     pub(crate) fn active(&self) -> Option<&Arc<PluginInstance>> {
         let counts = self.row.enabled && self.row.protocols.iter().any(|protocol| protocol.is_http());
-        self.instance.as_ref().filter(|_| counts)
+        // One that cannot be read leaves its place to a broader one.
+        self.instance.as_ref().filter(|_| counts && self.refused.is_none())
     }
 }

@@ -111,6 +111,22 @@ fn a_snapshot_is_compiled_with_what_has_no_effect_named() {
 }
 
 #[test]
+fn a_row_of_resilience_that_cannot_be_read_leaves_its_place_to_a_broader_one() {
+    let native = PluginInfo { name: crate::resilience::PLUGIN.into(), priority: 1, phases: 0, reads_body_limit_bytes: 0 };
+    let mut store = Store::new(Arc::new(PluginRegistry::new(vec![native])));
+    let config = json!({"hedge": {"after_ms": 1, "most": 1, "methods": ["GET"]}});
+    let mut narrow = plugin(52, crate::resilience::PLUGIN, &json!({"of_a_later_version": 1}));
+    narrow["service"] = json!({"id": uuid(1)});
+    let mut content = whole(7);
+    content["entities"]["plugins"] = json!([plugin(51, crate::resilience::PLUGIN, &config), narrow]);
+    store.apply_snapshot(&pack(&content)).unwrap();
+    let Compiled { snapshot, warnings } = store.compile();
+    assert!(snapshot.plan.for_route(id(11), Some(id(1))).policy().is_some_and(|policy| policy.hedge.is_some()));
+    let [warning] = &*warnings else { panic!("{warnings:?}") };
+    assert!(warning.starts_with(&format!("plugins {}: `resilience` has no effect", uuid(52))), "{warning}");
+}
+
+#[test]
 fn a_delta_changes_what_it_names_and_shares_the_rest() {
     let mut store = filled();
     let before = store.compile().snapshot;
