@@ -89,7 +89,14 @@ fn measure(algorithm: &str, count: usize) {
     let choose = |turn: usize| {
         // Another Upstream each time, far from the last.
         let upstream = all[turn.wrapping_mul(0x9e37_79b9) % count];
-        let ask = Ask { hash: key::hash(&turn.to_le_bytes()), tried: &[], barred: &[], slow_start: None, now: Duration::from_secs(1) };
+        let ask = Ask {
+            hash: key::hash(&turn.to_le_bytes()),
+            tried: &[],
+            waited_for: 0,
+            barred: &[],
+            slow_start: None,
+            now: Duration::from_secs(1),
+        };
         upstream.balancer.choose(&ask, &upstream.rules, &watch, &Nobody).expect("an address")
     };
     (0..count * 3).for_each(|turn| drop(black_box(choose(turn))));

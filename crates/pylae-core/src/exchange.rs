@@ -230,6 +230,8 @@ pub struct Balancing {
     pub new_cookie: Option<String>,
     /// Addresses that were tried.
     pub tried: Vec<Tried>,
+    /// So many of them, the last ones, are of the attempts that are made at once.
+    pub racing: usize,
     /// The request is with this address now.
     pub turn: Option<Turn>,
 }

@@ -60,12 +60,24 @@ pub struct Ask<'a> {
     pub hash: u64,
     /// Where this request was sent already: again only when there is no other.
     pub tried: &'a [Tried],
+    /// So many of these, the last ones, are waited for now: the first are rather asked again than they.
+    pub waited_for: usize,
     /// Targets that are not to be chosen.
     pub barred: &'a [Id],
     /// How young addresses are treated.
     pub slow_start: Option<&'a SlowStart>,
     /// The monotonic clock.
     pub now: Duration,
+}
+
+impl<'a> Ask<'a> {
+    /// Whom to keep away from, if somebody is left then; if not, the next of these.
+    fn avoided(&self) -> impl Iterator<Item = &'a [Tried]> {
+        let others = self.tried.len().saturating_sub(self.waited_for);
+        let waited_for = (self.waited_for > 0 && others > 0).then(|| &self.tried[others..]);
+        let nobody = (!self.tried.is_empty()).then_some(&[] as &[Tried]);
+        std::iter::once(self.tried).chain(waited_for).chain(nobody)
+    }
 }
 
 /// Those of whom one is chosen.
@@ -226,7 +238,7 @@ impl Balancer {
                 Algorithm::ConsistentHashing => consistent_hashing::choose(&candidates, ask.hash, view.is_even && pace.is_none()),
             }
         };
-        choose(ask.tried).or_else(|| choose(&[])).map(|at| Turn::new(&view.seats[at])).ok_or(NoTarget)
+        ask.avoided().find_map(choose).map(|at| Turn::new(&view.seats[at])).ok_or(NoTarget)
     }
 
     /// One of the records that were just found for a Target whose name is asked for at each request, not tried as long as there is
@@ -248,8 +260,8 @@ impl Balancer {
             let health = if rules.is_on { watch.health_so_far(&address.place) } else { None };
             Standing::of(&address.place, health, watch, ask.now).is_fit
         });
-        let was_tried = |address: &Address| ask.tried.iter().any(|tried| tried.address == address.place.address());
-        let at = in_turn.iter().position(|address| !was_tried(address)).unwrap_or(0);
+        let is_in = |tried: &[Tried], address: &Address| tried.iter().any(|one| one.address == address.place.address());
+        let at = ask.avoided().find_map(|tried| in_turn.iter().position(|address| !is_in(tried, address))).unwrap_or(0);
         (at < in_turn.len()).then(|| Arc::new(in_turn.swap_remove(at)))
     }
 

@@ -63,6 +63,13 @@ impl Load {
         self.observed_ns.store((now.as_nanos() as u64).max(1), Ordering::Relaxed);
     }
 
+    /// It took longer than this, nobody knows how long: that may raise what is expected, if anything is.
+    pub fn observe_at_least(&self, took: Duration, now: Duration) {
+        if self.expected_ns(now).is_some_and(|expected| expected < took.as_nanos() as f64) {
+            self.observe(took, now);
+        }
+    }
+
     /// The share of an old observation that still counts.
     fn kept(&self, now: Duration) -> f64 {
         let age_ns = (now.as_nanos() as u64).saturating_sub(self.observed_ns.load(Ordering::Relaxed));

@@ -117,7 +117,7 @@ impl Rig {
                 self.balancer.learn(peer.target, found, self.now);
             }
         }
-        let ask = Ask { hash, tried, barred: &[], slow_start: self.slow_start.as_ref(), now: self.now };
+        let ask = Ask { hash, tried, waited_for: 0, barred: &[], slow_start: self.slow_start.as_ref(), now: self.now };
         self.balancer.choose(&ask, &self.rules, &self.watch, &self.names)
     }
 
@@ -514,13 +514,29 @@ fn test_a_name_with_ttl_0_is_one_candidate_with_the_weight_of_its_target() {
 }
 
 #[test]
+fn test_when_all_were_tried_who_is_waited_for_now_is_not_asked_again() {
+    for algorithm in ALL {
+        let rig = Rig::new(algorithm, &targets(&[1, 100, 1]));
+        let addresses: Vec<_> = rig.balancer.roster().addresses().cloned().collect();
+        let tried: Vec<Tried> = [0, 2, 1].map(|at: usize| tried_of(&addresses[at])).into();
+        for hash in 0..50 {
+            let ask = Ask { hash: mix(hash), tried: &tried, waited_for: 1, barred: &[], slow_start: None, now: rig.now };
+            let turn = rig.balancer.choose(&ask, &rig.rules, &rig.watch, &rig.names).expect("a Target");
+            assert_ne!(turn.seat.peer().target, tried[2].target, "{algorithm:?}");
+        }
+        let ask = Ask { hash: 0, tried: &tried, waited_for: 3, barred: &[], slow_start: None, now: rig.now };
+        assert!(rig.balancer.choose(&ask, &rig.rules, &rig.watch, &rig.names).is_ok(), "{algorithm:?}: there is no other");
+    }
+}
+
+#[test]
 fn test_an_address_of_a_name_with_ttl_0_is_healthy_and_new_to_the_request() {
     let once = Arc::new(Answer { is_once: true, ..(*answer(vec![srv(1, 81, 6), srv(2, 82, 2)])).clone() });
     let rig = Rig::with_rules(Algorithm::RoundRobin, &[target(1, "a.test:80", 1)], passive(0.0));
     rig.names.tell("a.test", Ok(Arc::clone(&once)));
     let chosen = |tried: &[Tried]| {
         let turn = rig.ask(0, tried).expect("the name");
-        let ask = Ask { hash: 0, tried, barred: &[], slow_start: None, now: rig.now };
+        let ask = Ask { hash: 0, tried, waited_for: 0, barred: &[], slow_start: None, now: rig.now };
         rig.balancer.once(&turn, &once.records, &ask, &rig.rules, &rig.watch)
     };
     let mut counts = HashMap::new();
@@ -626,6 +642,19 @@ fn test_latency_rises_at_once_and_falls_little_by_little() {
     load.observe(ms(10), at(61));
     let later = load.expected_ns(at(61)).expect("known");
     assert!(later < 15e6, "{later}");
+}
+
+#[test]
+fn test_a_lower_bound_of_a_latency_raises_what_is_expected_and_never_lowers_it() {
+    let load = Load::default();
+    let (ms, at) = (Duration::from_millis, Duration::from_secs);
+    load.observe_at_least(ms(50), at(1));
+    assert_eq!(load.expected_ns(at(1)), None, "nobody knows how much longer it would have taken");
+    load.observe(ms(100), at(1));
+    load.observe_at_least(ms(50), at(1));
+    assert!(load.expected_ns(at(1)).expect("known") >= 99e6);
+    load.observe_at_least(ms(300), at(1));
+    assert!(load.expected_ns(at(1)).expect("known") >= 299e6);
 }
 
 // === consistent hashing ===

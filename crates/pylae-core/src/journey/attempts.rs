@@ -90,10 +90,12 @@ pub(super) async fn proxy_heads(
             decided(gateway, exchange, || "retry.made reason=stale_connection".to_owned());
             continue;
         }
-        if let Some(guard) = guard.as_ref().filter(|_| !missed.is_idle_close) {
-            guard.failed(gateway, &mut fault, timeouts);
+        if !missed.is_told {
+            if let Some(guard) = guard.as_ref().filter(|_| !missed.is_idle_close) {
+                guard.failed(gateway, &mut fault, timeouts);
+            }
+            blame(gateway, exchange, choice.as_ref().filter(|_| !missed.is_idle_close), &fault, what);
         }
-        blame(gateway, exchange, choice.as_ref().filter(|_| !missed.is_idle_close), &fault, what);
         let may_repeat = match fault.kind.facts().retry {
             Retry::Never => false,
             Retry::NothingSent => true,
@@ -189,6 +191,8 @@ pub(super) struct Missed {
     pub is_stale: bool,
     /// And that was for its idleness: nothing is told of how the server does.
     pub is_idle_close: bool,
+    /// It was told of as it came, while others went on.
+    pub is_told: bool,
 }
 
 /// May a request that met a closed connection be sent once more, on a fresh one? Then why; nothing of an answer has come.
@@ -274,7 +278,7 @@ pub(super) async fn attempt(
 ) -> Result<(ResponseHead, UpstreamConnection), Missed> {
     let request = proxy::write_request(gateway, client, &exchange.borrow());
     let connected = connection_for(gateway, client, exchange, at, key, timeouts, wants_fresh).await;
-    let mut connection = connected.map_err(|failure| Missed { failure, is_stale: false, is_idle_close: false })?;
+    let mut connection = connected.map_err(|failure| Missed { failure, is_stale: false, is_idle_close: false, is_told: false })?;
     let taken = Instant::now();
     if let Some(attempt) = exchange.borrow_mut().attempts.get_mut(at) {
         // Told exactly at its end, unless it is given up before.
@@ -326,5 +330,5 @@ pub(super) async fn attempt(
         gateway.pool.met_dead(key, &connection);
         true
     };
-    Err(Missed { failure, is_stale, is_idle_close })
+    Err(Missed { failure, is_stale, is_idle_close, is_told: false })
 }

@@ -127,7 +127,8 @@ async fn choose_target(
         let turn = {
             let borrowed = exchange.borrow();
             let slow_start = policy.as_ref().and_then(|policy| policy.slow_start.as_ref());
-            let ask = Ask { hash, tried: &borrowed.balancing.tried, barred: &barred, slow_start, now };
+            let ask =
+                Ask { hash, tried: &borrowed.balancing.tried, waited_for: borrowed.balancing.racing, barred: &barred, slow_start, now };
             balancer.choose(&ask, rules, &gateway.watch, &*gateway.resolver)
         };
         let turn = match turn {
@@ -200,7 +201,7 @@ async fn asked_once(
     }
     Ok(found.and_then(|answer| {
         let borrowed = exchange.borrow();
-        let ask = Ask { hash, tried: &borrowed.balancing.tried, barred: &[], slow_start: None, now };
+        let ask = Ask { hash, tried: &borrowed.balancing.tried, waited_for: borrowed.balancing.racing, barred: &[], slow_start: None, now };
         let address = upstream.balancer.once(turn, &answer.records, &ask, &upstream.rules, &gateway.watch);
         address.ok_or_else(|| FaultKind::NoHealthyTarget.into())
     }))

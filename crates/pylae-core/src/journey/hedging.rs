@@ -38,7 +38,7 @@ type Answer = Result<(ResponseHead, UpstreamConnection), Missed>;
 struct Runner<'a> {
     begun: Rc<RefCell<Option<Begun>>>,
     work: Pin<Box<dyn Future<Output = Result<Answer, Failure>> + 'a>>,
-    _hedge: Option<Hedge>,
+    hedge: Option<Hedge>,
 }
 
 /// What all of them share.
@@ -72,9 +72,9 @@ pub(super) async fn race(
     let race = Race { gateway, exchange, timeouts: guard.bounded(timeouts), verify, keys: RefCell::default() };
     let mut running = vec![race.start(wants_fresh, None)];
     let mut timer = Some(armed(after));
-    // An answer of 500 or more waits so long for a better one.
-    let mut held: Option<(Begun, (ResponseHead, UpstreamConnection))> = None;
-    // The attempt that failed last, while others go on.
+    // An answer of 500 or more waits so long for a better one; it is in flight all the while.
+    let mut held: Option<(Begun, (ResponseHead, UpstreamConnection), Option<Hedge>)> = None;
+    // The attempt that failed last.
     let mut fallen: Option<(Begun, Missed)> = None;
     loop {
         let event = std::future::poll_fn(|cx| {
@@ -90,12 +90,7 @@ pub(super) async fn race(
         })
         .await;
         match event {
-            Event::Gone => {
-                if let Some((begun, missed)) = fallen {
-                    race.lost(guard, timeouts, begun, missed);
-                }
-                return Err(Failure::Gone);
-            }
+            Event::Gone => return Err(Failure::Gone),
             Event::Late if held.is_some() => break,
             Event::Late => {
                 timer = guard.hedge(gateway, exchange).map(|hedge| {
@@ -107,11 +102,13 @@ pub(super) async fn race(
                 }
             }
             Event::Ended(index, outcome) => {
-                let begun = running.swap_remove(index).begun.take();
+                let Runner { begun, hedge, work } = running.swap_remove(index);
+                drop(work);
+                let begun = begun.take();
                 match (*outcome, begun) {
                     (Ok(Ok(answer)), Some(begun)) if answer.0.status < 500 || held.is_none() => {
                         let is_good = answer.0.status < 500;
-                        if let Some((begun, (head, _))) = held.replace((begun, answer)) {
+                        if let Some((begun, (head, _), _)) = held.replace((begun, answer, hedge)) {
                             race.outdone(guard, &begun, head.status);
                         }
                         if is_good {
@@ -122,10 +119,15 @@ pub(super) async fn race(
                     (Ok(Ok((head, _))), Some(begun)) => {
                         race.outdone(guard, &begun, head.status);
                     }
-                    (Ok(Err(missed)), Some(begun)) => {
-                        if let Some((begun, missed)) = fallen.replace((begun, missed)) {
-                            race.lost(guard, timeouts, begun, missed);
+                    (Ok(Err(mut missed)), Some(mut begun)) => {
+                        if hedge.is_none() {
+                            // The place of the first is the request's own, and stays: another one needs none besides.
+                            drop(running.iter_mut().find_map(|other| other.hedge.take()));
                         }
+                        if !running.is_empty() || held.is_some() {
+                            race.lost(guard, timeouts, &mut begun, &mut missed);
+                        }
+                        fallen = Some((begun, missed));
                     }
                     // There was nowhere to go.
                     (Err(failure), _) if running.is_empty() && held.is_none() && fallen.is_none() => return Err(failure),
@@ -137,10 +139,7 @@ pub(super) async fn race(
             }
         }
     }
-    if let Some((begun, answer)) = held {
-        if let Some((begun, missed)) = fallen {
-            race.lost(guard, timeouts, begun, missed);
-        }
+    if let Some((begun, answer, _)) = held {
         return Ok(race.won(begun, Ok(answer), running));
     }
     match fallen {
@@ -170,7 +169,10 @@ impl<'a> Race<'a> {
                 // Nothing is awaited since the choice: what it left in the exchange is this attempt's.
                 let borrowed = &mut *exchange.borrow_mut();
                 let balancing = &mut borrowed.balancing;
-                balancing.tried.extend(choice.as_ref().map(Choice::tried));
+                if let Some(choice) = &choice {
+                    balancing.tried.push(choice.tried());
+                    balancing.racing += 1;
+                }
                 let at = borrowed.attempts.len() - 1;
                 let (turn, uri) = (balancing.turn.take(), borrowed.upstream.uri.clone());
                 *slot.borrow_mut() = Some(Begun { at, started, key: key.clone(), choice, turn, uri });
@@ -180,14 +182,16 @@ impl<'a> Race<'a> {
             self.keys.borrow_mut().push(key.clone());
             Ok(attempt(gateway, &mut Watched, exchange, at, &key, self.timeouts, wants_fresh || is_twice).await)
         };
-        Runner { begun, work: Box::pin(work), _hedge: hedge }
+        Runner { begun, work: Box::pin(work), hedge }
     }
 
     /// This one is told of; the others are given up.
     fn won(&self, begun: Begun, outcome: Answer, others: Vec<Runner<'_>>) -> Tried {
+        // Who gets the outcome keeps it, unless the request is sent there again.
+        self.untry(&begun);
         let Begun { at, started, key, choice, turn, uri } = begun;
         let count = others.len();
-        for Runner { begun, work, _hedge } in others {
+        for Runner { begun, work, hedge: _place } in others {
             drop(work);
             if let Some(begun) = begun.take() {
                 self.give_up(&begun);
@@ -198,6 +202,7 @@ impl<'a> Race<'a> {
             let attempt = borrowed.attempts.remove(at);
             borrowed.attempts.push(attempt);
             borrowed.balancing.turn = turn;
+            borrowed.balancing.racing = 0;
             borrowed.upstream.uri = uri;
             borrowed.moments.attempt_started = Some(started);
             // The choice of another may have cleared it.
@@ -221,8 +226,7 @@ impl<'a> Race<'a> {
     /// Another one was answered first.
     fn give_up(&self, begun: &Begun) {
         if let Some(choice) = &begun.choice {
-            // It takes at least so long.
-            choice.address.load.observe(begun.started.elapsed(), pylae_shared::monotonic());
+            choice.address.load.observe_at_least(begun.started.elapsed(), pylae_shared::monotonic());
         }
         if let Some(attempt) = self.exchange.borrow_mut().attempts.get_mut(begun.at) {
             attempt.ended = "closed by us";
@@ -230,17 +234,32 @@ impl<'a> Race<'a> {
         }
     }
 
-    /// This one failed while others go on.
-    fn lost(&self, guard: &Guard, service: Timeouts, begun: Begun, missed: Missed) {
-        let Failure::Fault(mut fault, what) = missed.failure else { return };
-        self.exchange.borrow_mut().upstream.uri = begun.uri;
-        if !missed.is_stale {
-            guard.failed(self.gateway, &mut fault, service);
-            blame(self.gateway, self.exchange, begun.choice.as_ref(), &fault, what);
+    /// This one failed while others go on: it is told of at once, and no longer counts as a request that its Target has.
+    fn lost(&self, guard: &Guard, service: Timeouts, begun: &mut Begun, missed: &mut Missed) {
+        begun.turn = None;
+        let Failure::Fault(fault, what) = &mut missed.failure else { return };
+        if missed.is_stale {
+            self.untry(begun);
+        } else {
+            self.exchange.borrow_mut().upstream.uri.clone_from(&begun.uri);
+            guard.failed(self.gateway, fault, service);
+            blame(self.gateway, self.exchange, begun.choice.as_ref(), fault, what);
+            missed.is_told = true;
         }
         if let Some(attempt) = self.exchange.borrow_mut().attempts.get_mut(begun.at) {
-            attempt.fault = Some(fault);
+            attempt.fault = Some(fault.clone());
             attempt.again = Some("not sent again: another attempt goes on");
+        }
+    }
+
+    /// Whoever chooses next need not keep away from where this one went.
+    fn untry(&self, begun: &Begun) {
+        let Some(tried) = begun.choice.as_ref().map(Choice::tried) else { return };
+        let balancing = &mut self.exchange.borrow_mut().balancing;
+        let raced = balancing.tried.len() - balancing.racing;
+        if let Some(at) = balancing.tried[raced..].iter().rposition(|one| *one == tried) {
+            balancing.tried.remove(raced + at);
+            balancing.racing -= 1;
         }
     }
 }
