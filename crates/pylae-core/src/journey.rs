@@ -533,6 +533,8 @@ async fn deliver_upstream(
             }
             Err(Failure::Fault(fault, what)) => {
                 gateway.logs.log_exchange(Level::Error, &exchange.borrow(), fault.phrase(), what);
+                // Nobody waits for the upstream any more while the client takes the fault.
+                give_back(gateway, exchange, &key, upstream, false);
                 return answer_fault(gateway, client, exchange, fault, keep_alive).await;
             }
             Err(failure) => return end_of_failure(gateway, client, exchange, failure, keep_alive).await,
@@ -686,6 +688,14 @@ fn lay_early_headers(exchange: &mut Exchange) {
     }
 }
 
+/// A filter answers in the upstream's place: its answer is not read, and its request is no longer in flight.
+fn abandon(upstream: Option<(&mut UpstreamConnection, Decoder)>) -> bool {
+    upstream.is_some_and(|(upstream, _)| {
+        upstream.place = None;
+        true
+    })
+}
+
 /// Runs the header filters, writes the head, relays the body. Answers the outcome and whether the upstream connection is
 /// still clean.
 #[expect(clippy::too_many_arguments, reason = "both ways an answer comes about end here, once")]
@@ -717,7 +727,7 @@ async fn deliver(
             Passage::Answered(answer) => {
                 body::plugin_answer(&mut exchange.borrow_mut(), *answer);
                 own = Some(exchange.borrow_mut().response.as_mut().and_then(|r| r.body.take()).unwrap_or_default());
-                is_abandoned = upstream.take().is_some();
+                is_abandoned = abandon(upstream.take());
             }
             Passage::Failed(failure) => {
                 let fault = crate::proxy::relay::filter_fault(&failure);
@@ -725,7 +735,7 @@ async fn deliver(
                 exchange.borrow_mut().fault = Some(fault);
                 body::error(&mut exchange.borrow_mut(), 500, None, Headers::new());
                 own = Some(exchange.borrow_mut().response.as_mut().and_then(|r| r.body.take()).unwrap_or_default());
-                is_abandoned = upstream.take().is_some();
+                is_abandoned = abandon(upstream.take());
             }
         }
     }

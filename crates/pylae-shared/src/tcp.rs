@@ -7,6 +7,8 @@ use std::time::Duration;
 
 /// `TCP_CLOSE` of the kernel's `enum tcp_state`.
 const STATE_CLOSE: u8 = 7;
+/// `TCP_CLOSE_WAIT`: the peer's FIN came, and we have not ended our side.
+const STATE_CLOSE_WAIT: u8 = 8;
 
 /// A part of Linux's `struct tcp_info` (include/uapi/linux/tcp.h), which only ever grows at its end.
 #[repr(C)]
@@ -34,6 +36,8 @@ struct TcpInfo {
 pub struct TcpFacts {
     /// The peer has reset the connection, or both sides have ended it.
     pub is_over: bool,
+    /// The peer has ended its side, or all of it; bytes that came before may still lie unread.
+    pub has_peer_ended: bool,
     /// Bytes that the peer's kernel has acknowledged since the connection began.
     pub acked_bytes: u64,
     /// Is something that was sent not acknowledged yet?
@@ -59,6 +63,7 @@ impl TcpFacts {
         let info = unsafe { info.assume_init() };
         Some(TcpFacts {
             is_over: info.state == STATE_CLOSE,
+            has_peer_ended: matches!(info.state, STATE_CLOSE | STATE_CLOSE_WAIT),
             acked_bytes: info.bytes_acked,
             owes_ack: info.unacked > 0,
             since_last_ack: Duration::from_millis(u64::from(info.last_ack_received)),
@@ -125,6 +130,9 @@ mod tests {
         theirs.write_all(b"!").expect("written");
         ours.peek(&mut [0u8; 1]).expect("it came");
         assert!(!has_ended(&ours) && has_news(&ours));
+        assert!(!TcpFacts::of(&ours).expect("facts").has_peer_ended);
+        drop(theirs);
+        assert!(facts_once(&ours, |facts| facts.has_peer_ended).has_peer_ended, "although a byte lies unread");
     }
 
     #[test]

@@ -18,6 +18,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+const A_SECOND: Duration = Duration::from_secs(1);
+
 /// A request whose attempts are guarded.
 pub(super) struct Guard {
     policy: Arc<Policy>,
@@ -38,12 +40,23 @@ impl Guard {
         policy: &Arc<Policy>,
     ) -> Result<Self, Failure> {
         let key = HostKey::of(&exchange.borrow());
-        let host = gateway.guarded.get(policy, key, monotonic(), || name_of(&exchange.borrow()));
-        let refused = |refused: Refused| Failure::Fault(refuse(exchange, refused), "");
+        let was_crowded = gateway.guarded.is_crowded();
+        let host = gateway.guarded.get(policy, key, monotonic(), || name_of(&exchange.borrow(), key));
+        if gateway.guarded.is_crowded() && !was_crowded {
+            let text = "the plugin resilience guards more hosts than it can remember: it forgets those asked for least recently";
+            gateway.logs.log(Level::Warn, text);
+        }
+        let refused = |refused: Refused| {
+            let fault = Fault::new(FaultKind::CircuitOpen, refused.detail);
+            Failure::Fault(refuse(gateway, exchange, &host, fault, refused.retry_after), "")
+        };
         // Who would be refused does not queue; a trial that waits would keep others from trying.
         drop(Ticket::of(&host, monotonic()).map_err(refused)?);
         let place = match host.queue() {
-            Some(queue) => Some(place_of(gateway, client, exchange, queue).await?),
+            Some(queue) => Some(place_of(gateway, client, exchange, queue).await.map_err(|failure| match failure {
+                Failure::Fault(fault, what) => Failure::Fault(refuse(gateway, exchange, &host, fault, A_SECOND), what),
+                other => other,
+            })?),
             None => None,
         };
         let ticket = Ticket::of(&host, monotonic()).map_err(refused)?;
@@ -145,20 +158,28 @@ pub(super) struct Hedge {
 }
 
 /// As logs name the host of a request.
-fn name_of(exchange: &Exchange) -> String {
+fn name_of(exchange: &Exchange, key: HostKey) -> String {
     let host = &exchange.upstream.target_host;
-    match exchange.matched.as_ref().and_then(|matched| matched.service.as_ref()) {
-        _ if exchange.snapshot.upstream(host).is_some() => format!("Upstream {host}"),
-        Some(service) => format!("Service {}", service.name.as_deref().map_or_else(|| service.id.to_string(), str::to_owned)),
-        None => format!("host {host}"),
+    match key {
+        HostKey::Upstream(_) => format!("Upstream {host}"),
+        HostKey::Service(id) => {
+            let name = exchange.matched.as_ref().and_then(|matched| matched.service.as_ref()?.name.clone());
+            format!("Service {}", name.unwrap_or_else(|| id.to_string().into()))
+        }
+        HostKey::Named(_) => format!("host {host}:{}", exchange.upstream.target_port),
     }
 }
 
-/// The fault of a circuit that is open, and when the client may come again.
-fn refuse(exchange: &ExchangeRef, refused: Refused) -> Fault {
-    let seconds = in_whole_seconds(refused.retry_after).max(1).to_string();
+/// A request makes no attempt: the client is told when to come again, and the log hears of it now and then.
+fn refuse(gateway: &Gateway, exchange: &ExchangeRef, host: &Host, fault: Fault, retry_after: Duration) -> Fault {
+    let seconds = in_whole_seconds(retry_after).max(1).to_string();
     exchange.borrow_mut().early_headers.set("Retry-After", seconds);
-    Fault::new(FaultKind::CircuitOpen, refused.detail)
+    if let Some(untold) = host.tell_of_refusal(monotonic()) {
+        let (name, kind, detail) = (&host.name, fault.kind.facts().name, &fault.detail);
+        let others = if untold > 0 { format!(" ({untold} others were refused since the last line)") } else { String::new() };
+        gateway.logs.log_exchange(Level::Warn, &exchange.borrow(), &format!("{name} was asked for nothing, {kind}: {detail}{others}"), "");
+    }
+    fault
 }
 
 fn log_turn(gateway: &Gateway, host: &Host, turned: Option<Turned>) {
@@ -187,6 +208,8 @@ async fn place_of(
     let patience = queue.rules().deadline;
     let mut deadline = Deadline::new();
     deadline.arm(patience);
+    let mut look = Deadline::new();
+    look.arm(A_SECOND);
     let turn = std::future::poll_fn(|cx| {
         if let Poll::Ready(place) = waiting.poll(cx) {
             return Poll::Ready(Ok(place));
@@ -194,10 +217,17 @@ async fn place_of(
         if client.poll_departed(cx).is_ready() {
             return Poll::Ready(Err(Failure::Gone));
         }
+        // With the buffer full nothing is read any more, and no end of it seen.
+        while look.poll(cx).is_ready() {
+            if client.has_left_unread() {
+                return Poll::Ready(Err(Failure::Gone));
+            }
+            look.arm(A_SECOND);
+        }
         deadline.poll(cx).map(|()| Err(Failure::Fault(timed_out(queue, patience), "")))
     })
     .await;
-    exchange.borrow_mut().moments.queued = turn.is_err().then_some(began);
+    exchange.borrow_mut().moments.queued = matches!(turn, Err(Failure::Gone)).then_some(began);
     if turn.is_ok() {
         decided(gateway, exchange, || format!("queue.left waited_ms={}", began.elapsed().as_millis()));
     }

@@ -11,6 +11,7 @@ use crate::http::wire::{READ_BYTES, Wire};
 use crate::journey;
 use crate::phases::{HostCall, Phase, Verdict};
 use crate::router::path::normalise;
+use pylae_shared::tcp::TcpFacts;
 use std::cell::RefCell;
 use std::io;
 use std::net::IpAddr;
@@ -94,6 +95,12 @@ impl ClientConnection {
             }
         }
         Poll::Pending
+    }
+
+    /// Has the client ended its side, as the kernel knows it, although what it sent before was not read yet?
+    pub fn has_left_unread(&mut self) -> bool {
+        self.gone |= TcpFacts::of(self.wire.socket()).is_some_and(|facts| facts.has_peer_ended);
+        self.gone
     }
 
     /// The client has gone.

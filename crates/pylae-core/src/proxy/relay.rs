@@ -232,6 +232,8 @@ impl<'a> Relay<'a> {
             Ok(Step::End { skip }) => {
                 upstream.wire.consume(skip);
                 upstream.quiet_since = Some(Instant::now());
+                // The client may take its time: the upstream is done.
+                upstream.place = None;
                 self.is_over = true;
                 Poll::Ready(self.take_in(&[], true))
             }
@@ -252,6 +254,7 @@ impl<'a> Relay<'a> {
                 }
                 if self.decoder.is_done() {
                     upstream.quiet_since = Some(Instant::now());
+                    upstream.place = None;
                     self.is_over = true;
                     self.take_in(&[], true)?;
                 }
@@ -259,7 +262,11 @@ impl<'a> Relay<'a> {
             }
             Ok(Step::More { skip }) => {
                 upstream.wire.consume(skip);
-                match upstream.wire.poll_fill(cx, READ_BYTES) {
+                let filled = upstream.wire.poll_fill(cx, READ_BYTES);
+                if upstream.wire.ended().is_some() {
+                    upstream.place = None;
+                }
+                match filled {
                     Poll::Pending => Poll::Pending,
                     Poll::Ready(Ok(0)) if self.decoder.ends_at_close() => {
                         self.is_over = true;

@@ -27,7 +27,7 @@ pub struct Breaker {
 enum State {
     Closed,
     Open { since: Duration, why: String },
-    HalfOpen { since: Duration, why: String, trying: u32, succeeded: u32 },
+    HalfOpen { since: Duration, why: String, trying: u32, succeeded: u32, last: Duration },
 }
 
 /// The word that an attempt may be made.
@@ -70,18 +70,22 @@ impl Breaker {
                 let detail = format!("opened {ago} s ago after {why}; tries again in {} s", in_whole_seconds(left));
                 return Err(Refused { detail, retry_after: left });
             }
-            self.state = State::HalfOpen { since: *since, why: std::mem::take(why), trying: 0, succeeded: 0 };
+            self.state = State::HalfOpen { since: *since, why: std::mem::take(why), trying: 0, succeeded: 0, last: now };
             self.era += 1;
         }
-        let State::HalfOpen { since, why, trying, succeeded } = &mut self.state else {
+        let State::HalfOpen { since, why, trying, succeeded, last } = &mut self.state else {
             return Ok(Pass { era: self.era, is_trial: false });
         };
-        if *trying + *succeeded >= self.rules.half_open_requests {
+        // Those that try may never end; what they say in the end counts all the same.
+        let are_overdue = now.saturating_sub(*last) >= self.rules.open;
+        if *trying + *succeeded >= self.rules.half_open_requests && !are_overdue {
             let ago = now.saturating_sub(*since).as_secs();
+            let trying = (*trying).min(self.rules.half_open_requests);
             let detail = format!("opened {ago} s ago after {why}; half-open: {trying} of {} requests try", self.rules.half_open_requests);
             return Err(Refused { detail, retry_after: Duration::from_secs(1) });
         }
         *trying += 1;
+        *last = now;
         Ok(Pass { era: self.era, is_trial: true })
     }
 
@@ -263,6 +267,21 @@ mod tests {
         breaker.give_back(passes[0]);
         assert!(breaker.admit(at(110)).is_ok());
         assert!(breaker.admit(at(110)).is_err());
+    }
+
+    #[test]
+    fn test_who_tries_without_an_end_keeps_others_from_trying_only_so_long() {
+        let mut breaker = opened();
+        let hanging = [breaker.admit(at(110)).expect("the first may try"), breaker.admit(at(112)).expect("and the second")];
+        assert!(breaker.admit(at(121)).is_err(), "the newest tries for 9 s");
+        let late = breaker.admit(at(122)).expect("10 s are too long");
+        assert!(late.is_trial);
+        let refused = breaker.admit(at(123)).expect_err("one more, not any number");
+        assert!(refused.detail.ends_with("half-open: 2 of 2 requests try"), "{}", refused.detail);
+        assert_eq!(breaker.succeed(late, at(124)), None);
+        assert!(breaker.succeed(hanging[0], at(140)).is_some(), "a host that is slower than the circuit is patient is well all the same");
+        breaker.give_back(hanging[1]);
+        assert!(breaker.is_closed());
     }
 
     #[test]

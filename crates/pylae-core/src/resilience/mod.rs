@@ -27,8 +27,10 @@ use std::rc::Rc;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-/// Hosts remembered at most; others are served as if nothing were known of them.
+/// Hosts remembered at most.
 const HOSTS_LIMIT: usize = 10_000;
+/// So many are forgotten at once when there are too many.
+const FORGOTTEN_AT_ONCE: usize = HOSTS_LIMIT / 100;
 /// A host that nobody asked for so long is forgotten; longer than any window and any open circuit.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(3_700);
 
@@ -71,6 +73,9 @@ pub struct Host {
     queue: Option<Rc<Queue>>,
     policy: Weak<Policy>,
     asked: Cell<Duration>,
+    /// A refusal was told of last, and how many since were not.
+    told: Cell<Option<Duration>>,
+    untold: Cell<u64>,
 }
 
 impl Host {
@@ -82,6 +87,8 @@ impl Host {
             queue: policy.queue.map(Queue::new),
             policy: Arc::downgrade(policy),
             asked: Cell::default(),
+            told: Cell::default(),
+            untold: Cell::default(),
         }
     }
 
@@ -107,9 +114,24 @@ impl Host {
         self.breaker.as_ref().is_none_or(|breaker| breaker.borrow().is_closed())
     }
 
+    /// A request is refused: shall the log hear of it? At most once a second; then how many it did not hear of.
+    pub fn tell_of_refusal(&self, now: Duration) -> Option<u64> {
+        if self.told.get().is_some_and(|told| now.saturating_sub(told) < Duration::from_secs(1)) {
+            self.untold.set(self.untold.get() + 1);
+            return None;
+        }
+        self.told.set(Some(now));
+        Some(self.untold.take())
+    }
+
+    /// Is a request in flight there, or does one wait?
+    fn is_busy(self: &Rc<Self>) -> bool {
+        Rc::strong_count(self) > 1 || self.queue.as_ref().is_some_and(|queue| queue.in_flight() + queue.waiting_count() > 0)
+    }
+
     /// Is it remembered for nothing any more?
-    fn is_forgotten(&self, now: Duration) -> bool {
-        self.policy.strong_count() == 0 || now.saturating_sub(self.asked.get()) > FORGOTTEN_AFTER
+    fn is_forgotten(self: &Rc<Self>, now: Duration) -> bool {
+        self.policy.strong_count() == 0 || (!self.is_busy() && now.saturating_sub(self.asked.get()) > FORGOTTEN_AFTER)
     }
 }
 
@@ -166,6 +188,8 @@ impl Drop for Ticket {
 pub struct Hosts {
     /// By the policy's place in memory, which is nobody else's as long as a host knows it.
     known: RefCell<HashMap<(usize, HostKey), Rc<Host>>>,
+    /// There were too many.
+    is_crowded: Cell<bool>,
 }
 
 impl Hosts {
@@ -174,11 +198,21 @@ impl Hosts {
         let mut known = self.known.borrow_mut();
         let key = (Arc::as_ptr(policy) as usize, key);
         if known.len() >= HOSTS_LIMIT && !known.contains_key(&key) {
-            return Rc::new(Host::new(policy, name()));
+            self.is_crowded.set(true);
+            forget_oldest(&mut known);
+            if known.len() >= HOSTS_LIMIT {
+                // All of them have requests: this one is served as if nothing were known of it.
+                return Rc::new(Host::new(policy, name()));
+            }
         }
         let host = known.entry(key).or_insert_with(|| Rc::new(Host::new(policy, name())));
         host.asked.set(now);
         Rc::clone(host)
+    }
+
+    /// Had some to be forgotten early?
+    pub fn is_crowded(&self) -> bool {
+        self.is_crowded.get()
     }
 
     /// Forgets hosts that nobody asks for, and policies that are gone.
@@ -195,6 +229,16 @@ impl Hosts {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// Forgets those asked for least recently, but none that has requests.
+fn forget_oldest(known: &mut HashMap<(usize, HostKey), Rc<Host>>) {
+    let mut idle: Vec<_> = known.iter().filter(|(_, host)| !host.is_busy()).map(|(key, host)| (host.asked.get(), *key)).collect();
+    let count = FORGOTTEN_AT_ONCE.min(idle.len());
+    if count < idle.len() {
+        idle.select_nth_unstable_by_key(count, |(asked, _)| *asked);
+    }
+    idle[..count].iter().for_each(|(_, key)| drop(known.remove(key)));
 }
 
 #[cfg(test)]
@@ -234,10 +278,42 @@ mod tests {
     #[test]
     fn test_memory_is_bounded() {
         let (hosts, policy) = (Hosts::default(), policy());
-        for number in 1..=HOSTS_LIMIT as u64 + 10 {
-            hosts.get(&policy, HostKey::Named(number), NOW, String::new);
+        let limit = HOSTS_LIMIT as u64;
+        let held = hosts.get(&policy, KEY, NOW, String::new);
+        for number in 100..100 + limit - 1 {
+            hosts.get(&policy, HostKey::Named(number), NOW + Duration::from_secs(number), String::new);
         }
-        assert_eq!(hosts.len(), HOSTS_LIMIT);
+        assert!(!hosts.is_crowded());
+        let late = NOW + Duration::from_secs(2 * limit);
+        hosts.get(&policy, HostKey::Named(2 * limit), late, String::new);
+        assert!(hosts.is_crowded());
+        assert_eq!(hosts.len(), HOSTS_LIMIT - FORGOTTEN_AT_ONCE + 1);
+        let known = hosts.known.borrow();
+        let is_known = |number| known.contains_key(&(Arc::as_ptr(&policy) as usize, HostKey::Named(number)));
+        assert!(!is_known(100) && is_known(100 + limit - 2) && is_known(2 * limit), "the oldest are forgotten");
+        assert!(is_known(7), "but none that has requests");
+        drop(held);
+    }
+
+    #[test]
+    fn test_a_host_with_requests_is_not_forgotten() {
+        let hosts = Hosts::default();
+        let rules = QueueRules { most_connections: 1, most_waiting: 1, deadline: Duration::from_secs(1) };
+        let policy = Arc::new(Policy { queue: Some(rules), ..Policy::default() });
+        let place = hosts.get(&policy, KEY, NOW, String::new).queue().expect("it has one").enter();
+        assert!(place.is_some());
+        hosts.sweep(NOW + FORGOTTEN_AFTER * 2);
+        assert_eq!(hosts.len(), 1);
+        drop(place);
+        hosts.sweep(NOW + FORGOTTEN_AFTER * 2);
+        assert!(hosts.is_empty());
+    }
+
+    #[test]
+    fn test_refusals_are_told_of_once_a_second() {
+        let host = Hosts::default().get(&policy(), KEY, NOW, String::new);
+        let told: Vec<_> = [0, 10, 999, 1_000, 1_500, 9_000].map(|ms| host.tell_of_refusal(NOW + Duration::from_millis(ms))).into();
+        assert_eq!(told, [Some(0), None, None, Some(2), None, Some(1)]);
     }
 
     #[test]

@@ -114,6 +114,9 @@ impl Drop for Waiting {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
     use std::time::Duration;
 
     fn queue(most_connections: usize, most_waiting: usize) -> Rc<Queue> {
@@ -144,6 +147,36 @@ mod tests {
         assert!(poll(&mut waiting[1]).is_some());
         assert!(poll(&mut waiting[2]).is_some());
         assert_eq!((queue.in_flight(), queue.waiting_count()), (0, 0));
+    }
+
+    /// Counts how often it is woken.
+    #[derive(Default)]
+    struct Alarm(AtomicUsize);
+
+    impl Wake for Alarm {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn test_whose_turn_it_is_is_woken_and_nobody_else() {
+        let queue = queue(1, 3);
+        let place = queue.enter().expect("it is free");
+        let alarms: Vec<Arc<Alarm>> = (0..3).map(|_| Arc::default()).collect();
+        let woken = || alarms.iter().map(|alarm| alarm.0.load(Ordering::Relaxed)).collect::<Vec<_>>();
+        let mut waiting: Vec<Waiting> = (0..3).map(|_| queue.queue_up().expect("there is room")).collect();
+        for (one, alarm) in waiting.iter_mut().zip(&alarms) {
+            assert!(one.poll(&mut Context::from_waker(&Arc::clone(alarm).into())).is_pending());
+        }
+        drop(waiting.remove(1));
+        assert_eq!(woken(), [0, 0, 0], "who leaves frees no place");
+        drop(place);
+        assert_eq!(woken(), [1, 0, 0]);
+        drop(waiting.remove(0));
+        assert_eq!(woken(), [1, 0, 1], "the first left without its place, the second had left before");
+        assert!(poll(&mut waiting[0]).is_some());
+        assert_eq!((queue.in_flight(), woken()), (0, vec![1, 0, 1]));
     }
 
     #[test]
