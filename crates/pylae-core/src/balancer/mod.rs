@@ -34,6 +34,8 @@ use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 /// The port of a Target that names none.
 const DEFAULT_PORT: u16 = 8000;
@@ -140,11 +142,15 @@ struct View {
 pub struct Balancer {
     algorithm: Algorithm,
     peers: Vec<Arc<Peer>>,
+    /// Those of weight 0: they get nothing, but what is known of them is kept.
+    idle: Vec<Arc<Peer>>,
     has_names: bool,
     roster: ArcSwap<Roster>,
     view: ArcSwap<View>,
     /// Turns when the candidates change.
     learned: AtomicU64,
+    /// Says so to who waits for it.
+    turned: Notify,
     /// What the names' generation was when they were asked for last.
     generation: AtomicU64,
     turn: AtomicU64,
@@ -155,18 +161,19 @@ impl Balancer {
     /// second part. What was known of a Target that `before` has too is kept.
     pub fn new<'a>(algorithm: Algorithm, targets: impl IntoIterator<Item = &'a Target>, before: Option<&Balancer>) -> (Self, Vec<String>) {
         let mut read = Vec::new();
-        let mut refused = Vec::new();
+        let (mut refused, mut idle) = (Vec::new(), Vec::new());
         for target in targets {
             let weight = target.weight.unwrap_or(WEIGHT_WHEN_NULL);
             match split_target(&target.target) {
                 Some((host, port)) if weight > 0 => read.push((target, host, port, weight)),
-                Some(_) => {}
+                Some(unused) => idle.push((target, unused)),
                 None => refused.push(format!("targets {}: `{}` is not `host:port`", target.id, target.target)),
             }
         }
         read.sort_by_key(|(target, ..)| target.id);
         let before = before.filter(|before| !before.peers.is_empty());
         let peers: Vec<Arc<Peer>> = read.into_iter().map(|read| peer_of(read, before)).collect();
+        let idle = idle.into_iter().map(|(target, (host, port))| peer_of((target, host, port, 0), None)).collect();
         let known_before = before.map(|before| before.roster.load_full());
         let names = peers.iter().filter(|peer| peer.address.is_none()).map(|peer| {
             let known = known_before.as_ref().and_then(|roster| {
@@ -195,9 +202,11 @@ impl Balancer {
             algorithm,
             has_names: !roster.names.is_empty(),
             peers,
+            idle,
             roster: ArcSwap::new(roster),
             view: ArcSwap::from_pointee(view),
             learned: AtomicU64::new(0),
+            turned: Notify::new(),
             generation: AtomicU64::new(u64::MAX),
             turn: AtomicU64::new(turn),
         };
@@ -258,7 +267,8 @@ impl Balancer {
         in_turn.retain(|address| {
             // Who answers for the name says what it likes each time: that fills no table.
             let health = if rules.is_on { watch.health_so_far(&address.place) } else { None };
-            Standing::of(&address.place, health, watch, ask.now).is_fit
+            let standing = Standing::of(&address.place, health, watch, ask.now);
+            standing.is_healthy && !standing.is_ejected
         });
         let is_in = |tried: &[Tried], address: &Address| tried.iter().any(|one| one.address == address.place.address());
         let at = ask.avoided().find_map(|tried| in_turn.iter().position(|address| !is_in(tried, address))).unwrap_or(0);
@@ -301,6 +311,7 @@ impl Balancer {
         if let Some(names) = changed {
             self.roster.store(Arc::new(Roster::new(&self.peers, names, Some(&before), now)));
             self.learned.fetch_add(1, Ordering::Relaxed);
+            self.turned.notify_waiters();
         }
     }
 
@@ -315,7 +326,7 @@ impl Balancer {
         }
         drop(view);
         let roster = self.roster.load_full();
-        let mut eligible = Vec::with_capacity(roster.seats.len());
+        let (mut eligible, mut ejected) = (Vec::with_capacity(roster.seats.len()), Vec::new());
         let (mut total, mut available, mut youngest, mut until) = (0u64, 0u64, Duration::ZERO, Duration::MAX);
         for (at, (seat, hot)) in roster.seats.iter().zip(roster.hot.iter()).enumerate() {
             total += hot.weight();
@@ -323,7 +334,13 @@ impl Balancer {
                 let health = rules.is_on.then(|| watch.health(&address.place));
                 let standing = Standing::of(&address.place, health, watch, now);
                 until = until.min(standing.until);
-                if !standing.is_fit {
+                if !standing.is_healthy {
+                    continue;
+                }
+                if standing.is_ejected {
+                    // It would answer: the threshold is of those that would not.
+                    available += hot.weight();
+                    ejected.push(at as u32);
                     continue;
                 }
                 if standing.since > address.load.since() {
@@ -334,6 +351,10 @@ impl Balancer {
             available += hot.weight();
             eligible.push(at as u32);
             youngest = youngest.max(hot.load.since());
+        }
+        if eligible.is_empty() {
+            // An outlier is better than nobody.
+            eligible = ejected;
         }
         let is_enough = available > 0 && (!rules.is_on || available as f64 * 100.0 > rules.threshold_percent * total as f64);
         let eligible = (eligible.len() < roster.seats.len()).then(|| eligible.into());
@@ -355,6 +376,16 @@ impl Balancer {
     /// Every Target with a weight above 0.
     pub fn peers(&self) -> &[Arc<Peer>] {
         &self.peers
+    }
+
+    /// Every Target with a weight of 0.
+    pub fn idle(&self) -> &[Arc<Peer>] {
+        &self.idle
+    }
+
+    /// Waits until other candidates are known than now.
+    pub fn turned(&self) -> Notified<'_> {
+        self.turned.notified()
     }
 
     /// The candidates as they are now.
@@ -389,14 +420,17 @@ fn peer_of((target, host, port, weight): (&Target, &str, u16, u32), before: Opti
         port,
         weight,
         upstream: target.upstream.id,
-        is_new: before.is_some() && known.is_none(),
+        // At another host or port it is another, whatever its row.
+        is_new: before.is_some() && known.is_none_or(|known| *known.host != *host || known.port != port),
     })
 }
 
 /// How an address does.
 struct Standing {
-    /// May it be chosen?
-    is_fit: bool,
+    /// Would it answer, as far as checks know?
+    is_healthy: bool,
+    /// Is it left out as an outlier?
+    is_ejected: bool,
     /// When it turned so, monotonic; zero: it never was otherwise.
     since: Duration,
     /// This ends then, monotonic.
@@ -405,18 +439,19 @@ struct Standing {
 
 impl Standing {
     fn of(place: &Place, health: Option<Health>, watch: &Watch, now: Duration) -> Self {
-        let mut standing = Standing { is_fit: true, since: Duration::ZERO, until: Duration::MAX };
+        let mut standing = Standing { is_healthy: true, is_ejected: false, since: Duration::ZERO, until: Duration::MAX };
         if let Some(health) = health {
-            standing.is_fit = health.is_healthy;
-            if health.why != Why::Initial {
-                let age = Duration::from_millis(crate::clock::now_ms().saturating_sub(health.since_ms));
-                standing.since = now.saturating_sub(age);
+            standing.is_healthy = health.is_healthy;
+            // Where the wall clock stepped back since, nobody knows when it was: long ago.
+            let age_ms = crate::clock::now_ms().checked_sub(health.since_ms).filter(|_| health.why != Why::Initial);
+            if let Some(age_ms) = age_ms {
+                standing.since = now.saturating_sub(Duration::from_millis(age_ms));
             }
         }
         if let Some(ejection) = watch.ejection(place) {
             let ends = Duration::from_millis(ejection.until_monotonic_ms);
             if now < ends {
-                (standing.is_fit, standing.until) = (false, ends);
+                (standing.is_ejected, standing.until) = (true, ends);
             } else {
                 standing.since = standing.since.max(ends);
             }

@@ -57,7 +57,13 @@ fn look_after(gateway: &Rc<Gateway>, asked: &Rc<Asked>, balancer: &Arc<Balancer>
     let host = &named.peer.host;
     // What is known is renewed in the background: to be asked for is enough. It also keeps the name from being forgotten.
     let found = gateway.resolver.known(host);
-    if !matches!(named.known, Known::Nothing) && found.is_some() {
+    if !matches!(named.known, Known::Nothing)
+        && let Some(found) = found
+    {
+        // A failure that the resolver did not keep, as where too many asked, leaves no trace in its generation.
+        if !Known::of(found.clone()).is_same(&named.known) {
+            balancer.learn(named.peer.target, &found, pylae_shared::monotonic());
+        }
         return;
     }
     if asked.borrow().len() >= FIRST_LOOK_UPS || !asked.borrow_mut().insert(Arc::clone(host)) {

@@ -185,11 +185,18 @@ pub struct Peer {
     pub address: Option<IpAddr>,
     /// TCP port, where a record names none.
     pub port: u16,
-    /// Share of the requests of each of its addresses; never 0.
+    /// Share of the requests of each of its addresses; never 0 of a candidate.
     pub weight: u32,
     pub(super) upstream: Id,
     /// Did it come when others were there already?
     pub(super) is_new: bool,
+}
+
+impl Peer {
+    /// Where its health is kept at this address; a record may name another port.
+    pub(crate) fn place(&self, address: IpAddr, port: Option<u16>) -> Place {
+        Place::new(self.upstream, self.target, address, port.unwrap_or(self.port))
+    }
 }
 
 impl PartialEq for Peer {
@@ -224,12 +231,20 @@ pub(super) struct Tally {
     pub failures: AtomicU32,
 }
 
+impl Tally {
+    /// Counts from now on; answers what was counted.
+    pub fn begin(&self, now: Duration) -> (u32, u32) {
+        self.since_ns.store(now.as_nanos() as u64, Ordering::Relaxed);
+        (self.successes.swap(0, Ordering::Relaxed), self.failures.swap(0, Ordering::Relaxed))
+    }
+}
+
 impl Address {
     /// The addresses that records give a Target, with one load for all of them.
     pub fn all_of<'a>(peer: &'a Arc<Peer>, load: &'a LoadRef, records: &'a [Record]) -> impl Iterator<Item = Address> + 'a {
         records.iter().map(|record| Address {
             peer: Arc::clone(peer),
-            place: Arc::new(Place::new(peer.upstream, peer.target, record.address, record.port.unwrap_or(peer.port))),
+            place: Arc::new(peer.place(record.address, record.port)),
             name: record.name.clone(),
             weight: record.weight.unwrap_or(peer.weight),
             load: load.clone(),

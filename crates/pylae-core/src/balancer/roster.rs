@@ -166,6 +166,11 @@ impl Roster {
         })
     }
 
+    /// Is there any candidate, healthy or not?
+    pub fn is_empty(&self) -> bool {
+        self.seats.is_empty()
+    }
+
     /// The Targets of whose name nothing is known yet.
     pub fn pending(&self) -> impl Iterator<Item = &Arc<Peer>> {
         self.names.iter().filter(|named| matches!(named.known, Known::Nothing)).map(|named| &named.peer)

@@ -767,6 +767,17 @@ fn test_an_address_that_turned_healthy_starts_slowly_and_none_does_when_a_worker
 }
 
 #[test]
+fn test_a_target_at_another_port_is_new() {
+    let before = Rig::new(Algorithm::RoundRobin, &targets(&[1, 1, 1]));
+    let mut moved = targets(&[1, 1, 1]);
+    moved[2].target = "10.0.0.3:81".into();
+    let (balancer, _) = Balancer::new(Algorithm::RoundRobin, &moved, Some(&before.balancer));
+    let slow_start = SlowStart { window: Duration::from_secs(100), least_percent: 10 };
+    let rig = Rig { balancer, now: pylae_shared::monotonic(), slow_start: Some(slow_start), ..Rig::new(Algorithm::RoundRobin, &[]) };
+    assert_young_share(&rig, 0.03, 0.07);
+}
+
+#[test]
 fn test_the_first_answer_for_a_name_is_not_new_and_what_comes_after_is() {
     let mut rig = Rig::named(Algorithm::RoundRobin, of_addresses(&[1, 2]), &[]);
     rig.slow_start = Some(SlowStart { window: Duration::from_secs(100), least_percent: 50 });
@@ -795,7 +806,7 @@ fn interval(rig: &mut Rig, number: u32, successes: u32, failures: u32, outlier: 
         if request + 1 == successes + failures {
             rig.now += outlier.interval;
         }
-        ejection = ejection.or(rig.balancer.count(address, request < successes, outlier, &rig.watch, rig.now));
+        ejection = ejection.or(rig.balancer.count(address, request < successes, outlier, &rig.rules, &rig.watch, rig.now));
     }
     ejection
 }
@@ -860,6 +871,62 @@ fn test_an_ejection_is_seen_by_every_worker_and_makes_no_room_for_those_not_ejec
     assert!((0..8).all(|_| rigs[1].chosen(0) != 1));
     let segment = pylae_shared::Segment::open(descriptor.as_raw_fd()).expect("the same");
     assert_eq!(segment.health_rows(None).len(), 1);
+}
+
+#[test]
+fn test_the_unhealthy_count_as_out_when_an_outlier_is_to_be_left_out() {
+    let mut rig = Rig::with_rules(Algorithm::RoundRobin, &targets(&[1, 1, 1, 1]), passive(0.0));
+    fail(&rig, 2);
+    fail(&rig, 3);
+    assert_eq!(interval(&mut rig, 1, 0, 10, &OUTLIER), None, "three of four would be out");
+    let most = Outlier { most_ejected_percent: 100, ..OUTLIER };
+    assert!(interval(&mut rig, 1, 0, 10, &most).is_some());
+    assert_eq!(interval(&mut rig, 4, 0, 10, &most), None, "one stays");
+}
+
+#[test]
+fn test_outliers_are_taken_back_when_nobody_else_is_left() {
+    let mut rig = Rig::with_rules(Algorithm::RoundRobin, &targets(&[1, 1, 1]), passive(0.0));
+    assert!(interval(&mut rig, 1, 0, 10, &OUTLIER).is_some());
+    fail(&rig, 2);
+    assert!((0..6).all(|_| rig.chosen(0) == 3));
+    fail(&rig, 3);
+    assert!((0..6).all(|_| rig.chosen(0) == 1), "the outlier, and none that is unhealthy");
+    fail(&rig, 1);
+    assert!(rig.choose(0, &[]).is_err());
+}
+
+#[test]
+fn test_an_outlier_counts_for_the_threshold() {
+    let mut rig = Rig::with_rules(Algorithm::RoundRobin, &targets(&[1, 1, 1, 1]), passive(70.0));
+    assert!(interval(&mut rig, 1, 0, 10, &OUTLIER).is_some());
+    fail(&rig, 2);
+    assert!((0..8).all(|_| rig.chosen(0) > 2), "75 % is healthy");
+    fail(&rig, 3);
+    assert!(rig.choose(0, &[]).is_err(), "50 % is not enough");
+}
+
+#[test]
+fn test_old_counts_do_not_leave_out_who_recovered() {
+    let mut rig = Rig::new(Algorithm::RoundRobin, &targets(&[1, 1, 1, 1]));
+    assert!(interval(&mut rig, 1, 0, 10, &OUTLIER).is_some());
+    let roster = rig.balancer.roster();
+    let address = roster.addresses().next().expect("a Target");
+    let count = |rig: &Rig, is_success| rig.balancer.count(address, is_success, &OUTLIER, &rig.rules, &rig.watch, rig.now);
+    // Those that were on their way when it was left out.
+    assert!((0..50).all(|_| count(&rig, false).is_none()));
+    rig.now += Duration::from_secs(31);
+    for _ in 0..12 {
+        assert_eq!(count(&rig, true), None);
+        rig.now += Duration::from_secs(1);
+    }
+    // And those of long ago.
+    assert!((0..50).all(|_| count(&rig, false).is_none()));
+    rig.now += OUTLIER.interval * 2;
+    for _ in 0..12 {
+        assert_eq!(count(&rig, true), None);
+        rig.now += Duration::from_secs(1);
+    }
 }
 
 // === reading Targets ===

@@ -10,6 +10,7 @@ use crate::balancer::{Address, mix};
 use crate::fault::{Fault, FaultKind};
 use crate::gateway::Gateway;
 use crate::observe::Level;
+use crate::snapshot::hash::ConfigSet;
 use crate::snapshot::model::CheckType;
 use crate::snapshot::{CompiledUpstream, Id};
 use crate::upstream::tls::UpstreamTls;
@@ -61,29 +62,57 @@ struct Schedule {
 }
 
 impl Schedule {
-    /// Takes in what is watched now; rounds that were known keep their time, and a shorter interval begins at once.
+    /// Takes in what is watched now; rounds that were known keep their time, and a shorter interval begins at once. Of many Upstreams
+    /// only those are looked at that changed: an Upstream is the same one as long as it does not.
     fn adopt(&mut self, watched: &Arc<[Arc<CompiledUpstream>]>, now: Instant) {
-        if self.watched.as_ref().is_some_and(|known| Arc::ptr_eq(known, watched)) {
+        let before = self.watched.replace(Arc::clone(watched));
+        let (mut old, mut new) = (before.as_deref().unwrap_or_default(), &watched[..]);
+        if std::ptr::eq(old, new) {
             return;
         }
-        let mut known = std::mem::take(&mut self.rounds);
-        self.queue.clear();
-        for upstream in watched.iter() {
-            let Some(probe) = &upstream.rules.probe else { continue };
-            for (of_healthy, every) in [(true, probe.healthy_every), (false, probe.unhealthy_every)] {
-                let Some(every) = every else { continue };
-                let key = RoundKey { upstream: upstream.upstream.id, of_healthy };
-                let seed = u64::from_be_bytes(key.upstream.0.first_chunk().copied().unwrap_or_default());
-                let first = now + every.min(SPREAD).mul_f64((mix(seed) >> 32) as f64 / f64::from(u32::MAX));
-                let round = match known.remove(&key) {
-                    Some(round) => Round { upstream: upstream.clone(), due: round.due.min(now + every), is_running: round.is_running },
-                    None => Round { upstream: upstream.clone(), due: first, is_running: Rc::default() },
-                };
-                self.queue.push(Reverse((round.due, key)));
-                self.rounds.insert(key, round);
+        // Nearly always one came, went or changed, and the others stand where they stood.
+        while let ([first, rest @ ..], [other, others @ ..]) = (old, new)
+            && Arc::ptr_eq(first, other)
+        {
+            (old, new) = (rest, others);
+        }
+        while let ([rest @ .., last], [others @ .., other]) = (old, new)
+            && Arc::ptr_eq(last, other)
+        {
+            (old, new) = (rest, others);
+        }
+        let pointers = |all: &[Arc<CompiledUpstream>]| all.iter().map(Arc::as_ptr).collect::<ConfigSet<_>>();
+        let (old_pointers, new_pointers) = (pointers(old), pointers(new));
+        let mut gone: ConfigSet<Id> =
+            old.iter().filter(|upstream| !new_pointers.contains(&Arc::as_ptr(upstream))).map(|upstream| upstream.upstream.id).collect();
+        for upstream in new.iter().filter(|upstream| !old_pointers.contains(&Arc::as_ptr(upstream))) {
+            gone.remove(&upstream.upstream.id);
+            self.put(upstream, now);
+        }
+        for upstream in gone {
+            for of_healthy in [true, false] {
+                self.rounds.remove(&RoundKey { upstream, of_healthy });
             }
         }
-        self.watched = Some(Arc::clone(watched));
+    }
+
+    /// The rounds of an Upstream that came or changed.
+    fn put(&mut self, upstream: &Arc<CompiledUpstream>, now: Instant) {
+        for of_healthy in [true, false] {
+            let key = RoundKey { upstream: upstream.upstream.id, of_healthy };
+            let known = self.rounds.remove(&key);
+            let every =
+                upstream.rules.probe.as_ref().and_then(|probe| if of_healthy { probe.healthy_every } else { probe.unhealthy_every });
+            let Some(every) = every else { continue };
+            let seed = u64::from_be_bytes(key.upstream.0.first_chunk().copied().unwrap_or_default());
+            let first = now + every.min(SPREAD).mul_f64((mix(seed) >> 32) as f64 / f64::from(u32::MAX));
+            let round = match known {
+                Some(round) => Round { upstream: upstream.clone(), due: round.due.min(now + every), is_running: round.is_running },
+                None => Round { upstream: upstream.clone(), due: first, is_running: Rc::default() },
+            };
+            self.queue.push(Reverse((round.due, key)));
+            self.rounds.insert(key, round);
+        }
     }
 
     /// The next round that is due and whose predecessor is over.
@@ -93,7 +122,8 @@ impl Schedule {
                 return None;
             }
             self.queue.pop();
-            let Some(round) = self.rounds.get_mut(&key) else { continue };
+            // One that is gone, or has another time by now, is in the queue still.
+            let Some(round) = self.rounds.get_mut(&key).filter(|round| round.due == due) else { continue };
             let every = round.upstream.rules.probe.as_ref().and_then(|p| if key.of_healthy { p.healthy_every } else { p.unhealthy_every });
             let Some(every) = every else { continue };
             // From its time on, not from now, unless so late that rounds would follow one another without a pause.
@@ -151,7 +181,19 @@ fn touch_some(gateway: &Gateway, watched: &[Arc<CompiledUpstream>], from: usize)
     }
     let end = (from + watched.len().div_ceil(TICKS_PER_TOUCH)).min(watched.len());
     for upstream in &watched[from..end] {
-        upstream.balancer.roster().addresses().for_each(|address| gateway.watch.touch(&address.place));
+        let roster = upstream.balancer.roster();
+        roster.addresses().for_each(|address| gateway.watch.touch(&address.place));
+        // Of those that are no addresses of the roster a mark, or what requests met, is kept all the same.
+        for peer in roster.asked_each_time().map(|(peer, _)| peer).chain(upstream.balancer.idle()) {
+            match peer.address {
+                Some(address) => gateway.watch.touch_so_far(&peer.place(address, None)),
+                None => {
+                    if let Some(Ok(answer)) = gateway.resolver.known(&peer.host) {
+                        answer.records.iter().for_each(|record| gateway.watch.touch_so_far(&peer.place(record.address, record.port)));
+                    }
+                }
+            }
+        }
     }
     end
 }

@@ -210,8 +210,30 @@ impl Watch {
 
     /// Says that the address is still used, also when nobody was sent there yet: others may have marked it.
     pub fn touch(&self, place: &Place) {
+        if place.entry.load(Ordering::Relaxed) == NO_ROOM {
+            return self.move_in(place);
+        }
         if self.entry(place).is_some_and(|entry| !self.segment.touch_health(entry)) {
             self.find(place);
+        }
+    }
+
+    /// Says so of an address of which something is known; nothing is made for it.
+    pub fn touch_so_far(&self, place: &Place) {
+        if let Some(entry) = self.segment.find_health(&place.identity) {
+            self.segment.touch_health(entry);
+        }
+    }
+
+    /// Looks whether there is room by now; what was met meanwhile goes along.
+    fn move_in(&self, place: &Place) {
+        let Some(entry) = self.segment.health_entry(&place.identity, now_ms()) else { return };
+        let local = place.local().load();
+        let is_news = |shared: Health| shared.why == Why::Initial && shared.counts == [0; 4];
+        let moved = self.segment.change_health(entry, |shared| if is_news(shared) { local } else { shared });
+        place.entry.store(entry.word(), Ordering::Relaxed);
+        if moved.is_some_and(|(_, shared)| shared.is_healthy != local.is_healthy) {
+            self.segment.turn_health_epoch();
         }
     }
 
@@ -347,6 +369,28 @@ mod tests {
         assert!(two.health(&place(2)).is_healthy);
         drop((one, two));
         assert!(!join(0).health(&place(1)).is_healthy);
+    }
+
+    #[test]
+    fn test_who_had_no_room_moves_in_when_there_is_some() {
+        let watch = Watch::alone().expect("memory");
+        let (ours, theirs, rules) = (place(1), place(1), passive(1, 0, 0, 0));
+        ours.entry.store(NO_ROOM, Ordering::Relaxed);
+        assert!(!report(&watch, &ours, &rules, Outcome::TcpFailure));
+        assert!(watch.health(&theirs).is_healthy, "it is known to itself only");
+        watch.touch(&ours);
+        assert!(!watch.health(&theirs).is_healthy);
+        ours.entry.store(NO_ROOM, Ordering::Relaxed);
+        watch.mark(&theirs, true);
+        watch.touch(&ours);
+        assert!(watch.health(&ours).is_healthy, "what all know counts");
+    }
+
+    #[test]
+    fn test_what_is_only_touched_so_far_takes_no_room() {
+        let watch = Watch::alone().expect("memory");
+        watch.touch_so_far(&place(1));
+        assert!(watch.health_so_far(&place(1)).is_none());
     }
 
     #[test]

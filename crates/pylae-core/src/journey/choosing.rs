@@ -65,7 +65,7 @@ pub(super) fn observed(gateway: &Rc<Gateway>, exchange: &ExchangeRef, choice: &C
     if let Some(outlier) = outlier {
         let is_success = matches!(seen, Seen::Status(status) if status < 500);
         let now = pylae_shared::monotonic();
-        if let Some(ejection) = choice.upstream.balancer.count(&choice.address, is_success, outlier, &gateway.watch, now) {
+        if let Some(ejection) = choice.upstream.balancer.count(&choice.address, is_success, outlier, rules, &gateway.watch, now) {
             let (target, address, why) = (place.target(), place.address(), ejection.why());
             let for_s = (ejection.until_monotonic_ms / 1000).saturating_sub(now.as_secs());
             gateway.logs.log(
@@ -166,6 +166,8 @@ async fn choose_target(
 async fn first_answer(gateway: &Rc<Gateway>, client: &mut impl Departure, upstream: &CompiledUpstream) -> Result<(), Failure> {
     let pending: Vec<Arc<Peer>> = upstream.balancer.roster().pending().take(LOOK_UPS).cloned().collect();
     let mut look_ups: Vec<_> = pending.iter().map(|peer| (peer, Box::pin(gateway.resolver.look_up(&peer.host)))).collect();
+    // Others may be answered for meanwhile, by who looks after names.
+    let mut turned = Box::pin(upstream.balancer.turned());
     std::future::poll_fn(|cx| {
         let mut has_answer = false;
         look_ups.retain_mut(|(peer, look_up)| match look_up.as_mut().poll(cx) {
@@ -176,6 +178,10 @@ async fn first_answer(gateway: &Rc<Gateway>, client: &mut impl Departure, upstre
             }
             Poll::Pending => true,
         });
+        while turned.as_mut().poll(cx).is_ready() {
+            has_answer |= !upstream.balancer.roster().is_empty();
+            turned.set(upstream.balancer.turned());
+        }
         if has_answer || look_ups.is_empty() {
             return Poll::Ready(Ok(()));
         }
