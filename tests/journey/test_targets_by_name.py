@@ -228,26 +228,39 @@ def test_use_srv_name_is_the_name_in_the_handshake_and_of_probes(
 # === the plugin resilience ===
 
 
-def test_an_outlier_is_left_out_and_comes_back(gateway: Gateway, blueprints: Blueprints, pair: tuple[Origin, Origin]) -> None:
+def with_an_outlier(
+    gateway: Gateway, blueprints: Blueprints, pair: tuple[Origin, Origin], ejection_time_s: int
+) -> tuple[Entity, str]:
+    """An Upstream of a bad and a good Target, where the bad is left out for so long; and a path to it."""
     pair[0].behaviour = answer(b"bad", status="503 Service Unavailable", keep_alive=False)
     upstream = targets(blueprints, {f"{FIRST}:{pair[0].port}": 1, f"{SECOND}:{pair[0].port}": 1})
     service = blueprints.service(f"http://{upstream['name']}/")
-    path = blueprints.route(service)["paths"][0]
-    outlier = {"success_rate_percent": 80, "least_requests": 5, "interval_s": 1, "ejection_time_s": 2}
+    path: str = blueprints.route(service)["paths"][0]
+    outlier = {"success_rate_percent": 80, "least_requests": 5, "interval_s": 1, "ejection_time_s": ejection_time_s}
     blueprints.plugin("resilience", service, "service", outlier_ejection=outlier)
     gateway.settle()
+    return upstream, path
+
+
+def test_an_outlier_is_left_out_and_shown(gateway: Gateway, blueprints: Blueprints, pair: tuple[Origin, Origin]) -> None:
+    upstream, path = with_an_outlier(gateway, blueprints, pair, 300)
     until(lambda: shares(gateway, path, 6) == {"second": 6}, "the outlier to be out", 10)
-    pair[0].behaviour = answer(b"first")
     rows = gateway.admin.get(f"/upstreams/{upstream['id']}/health")["data"]
     places = {row["data"]["host"]: row["data"]["addresses"][0] for row in rows}
     assert places[FIRST]["health"] == "UNHEALTHY"
     about = places[FIRST]["pylae"]
     assert about["state"] == "ejected"
     assert about["why"].startswith("ejected: success rate 0 % of ")
-    assert about["until_ms"] >= about["since_ms"] + 1000
+    assert about["until_ms"] >= about["since_ms"] + 299_000
     assert places[SECOND]["health"] == "HEALTHCHECKS_OFF"
     gateway.error_log.wait_for("target.ejected")
-    until(lambda: shares(gateway, path, 6) == {"first": 3, "second": 3}, "it to be back by itself", 10)
+
+
+def test_an_outlier_comes_back_by_itself(gateway: Gateway, blueprints: Blueprints, pair: tuple[Origin, Origin]) -> None:
+    _, path = with_an_outlier(gateway, blueprints, pair, 2)
+    until(lambda: shares(gateway, path, 6) == {"second": 6}, "the outlier to be out", 20)
+    pair[0].behaviour = answer(b"first")
+    until(lambda: shares(gateway, path, 6) == {"first": 3, "second": 3}, "it to be back", 10)
 
 
 def test_a_target_that_comes_new_starts_slowly(gateway: Gateway, blueprints: Blueprints, pair: tuple[Origin, Origin]) -> None:

@@ -83,11 +83,12 @@ class Place:
     def weights(self, known: Known) -> dict[str, int]:
         """Its share of the requests, as it is and as it would be."""
         if self.is_virtual:
-            total = self.target["weight"]
-            available = total if self.has_one_in(known) else 0
+            # Its addresses are looked at when a request asks for them: until then it counts, in workers too.
+            total = available = self.target["weight"]
         else:
             total = sum(address.weight for address in self.addresses)
-            available = sum(address.weight for address in self.addresses if not known.is_out(self.target, *address.place))
+            # An outlier would answer.
+            available = sum(address.weight for address in self.addresses if not known.is_unhealthy(self.target, *address.place))
         return {"total": total, "available": available, "unavailable": total - available}
 
     def has_one_in(self, known: Known) -> bool:

@@ -86,6 +86,11 @@ class Known:
         row = self.of(target, address, port)
         return row is not None and not row["is_healthy"]
 
+    def is_unhealthy(self, target: Row, address: str, port: int) -> bool:
+        """Whether checks or an operator say that it does not do; an outlier that is left out for a while does."""
+        row = self.of(target, address, port)
+        return row is not None and not row["is_healthy"] and row["state"] != "ejected"
+
     def places(self, target: Row, port: int | None) -> set[tuple[str, int]]:
         """The addresses of a Target that workers have met, with their port.
 
