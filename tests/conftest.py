@@ -3,12 +3,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
 
 from tests.support import gateway
+from tests.support.servers.dns import NameServer
+
+
+@pytest.fixture(scope="module")
+def names() -> Iterator[NameServer]:
+    """A name server of the module's own."""
+    server = NameServer()
+    yield server
+    server.stop()
 
 
 def pytest_configure(config: pytest.Config) -> None:

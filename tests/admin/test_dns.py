@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pylae.admin.dns import shown
-from pylae.control.dns import MAX_ITEM_BYTES, MAX_NAMES, Dns
+from pylae.control.dns import MAX_ITEM_BYTES, MAX_NAMES, MAX_RECORDS, Dns
 from pylae.control.line import WorkerState
 from tests.admin.entities import Maker, Row
 from tests.admin.process import ControlProcess
@@ -47,11 +47,14 @@ def report(name: str, *addresses: str, age_s: float = 0, ttl_s: float = 30, now_
 class Rig:
     """What workers report, under a clock that a test turns."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_records: int = MAX_RECORDS) -> None:
         self.now_s = BEGUN_S
         self.workers = [FIRST, SECOND]
         self.lines: list[str] = []
-        self.dns = Dns(lambda: self.workers, lambda level, text: self.lines.append(f"[{level}] {text}"), lambda: self.now_s)
+        self.dns = Dns(lambda: self.workers, self._log, lambda: self.now_s, max_records)
+
+    def _log(self, level: str, text: str) -> None:
+        self.lines.append(f"[{level}] {text}")
 
     def take(self, *items: bytes, worker: WorkerState | None = FIRST) -> None:
         self.dns.take(worker, items)
@@ -198,8 +201,8 @@ def test_names_are_bounded_and_the_longest_unreported_goes(rig: Rig) -> None:
     assert rig.dns.known("00001.test") is None
 
 
-def test_records_are_bounded_however_many_a_name_has(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pylae.control.dns.MAX_RECORDS", 10)
+def test_records_are_bounded_however_many_a_name_has() -> None:
+    rig = Rig(max_records=10)
     for number in range(4):
         rig.report(f"{number}.test", *(f"10.0.0.{last}" for last in range(4)))
     assert rig.names() == ["2.test", "3.test"]

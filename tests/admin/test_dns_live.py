@@ -23,13 +23,6 @@ WORKERS = 2
 
 
 @pytest.fixture(scope="module")
-def names() -> Iterator[NameServer]:
-    server = NameServer()
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
 def gateway(names: NameServer) -> Iterator[Gateway]:
     settings: dict[str, str | int] = {
         "dns_resolver": f"127.0.0.1:{names.port}",

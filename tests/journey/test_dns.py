@@ -27,13 +27,6 @@ HOSTS = "127.0.0.1 hosted.test Mixed.Test\n::1 hosted.test\n"
 
 
 @pytest.fixture(scope="module")
-def names() -> Iterator[NameServer]:
-    server = NameServer()
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("dns")
     (folder / "hosts").write_text(HOSTS)

@@ -23,13 +23,6 @@ FIRST, SECOND = "127.0.0.1", "127.0.0.2"
 
 
 @pytest.fixture(scope="module")
-def names() -> Iterator[NameServer]:
-    server = NameServer()
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
 def gateway(names: NameServer) -> Iterator[Gateway]:
     # One worker: whose turn it is is a worker's own count.
     settings = {"dns_resolver": names.address, "dns_not_found_ttl": "0.3", "dns_error_ttl": "0.3", "dns_stale_ttl": "0.1"}

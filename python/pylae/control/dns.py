@@ -156,9 +156,17 @@ class Dns:
         workers: those that are connected; what others reported is not shown.
         log: takes lines for the error log.
         now_s: the time of the epoch.
+        max_records: of all names and workers together; beyond it the name that was longest not reported goes.
     """
 
-    def __init__(self, workers: Callable[[], Iterable[WorkerState]], log: Log, now_s: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        workers: Callable[[], Iterable[WorkerState]],
+        log: Log,
+        now_s: Callable[[], float] = time.time,
+        max_records: int = MAX_RECORDS,
+    ) -> None:
+        self._max_records = max_records
         self._workers = workers
         self._log = log
         self.now_s = now_s
@@ -217,7 +225,7 @@ class Dns:
         for other in [other for other, its in of_name.items() if heard.heard_s - its.heard_s > REPORTED_WITHIN_S]:
             del of_name[other]
         self._put_in(name, of_name)
-        while len(self._names) > MAX_NAMES or (self._record_count > MAX_RECORDS and len(self._names) > 1):
+        while len(self._names) > MAX_NAMES or (self._record_count > self._max_records and len(self._names) > 1):
             self._take_out(next(iter(self._names)))
 
     def _put_in(self, name: str, of_name: dict[tuple[int, int, int], Heard]) -> None:
