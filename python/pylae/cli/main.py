@@ -19,7 +19,9 @@ from pylae.errors import PylaeError
 COMMANDS: Final = {
     "check": "check a settings file",
     "config": "make, check, compare, import and export declarative configurations",
+    "doctor": "look whether requests get through, hop by hop, and say what to change",
     "drain": "tell load balancers that this node is going; it serves on",
+    "explain": "say why a request failed",
     "health": "say whether the gateway runs",
     "migrations": "make the database, bring it up to date, say where it stands, empty it",
     "prepare": "make the working directory, without starting",
