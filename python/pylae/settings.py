@@ -104,6 +104,11 @@ IN_EFFECT: Final = frozenset(
         "dns_stale_ttl",
         "dns_valid_ttl",
         "error_default_type",
+        "explain_headers",
+        "explain_keep_count",
+        "explain_keep_s",
+        "explain_keep_size",
+        "explain_sample_ratio",
         "headers",
         "headers_upstream",
         "log_level",
@@ -693,11 +698,16 @@ class Settings:
         for name in ("dns_cache_size", "resolver_lru_cache_size"):
             if values[name] < 1:
                 errors.append(f"{name} must be 1 or greater")
-        for name in ("worker_state_update_frequency", "worker_hang_timeout", "vaults_check_interval"):
+        for name in ("worker_state_update_frequency", "worker_hang_timeout", "vaults_check_interval", "explain_keep_s"):
             if values[name] <= 0:
                 errors.append(f"{name} must be greater than 0")
-        if not 0 <= values["tracing_sampling_rate"] <= 1:
-            errors.append("tracing_sampling_rate must be between 0 and 1")
+        if not (isinstance(values["explain_keep_count"], int) and values["explain_keep_count"] >= 0):
+            errors.append("explain_keep_count must be an integer, 0 or greater")
+        errors += [
+            f"{name} must be between 0 and 1"
+            for name in ("tracing_sampling_rate", "explain_sample_ratio")
+            if not 0 <= values[name] <= 1
+        ]
         if values["cluster_data_plane_purge_delay"] < 60:
             errors.append("cluster_data_plane_purge_delay must be 60 or greater")
         if values["cluster_max_payload"] < 4194304:

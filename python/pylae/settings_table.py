@@ -634,6 +634,39 @@ _TABLE: Final = (
         "Host names, besides those of this machine, under which the Admin API may be called.",
         ours=True,
     ),
+    Setting(
+        "explain_keep_count",
+        "number",
+        "10000",
+        "How many records of requests `/explain` keeps, for each kind of its own: failed, refused, recovered, probes, samples; "
+        "0 keeps none.",
+        unit="records",
+        ours=True,
+    ),
+    Setting("explain_keep_s", "number", "86400", "How long `/explain` keeps a record.", unit="seconds", ours=True),
+    Setting(
+        "explain_keep_size",
+        "size",
+        "64m",
+        "How much memory all records of `/explain` take together; when it is full samples go first and failed requests last.",
+        ours=True,
+    ),
+    Setting(
+        "explain_sample_ratio",
+        "number",
+        "0.001",
+        "Share of the requests that went well of which a record is kept too, 0..1.",
+        unit="ratio",
+        ours=True,
+    ),
+    Setting(
+        "explain_headers",
+        "enum",
+        "off",
+        "Whether answers to failed requests carry `Proxy-Status` and `X-Pylae-Fault`: never, to peers in `trusted_ips`, always.",
+        enum=("off", "trusted", "on"),
+        ours=True,
+    ),
 )
 
 SETTINGS: Final[dict[str, Setting]] = {setting.name: setting for setting in _TABLE}
