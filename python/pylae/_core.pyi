@@ -13,6 +13,7 @@ __all__ = [
     "build_profile",
     "check_expression",
     "create_shared",
+    "faults",
     "regex_problem",
 ]
 
@@ -26,6 +27,15 @@ def check_expression(text: str, *, is_stream: bool = False) -> str | None:
 
 def regex_problem(pattern: str) -> str | None:
     """What is wrong with a regular expression in a Route's `paths` (without `~`) or `headers` (without `~*`); `None`: nothing."""
+
+def faults() -> list[dict[str, Any]]:
+    """The table of faults, in walking order.
+
+    Returns:
+        `name`, `room`, `side` (`client`, `gateway`, `upstream`), `status` (499 and 0 are for the log alone), `may_have_acted`,
+        `retry` (`never`, `nothing_sent`, `idempotent`), `phrase` (nginx's), `response_flag` (Envoy's), `proxy_status` (RFC 9209)
+        and `cure`.
+    """
 
 @final
 class Shared:

@@ -4,6 +4,7 @@
 mod call_handler;
 mod event_loop;
 mod exchange;
+mod faults;
 mod gateway;
 mod monitor;
 mod routing;
@@ -33,6 +34,7 @@ fn core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<exchange::Exchange>()?;
     module.add_class::<exchange::Answer>()?;
     module.add_function(wrap_pyfunction!(shared::create_shared, module)?)?;
+    module.add_function(wrap_pyfunction!(faults::faults, module)?)?;
     module.add_function(wrap_pyfunction!(routing::check_expression, module)?)?;
     module.add_function(wrap_pyfunction!(routing::regex_problem, module)?)?;
     module.add("build_profile", if cfg!(debug_assertions) { "debug" } else { "release" })?;
