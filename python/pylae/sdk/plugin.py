@@ -74,6 +74,12 @@ class Plugin:
     """Largest request body, in bytes, to have at hand before access; 0 leaves bodies streaming. See `body_limit`."""
     Shipper: ClassVar[type[Shipper] | None] = None
     """Takes what the plugin streamed away, in the control process."""
+    is_pure: ClassVar[bool] = False
+    """Whether its phases depend on nothing but the exchange and its configuration, and change nothing but the exchange: no
+    network, no row, no counter, no stream, no clock that matters. `pylae doctor` runs such a plugin again, and no other."""
+    authenticates: ClassVar[bool] = False
+    """Whether it says who the client is. Run again later it could not, as no record holds a secret: whom it found is
+    taken from the record."""
 
     def __init__(self, host: Host) -> None:
         self.host = host

@@ -18,5 +18,6 @@ class BasicAuth(Undone):
     version = "3.10.0"
     priority = 1100
     scopes = ("global", "service", "route")
+    authenticates = True
     Config = declared.Config
     entities = (BasicauthCredential,)

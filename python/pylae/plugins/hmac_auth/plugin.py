@@ -18,5 +18,6 @@ class HmacAuth(Undone):
     version = "3.10.0"
     priority = 1030
     scopes = ("global", "service", "route")
+    authenticates = True
     Config = declared.Config
     entities = (HmacauthCredential,)

@@ -18,5 +18,6 @@ class Jwt(Undone):
     version = "3.10.0"
     priority = 1450
     scopes = ("global", "service", "route")
+    authenticates = True
     Config = declared.Config
     entities = (JwtSecret,)

@@ -97,6 +97,7 @@ class KeyAuth(Plugin):
     scopes = ("global", "service", "route")
     reads_body = MAX_BODY_BYTES
     entities = (KeyauthCredential,)
+    authenticates = True
     Config = declared.Config
 
     def __init__(self, host: Host) -> None:

@@ -17,4 +17,5 @@ class LdapAuth(Undone):
     version = "3.10.0"
     priority = 1200
     scopes = ("global", "service", "route")
+    authenticates = True
     Config = declared.Config

@@ -18,5 +18,6 @@ class Oauth2(Undone):
     version = "3.10.0"
     priority = 1400
     scopes = ("global", "service", "route")
+    authenticates = True
     Config = declared.Config
     entities = (Oauth2Credential, Oauth2AuthorizationCode, Oauth2Token)

@@ -69,6 +69,7 @@ class RequestTransformer(Plugin):
     priority = 801
     protocols = ("grpc", "grpcs", "http", "https", "tcp", "tls", "tls_passthrough", "udp")
     reads_body = MAX_BODY_BYTES
+    is_pure = True
     Config = declared.Config
 
     @classmethod

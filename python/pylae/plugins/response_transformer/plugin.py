@@ -98,6 +98,7 @@ class ResponseTransformer(Plugin):
     name = "response-transformer"
     version = "3.10.0"
     priority = 800
+    is_pure = True
     Config = declared.Config
 
     @classmethod

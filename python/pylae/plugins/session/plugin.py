@@ -19,5 +19,6 @@ class Session(Undone):
     priority = 1900
     protocols = ("grpc", "grpcs", "http", "https", "tcp", "tls", "tls_passthrough", "udp")
     scopes = ("global", "service", "route")
+    authenticates = True
     Config = declared.Config
     entities = (StoredSession, SessionMetadata)
