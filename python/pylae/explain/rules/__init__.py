@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What do the facts of each kind of fault say? One file for each part of the way in which faults are born."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from pylae.explain.case import Case, Finding
+from pylae.explain.rules import connect
+from pylae.explain.words import escaped, quoted
+
+Rule = Callable[[Case], Finding]
+
+RULES: Final[Mapping[str, Rule]] = {**connect.RULES}
+"""The rule of each fault, by its name."""
+
+_SIDES: Final = {"client": "client", "gateway": "gateway", "upstream": "upstream"}
+
+
+def finding_of(case: Case) -> Finding:
+    """What the rule of the fault finds."""
+    if case.fault is None:
+        return _nothing_failed(case)
+    rule = RULES.get(case.fault)
+    return _unknown_fault(case) if rule is None else rule(case)
+
+
+def _unknown_fault(case: Case) -> Finding:
+    """A fault of a later version: as the table of the worker that wrote it says."""
+    facts = case.facts
+    return Finding(
+        hop=_SIDES.get(facts.side or "", "gateway"),
+        name="not_known_here",
+        summary=f"The request failed with {quoted(case.fault)}, which this version has no rule for.",
+        confidence=0.5,
+        evidence=[f"the worker said: {escaped(text)}" for text in (facts.phrase, facts.detail) if text],
+        cure=[escaped(facts.cure)] if facts.cure else [],
+        probes=[case.doctor()],
+    )
+
+
+def _nothing_failed(case: Case) -> Finding:
+    status = case.facts.status
+    by = f" by {quoted(case.facts.plugin)}" if case.facts.answered_by == "plugin" and case.facts.plugin else ""
+    return Finding(
+        hop=None,
+        name="nothing_failed",
+        summary=f"Nothing failed: the request was answered {status if status is not None else 'well'}{by}.",
+        confidence=1.0,
+    )
