@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any, Final, Literal
 
-from pylae import _core
+from pylae.explain.flags import table
+from pylae.explain.words import escaped
 
 Hop = Literal["client", "first_lb", "gateway", "plugin", "dns", "network", "second_lb", "upstream"]
 Phase = Literal[
@@ -85,7 +85,7 @@ class Finding:
 
     def document(self) -> dict[str, Any]:
         """As `/explain` shows a verdict."""
-        facts = faults().get(self.cause, {})
+        facts = table().get(self.cause, {})
         status = self.status if self.status is not None else facts.get("status") or None
         return {
             "request_id": self.request_id,
@@ -99,11 +99,11 @@ class Finding:
                 "phase": self.phase,
                 "cause": self.cause,
                 "finding": self.finding,
-                "summary": shown(self.summary),
+                "summary": escaped(self.summary, MOST_TEXT),
                 "confidence": self.confidence,
-                "evidence": [shown(line) for line in self.evidence],
-                "cure": [shown(line, 4 * MOST_TEXT) for line in self.cure],
-                "probes": [shown(line) for line in self.probes],
+                "evidence": [escaped(line, MOST_TEXT) for line in self.evidence],
+                "cure": [escaped(line, 4 * MOST_TEXT) for line in self.cure],
+                "probes": [escaped(line, MOST_TEXT) for line in self.probes],
                 "written_by": self.written_by,
                 "flags": {
                     "envoy": facts.get("response_flag"),
@@ -114,26 +114,14 @@ class Finding:
         }
 
 
-@cache
-def faults() -> Mapping[str, Mapping[str, Any]]:
-    """The table of faults by name."""
-    return {row["name"]: row for row in _core.faults()}
-
-
 def worst_first(findings: Iterable[Finding]) -> list[Finding]:
     """What breaks requests now before what may, the surer before the less sure; each once."""
     once = {finding.key: finding for finding in findings}
     return sorted(once.values(), key=lambda finding: (not finding.is_broken, -finding.confidence, finding.key))
 
 
-def shown(text: str, most: int = MOST_TEXT) -> str:
-    """One line that a terminal can be given, whoever wrote it."""
-    clean = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text[: most + 1])
-    return clean if len(clean) <= most else f"{clean[: most - 1]}…"
-
-
 def shown_bytes(data: bytes, most: int = 64) -> str:
-    """Bytes of a stranger as text: what is not printable ASCII as `\\x..`."""
+    r"""Bytes of a stranger as text: what is not printable ASCII as `\x..`."""
     return "".join(chr(byte) if 32 <= byte < 127 and byte != 92 else f"\\x{byte:02x}" for byte in data[:most])
 
 
