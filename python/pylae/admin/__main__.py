@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from pylae import _core
 from pylae.control.control import Control, prepared
 from pylae.control.draining import Draining
+from pylae.control.explain import Limits
 from pylae.control.log import ErrorLog, LogFile
 from pylae.control.node_id import database_id_of, node_id_of
 from pylae.control.run import part_of_run
@@ -100,6 +101,7 @@ async def control(settings: Settings, flags: argparse.Namespace, log: ErrorLog) 
         log,
         Vaults.of(settings),
         _core.Shared(flags.shared_fd),
+        Limits(settings.explain_keep_count, settings.explain_keep_s, settings.size_bytes("explain_keep_size")),
     )
     await running.start()
 

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Final
 
 from pylae.control.calls import Calls
-from pylae.control.dns import Dns
+from pylae.control.dns import DNS_CHANNEL, Dns
 from pylae.control.expansion import VAULTS, Expansion
+from pylae.control.explain import EXPLAIN_CHANNEL, Explain, Limits
 from pylae.control.feed import MAX_REMEMBERED_CHANGES, Feed
 from pylae.control.health import Health, HealthTable
 from pylae.control.line import LineServer, Log
-from pylae.control.streams import Streams
+from pylae.control.streams import Streams, Taker
 from pylae.database.changes import SNAPSHOT_TABLES, Commit, Replacement
 from pylae.database.dao import Catalogue, ReadDao
 from pylae.database.database import Database
@@ -73,6 +74,7 @@ class Control:
         log: takes lines for the error log.
         vaults: where the secrets are that configurations name.
         health_table: where workers keep how Targets do.
+        explain_limits: how many records of single requests are kept.
     """
 
     def __init__(
@@ -84,11 +86,14 @@ class Control:
         log: Log,
         vaults: Vaults | None = None,
         health_table: HealthTable | None = None,
+        explain_limits: Limits | None = None,
     ) -> None:
         self.catalogue = catalogue
         self.database = Database(strategy, catalogue, self._committed)
         self.dns = Dns(lambda: self.line.workers(), log)
-        self.streams = Streams(plugins, self.database, log, vaults or Vaults(), self.dns)
+        self.explain = Explain(log, explain_limits)
+        takers: dict[str, Taker] = {DNS_CHANNEL: self.dns, EXPLAIN_CHANNEL: self.explain}
+        self.streams = Streams(plugins, self.database, log, vaults or Vaults(), takers)
         self.line = LineServer(socket_path, Calls(self.database), self.streams, log)
         self.health = Health(health_table)
         self._plugins = plugins
@@ -212,6 +217,7 @@ class Control:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_EVERY_S)
+            self.explain.forget_old()
             if self.feed is None:
                 continue
             try:

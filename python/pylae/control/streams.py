@@ -6,9 +6,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from pylae.control.dns import DNS_CHANNEL, Dns
 from pylae.control.expansion import VAULTS
 from pylae.control.line import Log, WorkerState
 from pylae.database.changes import Row
@@ -52,11 +51,30 @@ class ShipperSide:
         return config if plugin is None else resolved(plugin.Config, config, partial(self._resolver.get, rows=vaults))
 
 
-class Streams:
-    """Hands log batches to the Shipper of their plugin, and what is known of names to `Dns`; other channels are counted."""
+class Taker(Protocol):
+    """A part of control that keeps what workers tell it."""
 
-    def __init__(self, plugins: Mapping[str, type[Plugin]], database: Database, log: Log, vaults: Vaults, dns: Dns) -> None:
-        self._dns = dns
+    def take(self, worker: WorkerState | None, items: Sequence[bytes], lost_count: int = 0) -> None:
+        """Keeps the items and returns at once; raises for none."""
+        ...
+
+
+class Streams:
+    """Hands log batches to the Shipper of their plugin, and other channels to who takes them; the rest is counted.
+
+    Args:
+        takers: parts of control, by channel.
+    """
+
+    def __init__(
+        self,
+        plugins: Mapping[str, type[Plugin]],
+        database: Database,
+        log: Log,
+        vaults: Vaults,
+        takers: Mapping[str, Taker],
+    ) -> None:
+        self._takers = dict(takers)
         side = ShipperSide(plugins, database, log, vaults)
         self._log = log
         self._shippers: dict[str, Shipper] = {
@@ -85,8 +103,9 @@ class Streams:
 
     def take(self, channel: str, items: Sequence[bytes], lost_count: int, worker: WorkerState | None = None) -> None:
         """Keeps the items for their taker."""
-        if channel == DNS_CHANNEL:
-            self._dns.take(worker, items, lost_count)
+        taker = self._takers.get(channel)
+        if taker is not None:
+            taker.take(worker, items, lost_count)
             return
         queue = self._queues.get(channel)
         if queue is None:
