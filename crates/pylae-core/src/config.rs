@@ -78,6 +78,32 @@ pub struct DataPlaneSettings {
     pub router_flavor: Flavour,
     /// How overlapping Routes are ordered under `traditional_compatible`.
     pub router_ranking: Ranking,
+    /// What is remembered and told of requests, so that a failure explains itself.
+    pub explain: ExplainSettings,
+}
+
+/// What is remembered and told of requests, so that a failure explains itself.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExplainSettings {
+    /// Share of good requests that are recorded, 0 to 1.
+    pub sample_ratio: f64,
+    /// Who is told of a fault in the head of the answer.
+    pub headers: ExplainHeaders,
+    /// Hex of the key by which probes are signed; empty: there are none.
+    pub probe_key: String,
+}
+
+/// Whose answers carry `Proxy-Status` and `X-Pylae-Fault`, when the request failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExplainHeaders {
+    /// Nobody's.
+    Off,
+    /// Those of peers in `trusted_ips`.
+    Trusted,
+    /// Everybody's.
+    On,
 }
 
 /// How names are looked up.

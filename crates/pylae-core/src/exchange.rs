@@ -221,6 +221,32 @@ pub struct Attempt {
     pub fault: Option<Fault>,
 }
 
+/// What came of one plugin's phase.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StepOutcome {
+    /// The walk went on.
+    Continue,
+    /// It answered with this status.
+    Answered(u16),
+    /// It raised or returned rubbish: this, in one line.
+    Failed(Box<str>),
+}
+
+/// One plugin's phase of one exchange.
+#[derive(Debug, Clone)]
+pub struct PluginStep {
+    /// Which plugin, by which row.
+    pub instance: Arc<PluginInstance>,
+    /// Which phase.
+    pub phase: crate::phases::Phase,
+    /// How long it took, waiting included; all pieces of a body together.
+    pub took: Duration,
+    /// What came of it.
+    pub outcome: StepOutcome,
+    /// Did it wait for something?
+    pub waited: bool,
+}
+
 /// What choosing a Target needs to remember between two attempts.
 #[derive(Debug, Default)]
 pub struct Balancing {
@@ -291,6 +317,12 @@ pub struct Exchange {
     pub attempts: Vec<Attempt>,
     /// What went wrong for the client, if anything did.
     pub fault: Option<Fault>,
+    /// What was seen of an answer that the client gets as it is: one that came broken from behind, or a plugin's refusal.
+    pub noticed: Option<Fault>,
+    /// What each plugin did in each phase, in order.
+    pub steps: Vec<PluginStep>,
+    /// The nonce of a probe of `pylae doctor`, once its signature was found good.
+    pub probe: Option<Box<str>>,
     /// Moments of the walk.
     pub moments: Moments,
     /// Bytes of head and body handed to the client's socket.

@@ -5,6 +5,7 @@ use crate::config::{AddedHeaders, DataPlaneSettings, IpBlock};
 use crate::exchange::RequestId;
 use crate::healthcheck::Watch;
 use crate::http::wire::Deadline;
+use crate::observe::recorder::Recorder;
 use crate::observe::{Level, Logs};
 use crate::phases::PluginHost;
 use crate::resilience;
@@ -69,6 +70,8 @@ pub struct Gateway {
     pub upstream_tls: UpstreamTls,
     /// The logs.
     pub logs: Logs,
+    /// What is recorded of requests, and told to control.
+    pub recorder: Recorder,
     /// Counts.
     pub statistics: Statistics,
     /// Draining: no new request is read from idle connections.
@@ -105,6 +108,7 @@ impl Gateway {
             resolver: Rc::new(Resolver::new(&settings.dns)),
             upstream_tls: UpstreamTls::new(settings.trusted_certificates.clone()),
             logs,
+            recorder: Recorder::new(&settings.explain, seed),
             statistics: Statistics::default(),
             drain: Drain::default(),
             serial: Cell::new(0),
@@ -148,6 +152,12 @@ impl Gateway {
         self.random.set(state);
         let mixed = (state ^ (state >> 64)).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835);
         mixed ^ (mixed >> 61)
+    }
+
+    /// Something may break before long: control hears of it, at most once a minute for each kind and key. `facts`, a JSON object, is
+    /// asked for only then.
+    pub fn warn(&self, kind: &'static str, key: &str, facts: impl FnOnce() -> serde_json::Value) {
+        self.recorder.warn(kind, key, Instant::now(), facts);
     }
 
     /// Is this peer believed?

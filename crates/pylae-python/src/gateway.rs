@@ -234,6 +234,11 @@ impl Gateway {
         // The resolver outlives the tasks; the line must not.
         let sink = Rc::downgrade(&worker);
         worker.core.resolver.set_sink(Box::new(move |item| sink.upgrade().is_none_or(|worker| worker.line.stream("dns", item.to_vec()))));
+        let sink = Rc::downgrade(&worker);
+        worker
+            .core
+            .recorder
+            .set_sink(Box::new(move |channel, item| sink.upgrade().is_some_and(|worker| worker.line.stream(channel, item))));
         let (ready_fd, parent_fd) = (this.ready_fd, this.parent_fd);
         let patience = Duration::from_millis(this.settings.drain_timeout_ms);
         drop(this);

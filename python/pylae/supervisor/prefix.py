@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import signal
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -14,6 +15,8 @@ from typing import Final
 from pylae.errors import PylaeError
 
 FOLDERS: Final = ("pids", "logs", "sockets", "ssl", "spool")
+PROBE_KEY: Final = "probe.key"
+PROBE_KEY_BYTES: Final = 32
 CHILD_MODULES: Final = ("pylae.admin", "pylae.worker")
 LEFTOVERS_LEAVE_WITHIN_S: Final = 10.0
 _POLL_S: Final = 0.01
@@ -39,8 +42,11 @@ def prepare(prefix: Path) -> None:
         prefix.chmod(0o700)
         for name in FOLDERS:
             (prefix / name).mkdir(mode=0o700, exist_ok=True)
+        has_probe_key = (prefix / PROBE_KEY).exists()
     except OSError as error:
         raise PrefixUnusable(f"could not prepare Pylae prefix at {prefix}: {error}") from error
+    if not has_probe_key:
+        write_private(prefix / PROBE_KEY, f"{secrets.token_hex(PROBE_KEY_BYTES)}\n")
 
 
 def prepare_certificates(prefix: Path, names: Iterable[str]) -> None:

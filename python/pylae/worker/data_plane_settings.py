@@ -71,6 +71,11 @@ def data_plane_settings(settings: Settings) -> dict[str, Any]:
         "drain_timeout_ms": int(settings.drain_timeout_s * 1000),
         "router_flavor": settings.router_flavor,
         "router_ranking": settings.router_ranking,
+        "explain": {
+            "sample_ratio": settings.explain_sample_ratio,
+            "headers": settings.explain_headers,
+            "probe_key": _probe_key(prefix / "probe.key"),
+        },
     }
 
 
@@ -104,6 +109,14 @@ def _dns(settings: Settings) -> dict[str, Any]:
         "cache_size": int(settings.dns_cache_size),
         "no_sync": settings.dns_no_sync,
     }
+
+
+def _probe_key(path: Path) -> str:
+    """The hex that the supervisor wrote there; without it no request is taken for a probe."""
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return ""
 
 
 def _ms(seconds: float | None) -> int | None:

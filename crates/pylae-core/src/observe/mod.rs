@@ -2,6 +2,8 @@
 //! What do we remember? The access line, the lines of `error.log`, one record per failed request. Never fails a request.
 
 pub mod record;
+pub mod recorder;
+pub mod warnings;
 
 use crate::clock::Clock;
 use crate::config::DataPlaneSettings;
