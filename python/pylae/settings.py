@@ -482,6 +482,16 @@ class Settings:
         return self.size_bytes(name if name in self.directives else "nginx_http_client_body_buffer_size")
 
     @property
+    def admin_url(self) -> str:
+        """Where the Admin API is called from this machine: its first address without TLS, else its first."""
+        listeners = sorted(self.listeners("admin"), key=lambda listener: listener.is_tls)
+        if not listeners:
+            return "http://localhost:8001"
+        first = listeners[0]
+        host = {"0.0.0.0": "localhost", "127.0.0.1": "localhost", "::": "localhost"}.get(first.address, first.address)
+        return f"{'https' if first.is_tls else 'http'}://{f'[{host}]' if ':' in host else host}:{first.port}"
+
+    @property
     def worker_count(self) -> int:
         """The number of workers."""
         text = self._values["nginx_worker_processes"]

@@ -102,6 +102,7 @@ async def control(settings: Settings, flags: argparse.Namespace, log: ErrorLog) 
         Vaults.of(settings),
         _core.Shared(flags.shared_fd),
         Limits(settings.explain_keep_count, settings.explain_keep_s, settings.size_bytes("explain_keep_size")),
+        settings.admin_url,
     )
     await running.start()
 

@@ -12,10 +12,12 @@ from typing import Final
 from pylae.control.calls import Calls
 from pylae.control.dns import DNS_CHANNEL, Dns
 from pylae.control.expansion import VAULTS, Expansion
-from pylae.control.explain import EXPLAIN_CHANNEL, Explain, Limits
+from pylae.control.explain import EXPLAIN_CHANNEL, Explain, Kept, Limits
+from pylae.control.failure_lines import FailureLines
 from pylae.control.feed import MAX_REMEMBERED_CHANGES, Feed
 from pylae.control.health import Health, HealthTable
 from pylae.control.line import LineServer, Log
+from pylae.control.log import ErrorLog
 from pylae.control.streams import Streams, Taker
 from pylae.database.changes import SNAPSHOT_TABLES, Commit, Replacement
 from pylae.database.dao import Catalogue, ReadDao
@@ -26,6 +28,8 @@ from pylae.database.strategies.off import OffReader, OffStrategy
 from pylae.entities import enable_plugins, registry, use_router_flavor
 from pylae.entities.vaults import Vault
 from pylae.errors import SettingsError, StrategyUnavailable
+from pylae.explain import facts
+from pylae.explain.verdict import Verdict, verdict_of
 from pylae.schema import Entity
 from pylae.sdk.loader import load_plugins
 from pylae.sdk.plugin import Plugin
@@ -75,6 +79,7 @@ class Control:
         vaults: where the secrets are that configurations name.
         health_table: where workers keep how Targets do.
         explain_limits: how many records of single requests are kept.
+        admin_url: where the Admin API is called, for the calls that are told as a cure.
     """
 
     def __init__(
@@ -87,11 +92,16 @@ class Control:
         vaults: Vaults | None = None,
         health_table: HealthTable | None = None,
         explain_limits: Limits | None = None,
+        admin_url: str = "http://localhost:8001",
     ) -> None:
         self.catalogue = catalogue
         self.database = Database(strategy, catalogue, self._committed)
         self.dns = Dns(lambda: self.line.workers(), log)
+        self.admin_url = admin_url
         self.explain = Explain(log, explain_limits)
+        is_shown = log.is_shown if isinstance(log, ErrorLog) else _shows_all
+        self._failure_lines = FailureLines(log, is_shown, self.verdict)
+        self.explain.listeners.append(self._failure_lines.take)
         takers: dict[str, Taker] = {DNS_CHANNEL: self.dns, EXPLAIN_CHANNEL: self.explain}
         self.streams = Streams(plugins, self.database, log, vaults or Vaults(), takers)
         self.line = LineServer(socket_path, Calls(self.database), self.streams, log)
@@ -109,6 +119,10 @@ class Control:
     def feed(self) -> Feed | None:
         """What workers are sent; None while the database cannot be reached."""
         return self.line.feed
+
+    def verdict(self, kept: Kept) -> Verdict:
+        """Why a request failed."""
+        return verdict_of(facts.read(kept.record()), admin_url=self.admin_url)
 
     async def start(self) -> None:
         """Opens the database, then lets workers in; without a database it says so to them and goes on trying."""
@@ -236,7 +250,15 @@ class Control:
                 await task
         await self.line.stop()
         await self.streams.stop()
+        self.explain.look()
+        self._failure_lines.tell_untold()
         await self.database.close()
+
+
+def _shows_all(level: str) -> bool:
+    """Of a log that does not say what it leaves out."""
+    del level
+    return True
 
 
 def _refuse_unloaded(configured: Sequence[str], loaded: Container[str]) -> None:

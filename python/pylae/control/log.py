@@ -71,8 +71,12 @@ class ErrorLog:
     def level(self, level: str) -> None:
         self._lowest = LEVELS.index(level)
 
+    def is_shown(self, level: str) -> bool:
+        """Whether lines of a level are written."""
+        return LEVELS.index(level) >= self._lowest
+
     def __call__(self, level: str, text: str) -> None:
         """Writes one line, unless its level is below ours."""
-        if LEVELS.index(level) >= self._lowest:
+        if self.is_shown(level):
             stamp = time.strftime("%Y/%m/%d %H:%M:%S")
             self.file.write(f"{stamp} [{level}] {os.getpid()}#0: {redacted(text).translate(_ONE_LINE)}")

@@ -404,3 +404,18 @@ def test_listeners_are_shown_flag_by_flag() -> None:
     }
     assert (tls["ip"], tls["port"], tls["ssl"], tls["http2"]) == ("[::1]", 8443, True, True)
     assert shown["stream_listeners"] == []
+
+
+@pytest.mark.parametrize(
+    ("listen", "url"),
+    [
+        ("127.0.0.1:8001 reuseport, 127.0.0.1:8444 ssl", "http://localhost:8001"),
+        ("127.0.0.1:8444 ssl, 127.0.0.1:9001", "http://localhost:9001"),
+        ("127.0.0.1:8444 ssl http2", "https://localhost:8444"),
+        ("[::1]:8001", "http://[::1]:8001"),
+        ("localhost:1", "http://localhost:1"),
+        ("off", "http://localhost:8001"),
+    ],
+)
+def test_the_admin_api_is_called_where_it_listens(tmp_path: Path, listen: str, url: str) -> None:
+    assert Settings.load(prefix=tmp_path, environ={"PYLAE_ADMIN_LISTEN": listen}).admin_url == url
