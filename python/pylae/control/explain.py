@@ -271,11 +271,11 @@ class Explain:
         )
         self._count(kept, head)
         self._put_in(kept)
-        for tell in self.listeners:
-            tell(kept, head)
         for waiter in self._waiters.pop(kept.id, ()):
             if not waiter.done():
                 waiter.set_result(kept)
+        for tell in self.listeners:
+            tell(kept, head)
 
     def _cannot_read(self, item: object, why: str) -> None:
         self.unreadable_count += 1

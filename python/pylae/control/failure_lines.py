@@ -71,12 +71,22 @@ class FailureLines:
             self._second, self._line_count = second, 0
         if self._line_count < LINES_PER_S:
             self._line_count += 1
-            self._log(level[0], line_of(kept, self._verdict(kept)))
+            self._log(level[0], self._line(kept))
             return
         key = kept.kind, kept.cause or "unknown", kept.service[1] or kept.service[0] or "none"
         self._untold[key if key in self._untold or len(self._untold) < MAX_COUNTED else (kept.kind, "other", "other")] += 1
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(1, self.tell_untold)
+
+    def _line(self, kept: Kept) -> str:
+        try:
+            return line_of(kept, self._verdict(kept))
+        except Exception as error:
+            # A mistake of ours must not hide that a request failed.
+            what = f"no verdict: {type(error).__name__}: {error}"
+            return (
+                f"{LEVELS[kept.kind][1]}: {_of_record(kept, kept.cause)} summary={_joined([what], _SHARES[0][1])} {_of_id(kept)}"
+            )
 
     def tell_untold(self) -> None:
         """Writes the line that counts, if there is anything to count."""
@@ -100,15 +110,22 @@ def line_of(kept: Kept, verdict: Verdict) -> str:
     """The line of one request, which has no character that could end it or a field of it."""
     beginning = LEVELS[kept.kind][1] if kept.kind in LEVELS else "request"
     fields = [
-        f"status={'-' if kept.status is None else kept.status}",
-        f"cause={_name(verdict.cause or kept.cause)}",
+        _of_record(kept, verdict.cause or kept.cause),
         f"hop={_name(verdict.hop)}",
         f"phase={_name(verdict.phase)}",
         f"confidence={verdict.confidence:.2f}",
     ]
     long_fields = {"summary": [verdict.summary], "evidence": verdict.evidence, "cure": verdict.cure}
     fields += [f"{name}={_joined(long_fields[name], most)}" for name, most in _SHARES]
-    return f"{beginning}: {' '.join(fields)} request_id={_quoted(kept.id, _MAX_NAME_BYTES)}"
+    return f"{beginning}: {' '.join(fields)} {_of_id(kept)}"
+
+
+def _of_record(kept: Kept, cause: str | None) -> str:
+    return f"status={'-' if kept.status is None else kept.status} cause={_name(cause)}"
+
+
+def _of_id(kept: Kept) -> str:
+    return f"request_id={_quoted(kept.id, _MAX_NAME_BYTES)}"
 
 
 def _joined(sentences: Sequence[str], most_bytes: int) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pylae.control.explain import Explain, Kind
+from pylae.control.explain import Explain, Kept, Kind
 from pylae.control.failure_lines import LINES_PER_S, FailureLines, line_of
 from pylae.control.log import LEVELS
 from pylae.explain import facts
@@ -150,3 +150,22 @@ async def test_a_record_without_anything_is_a_line_too() -> None:
     await rig.keep(1)
     ((_, line),) = rig.lines
     assert line.startswith("request failed: status=- ")
+
+
+@on_loop
+async def test_a_mistake_in_a_verdict_hides_no_failure() -> None:
+    rig = Rig()
+
+    def fail(kept: Kept) -> Verdict:
+        raise ValueError(f"of {kept.id}\n")
+
+    rig.explain.listeners.clear()
+    rig.failure_lines = FailureLines(lambda level, text: rig.lines.append((level, text)), lambda level: True, fail)
+    rig.explain.listeners.append(rig.failure_lines.take)
+    await rig.keep(1, status=502, fault="reset")
+    ((level, line),) = rig.lines
+    assert level == "warn"
+    assert line == (
+        f'request failed: status=502 cause=reset summary="no verdict: ValueError: of {request_id(1)}\\x0A" '
+        f'request_id="{request_id(1)}"'
+    )
