@@ -6,8 +6,11 @@
 use crate::balancer::{Tried, Turn};
 use crate::fault::Fault;
 use crate::http::headers::Headers;
+use crate::observe::authors::Author;
 use crate::router::Match;
 use crate::snapshot::{Id, PluginInstance, Snapshot};
+use crate::upstream::dns::DnsFacts;
+use crate::upstream::handshake::UpstreamTlsFacts;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
@@ -188,6 +191,25 @@ pub struct Reused {
     pub age: Duration,
 }
 
+/// A timer that fired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fired {
+    /// The setting that set it, or what it stands for: `connect_timeout`, `write_timeout`, `read_timeout`, `acknowledgement`,
+    /// `per_try_timeout.connect`, `per_try_timeout.first_byte`.
+    pub name: &'static str,
+    /// How long it was.
+    pub length: Duration,
+}
+
+/// A header field whose size is worth telling; never its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LargestHeader {
+    /// Its name as sent.
+    pub name: String,
+    /// Bytes of its line.
+    pub bytes: usize,
+}
+
 /// One try at an upstream.
 #[derive(Debug, Clone)]
 pub struct Attempt {
@@ -199,26 +221,84 @@ pub struct Attempt {
     pub started_at_ms: u64,
     /// When it began.
     pub started: Instant,
-    /// Time to connect (and to shake hands), if it came so far.
+    /// What was known of the name its address came from; `None`: no name was asked for yet.
+    pub dns: Option<DnsFacts>,
+    /// Time to connect, if it came so far; the handshake is apart.
     pub connect_ms: Option<f64>,
+    /// Time to shake hands, if it came so far.
+    pub tls_ms: Option<f64>,
+    /// What was learned in the handshake, of a pooled connection in its own; also in one that failed.
+    pub tls: Option<Rc<UpstreamTlsFacts>>,
+    /// The TLS alert that ended it: `received: certificate_required`, `sent: bad_certificate`.
+    pub alert: Option<String>,
     /// Was it a pooled connection, and how was it used before?
     pub reused: Option<Reused>,
+    /// How long connections to this server may lie idle, as it said or as was learned; told of attempts that failed.
+    pub idle_limit: Option<Duration>,
+    /// How long we keep them at most; `None`: without a limit. Told with `idle_limit`.
+    pub our_idle_limit: Option<Duration>,
     /// Why it was followed by another, or was not.
     pub again: Option<&'static str>,
     /// Bytes sent to the upstream on this attempt.
     pub sent_bytes: u64,
+    /// Bytes there were to send, head and body; `None`: the client did not say how long its body is.
+    pub request_bytes: Option<u64>,
+    /// The last byte of the request was handed to the socket.
+    pub sent_at: Option<Instant>,
     /// Bytes received from the upstream on this attempt.
     pub received_bytes: u64,
-    /// The first bytes received (at most 64), evidence for what spoke.
+    /// The first byte of the answer came.
+    pub first_byte_at: Option<Instant>,
+    /// The first bytes received (at most 64), evidence for what spoke; of a failed handshake what came in the place of TLS.
     pub first_bytes: Vec<u8>,
     /// How the socket ended: `fin`, `rst`, `timeout: read` …, `kept`, `open`.
     pub ended: &'static str,
     /// Status of the answer, if a head came.
     pub status: Option<u16>,
-    /// Time from the request's last byte to the head, if it came.
+    /// Time from its begin to the head, if it came.
     pub head_ms: Option<f64>,
+    /// Bytes of the head of the answer, or of what came of it; see [`crate::http::head::RESPONSE_HEAD_LIMIT_BYTES`].
+    pub head_bytes: usize,
+    /// The largest field of a head that is large, or too large.
+    pub largest_header: Option<LargestHeader>,
+    /// The timer that ended it.
+    pub timer: Option<Fired>,
     /// What went wrong, if it did.
     pub fault: Option<Fault>,
+}
+
+impl Attempt {
+    /// One that begins.
+    pub fn new(address: Option<SocketAddr>, host: String, dns: Option<DnsFacts>, started: Instant) -> Self {
+        Attempt {
+            address,
+            host,
+            started_at_ms: crate::clock::now_ms(),
+            started,
+            dns,
+            connect_ms: None,
+            tls_ms: None,
+            tls: None,
+            alert: None,
+            reused: None,
+            idle_limit: None,
+            our_idle_limit: None,
+            again: None,
+            sent_bytes: 0,
+            request_bytes: None,
+            sent_at: None,
+            received_bytes: 0,
+            first_byte_at: None,
+            first_bytes: Vec::new(),
+            ended: "open",
+            status: None,
+            head_ms: None,
+            head_bytes: 0,
+            largest_header: None,
+            timer: None,
+            fault: None,
+        }
+    }
 }
 
 /// What came of one plugin's phase.
@@ -323,6 +403,8 @@ pub struct Exchange {
     pub steps: Vec<PluginStep>,
     /// The nonce of a probe of `pylae doctor`, once its signature was found good.
     pub probe: Option<Box<str>>,
+    /// Who wrote an answer that came broken from behind.
+    pub author: Option<Author>,
     /// Moments of the walk.
     pub moments: Moments,
     /// Bytes of head and body handed to the client's socket.

@@ -296,21 +296,6 @@ pub(super) async fn choose(
         (name, verify)
     });
     borrowed.attempts.reserve_exact(1);
-    borrowed.attempts.push(Attempt {
-        address: Some(address),
-        host,
-        started_at_ms: crate::clock::now_ms(),
-        started,
-        connect_ms: None,
-        reused: None,
-        again: None,
-        sent_bytes: 0,
-        received_bytes: 0,
-        first_bytes: Vec::new(),
-        ended: "open",
-        status: None,
-        head_ms: None,
-        fault: None,
-    });
+    borrowed.attempts.push(Attempt::new(Some(address), host, None, started));
     Ok((PoolKey { address, tls: server_name }, choice))
 }

@@ -628,6 +628,7 @@ fn blank_exchange(gateway: &Rc<Gateway>, facts: &Rc<ConnectionFacts>, request: R
         noticed: None,
         steps: Vec::new(),
         probe: None,
+        author: None,
         moments: Moments::default(),
         sent_bytes: 0,
         sent_body_bytes: 0,

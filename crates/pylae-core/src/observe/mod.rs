@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What do we remember? The access line, the lines of `error.log`, one record per failed request. Never fails a request.
 
+pub mod authors;
 pub mod record;
 pub mod recorder;
 pub mod warnings;

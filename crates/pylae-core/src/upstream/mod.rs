@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Is there a connection? Names, the pool of idle connections, connecting, TLS.
 
+pub mod certificate;
 pub mod dns;
 pub mod habits;
+pub mod handshake;
 pub mod pool;
 pub mod tls;
 

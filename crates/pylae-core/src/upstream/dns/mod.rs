@@ -147,6 +147,54 @@ impl PartialEq for Turns {
 
 impl Eq for Turns {}
 
+/// Where an address came from, and how good it was when it was used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DnsFacts {
+    /// How it stood.
+    pub state: DnsState,
+    /// Time since it was found; `None` where nobody was asked.
+    pub age: Option<Duration>,
+    /// How long it was good for when it was found.
+    pub ttl: Option<Duration>,
+    /// Who said so.
+    pub server: Option<SocketAddr>,
+}
+
+/// How an answer stood when it was used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DnsState {
+    /// Within its TTL.
+    Fresh,
+    /// Past its TTL; it served while it was refreshed, or while nobody could be asked.
+    Stale,
+    /// Its TTL is 0: asked for this request.
+    Once,
+    /// The host is an address.
+    Literal,
+    /// The hosts file has it.
+    Hosts,
+}
+
+impl DnsState {
+    /// As records have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            DnsState::Fresh => "fresh",
+            DnsState::Stale => "stale",
+            DnsState::Once => "once",
+            DnsState::Literal => "literal",
+            DnsState::Hosts => "hosts",
+        }
+    }
+}
+
+impl DnsFacts {
+    /// Nobody was asked.
+    pub const fn of(state: DnsState) -> Self {
+        DnsFacts { state, age: None, ttl: None, server: None }
+    }
+}
+
 /// Told of every change, a JSON object each time; `false`: it could not be taken, and is told again.
 pub type Sink = Box<dyn Fn(&[u8]) -> bool>;
 /// Told what is worth a line of `error.log`.
