@@ -11,6 +11,7 @@ from pylae.admin import (
     debug,
     declarative,
     dns,
+    explain,
     filter_chains,
     health,
     metrics,
@@ -39,6 +40,7 @@ def admin_endpoints(control: Control, crud: Crud, node: Node, log_level: LogLeve
         clustering.endpoints(),
         declarative.endpoints(control, node.max_body_bytes),
         dns.endpoints(control.dns, node.worker_count, is_new_client=node.has_new_dns_client),
+        explain.endpoints(control),
         metrics.endpoints(node),
         undone.endpoints(),
     ):

@@ -37,6 +37,7 @@ TAGS: Final[Mapping[str, str]] = {
     "schemas": "What may be stored, and whether it would be.",
     "health": "How the node, its Upstreams and their Targets do.",
     "declarative configuration": "The whole configuration at once, where there is no database.",
+    "diagnosis": "Why requests fail, and what will soon make them.",
     "cluster": "The data planes of a control plane.",
     "debug": "What is logged, and what is kept in memory.",
     "tags": "Words on rows.",
@@ -85,6 +86,68 @@ _ANY: Final[Json] = {}
 _OBJECT: Final[Json] = {"type": "object"}
 _OBJECTS: Final[Json] = {"type": "array", "items": _OBJECT}
 _NO_WASM: Final = "this endpoint is only available when wasm is enabled"
+
+_MAYBE_TEXT: Final[Json] = {"type": ["string", "null"]}
+_MAYBE_NUMBER: Final[Json] = {"type": ["number", "null"]}
+_MAYBE_OBJECT: Final[Json] = {"type": ["object", "null"]}
+_NAMED: Final[Json] = {**_object({"id": _MAYBE_TEXT, "name": _MAYBE_TEXT}, ("id", "name")), "type": ["object", "null"]}
+_KIND: Final[Json] = {"enum": ["failed", "refused", "recovered", "probe", "sample"]}
+_HOP: Final[Json] = {"enum": ["client", "first_lb", "gateway", "plugin", "dns", "network", "second_lb", "upstream", None]}
+_CONFIDENCE: Final[Json] = {
+    "type": "number",
+    "minimum": 0,
+    "maximum": 1,
+    "description": "From 0.8 on no other hop can be.",
+}
+_ABOUT_REQUEST: Final[Json] = {
+    "request_id": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
+    "time": _MAYBE_TEXT,
+    "kind": _KIND,
+    "status": {"type": ["integer", "null"]},
+    "duration_ms": _MAYBE_NUMBER,
+}
+_EXPLAINED: Final[Json] = _object(
+    {
+        **_ABOUT_REQUEST,
+        **dict.fromkeys(("route", "service"), _NAMED),
+        "request": _object(dict.fromkeys(("method", "host", "path"), _MAYBE_TEXT)),
+        "cause": {"type": ["string", "null"], "description": "The fault."},
+        "hop": _HOP,
+        "phase": _TEXT,
+        "confidence": _CONFIDENCE,
+        "summary": _TEXT,
+        "probe": {"type": ["string", "null"], "description": "The number of a marked request."},
+    },
+    (*_ABOUT_REQUEST, "route", "service", "request", "cause", "hop", "phase", "confidence", "summary", "probe"),
+)
+_VERDICT: Final[Json] = _object(
+    {
+        "hop": _HOP,
+        "phase": _TEXT,
+        "cause": {"type": ["string", "null"], "description": "The fault."},
+        "finding": {"type": "string", "description": "The diagnosis within the cause."},
+        "summary": _TEXT,
+        "confidence": _CONFIDENCE,
+        "evidence": _NAMES,
+        "cure": {"type": "array", "items": _TEXT, "description": "Sentences, and exact calls."},
+        "probes": {"type": "array", "items": _TEXT, "description": "What would tell, where the confidence is below 0.8."},
+        "written_by": {"type": ["string", "null"], "description": "Who wrote the answer that came from behind."},
+        "flags": {"type": "object", "additionalProperties": _MAYBE_TEXT, "description": "How Envoy, Tyk and RFC 9209 name it."},
+    },
+    ("hop", "phase", "cause", "finding", "summary", "confidence", "evidence", "cure", "probes", "written_by", "flags"),
+)
+_EXPLANATION: Final[Json] = _object(
+    {
+        **_ABOUT_REQUEST,
+        "route": _object({"id": _MAYBE_TEXT, "name": _MAYBE_TEXT, "why": _OBJECTS, "nearest": _OBJECTS}),
+        **dict.fromkeys(("service", "upstream", "request", "client", "answer", "milestones"), _MAYBE_OBJECT),
+        **dict.fromkeys(("plugins", "attempts"), _OBJECTS),
+        "verdict": _VERDICT,
+        "config": {"type": ["string", "null"], "description": "The configuration it was served with."},
+        "is_config_current": {"type": "boolean", "description": "Whether that is still the one in force."},
+    },
+    (*_ABOUT_REQUEST, "route", "plugins", "attempts", "verdict", "is_config_current"),
+)
 
 _WEIGHT: Final = _object({name: {"type": "number"} for name in ("total", "available", "unavailable")})
 _SCHEMA: Final = _object(
@@ -459,6 +522,46 @@ DECLARED: Final[tuple[Declared, ...]] = (
         "health",
         "Shows what each worker knows of a name, and how old it is. Not in Kong.",
         {200: ("The newest answer, and that of each worker.", _NAME), 404: ("No worker asked for it lately.", _MESSAGE)},
+    ),
+    Declared(
+        "get",
+        "/explain",
+        "explain.list",
+        "diagnosis",
+        "Lists requests that failed, were refused or recovered, probes, and a sample of the others. Not in Kong.",
+        {200: ("A page, the newest first.", _page(_EXPLAINED))},
+        ("BadQuery",),
+        query=(
+            "size",
+            "offset",
+            {"name": "kind", "description": "Only of this kind.", "schema": _KIND},
+            {"name": "cause", "description": "Only with this fault.", "schema": _SOME_TEXT},
+            {
+                "name": "status",
+                "description": "Only with this status, or of this class of them.",
+                "schema": {"type": "string", "pattern": "^([1-9][0-9][0-9]|[1-9]xx)$"},
+            },
+            {"name": "route", "description": "Only of the Route with this id or name.", "schema": _SOME_TEXT},
+            {"name": "service", "description": "Only of the Service with this id or name.", "schema": _SOME_TEXT},
+            {
+                "name": "since",
+                "description": "Only since this time: RFC 3339, seconds of the epoch, or an age such as `15m`.",
+                "schema": _SOME_TEXT,
+            },
+            {"name": "probe", "description": "Only the marked request with this number.", "schema": _SOME_TEXT},
+        ),
+    ),
+    Declared(
+        "get",
+        "/explain/{request_id}",
+        "explain.get",
+        "diagnosis",
+        "Explains what happened to a request, and why. Not in Kong.",
+        {
+            200: ("What was recorded, and the verdict.", _EXPLANATION),
+            400: ("It is no request id.", _MESSAGE),
+            404: ("There is no record of it: it went well, was not seen here, or is too old.", _MESSAGE),
+        },
     ),
     Declared(
         "get",
