@@ -108,7 +108,7 @@ async def ask(link: Link, question: Question) -> Answer | NoAnswer:
     data = b""
 
     def failed(how: str, detail: str = "") -> NoAnswer:
-        return NoAnswer(how, detail, data[:64] or link.first_bytes, (time.monotonic() - started_s) * 1000)
+        return NoAnswer(how, detail, data[:64], (time.monotonic() - started_s) * 1000)
 
     try:
         await _send(link, question.written())

@@ -65,6 +65,7 @@ def context(bundles: tuple[str, ...] = (), *, verifies: bool = False, is_lenient
         made.set_ciphers(CIPHERS)
         made.set_alpn_protocols(["http/1.1"])
     if verifies:
+        made.hostname_checks_common_name = False  # as rustls: alternative names alone
         if bundles:
             made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # as rustls: any certificate may be an anchor
             for bundle in bundles:

@@ -12,6 +12,10 @@ from pylae.doctor.answers import Answer, Question, ask
 from pylae.doctor.authors import says_it_wants_tls
 from pylae.doctor.links import HandshakeFailed, Link, LinkEnded, Place
 
+NO_PROXY_LINE: Final = (
+    "turn the PROXY protocol off on that port (HAProxy: no `accept-proxy`; nginx: no `proxy_protocol` on listen)"
+)
+"""The cure where it is expected."""
 _PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 _SETTINGS: Final = 4
 _FRAME_HEAD_BYTES: Final = 9
@@ -38,7 +42,7 @@ class Spoken:
 
 async def spoken_at(place: Place, host: str, path: str, patience_s: float) -> Spoken:
     """Tries each language."""
-    question = Question("HEAD", path, host)
+    question = Question("GET", path, host)  # a refusal tells why in its body
     async with asyncio.TaskGroup() as group:
         tls = group.create_task(_speaks_tls(place, patience_s))
         http = group.create_task(_speaks_http(place, question, patience_s))
