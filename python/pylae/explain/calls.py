@@ -9,19 +9,20 @@ from urllib.parse import quote
 from pylae.explain.words import escaped
 
 
-def admin(admin_url: str, method: str, path: str, **fields: object) -> str:
+def admin(admin_url: str, method: str, path: str, /, **fields: object) -> str:
     """A call of the Admin API.
 
     Args:
         admin_url: where it is reached, without a slash at its end.
         method: `GET`, `PATCH` …
         path: of parts that `part` made.
-        fields: form fields; booleans and numbers as JSON spells them.
+        fields: form fields; booleans and numbers as JSON spells them, a list's items one by one.
     """
     words = ["curl"] + ([] if method == "GET" else ["-X", method]) + [f"{admin_url}{path}"]
-    for name, value in fields.items():
-        text = str(value).lower() if isinstance(value, bool) else str(value)
-        words += ["--data", f"{name.replace('__', '.')}={text}"]
+    for name, values in fields.items():
+        for value in values if isinstance(values, list) else [values]:
+            text = str(value).lower() if isinstance(value, bool) else str(value)
+            words += ["--data", f"{name.replace('__', '.')}={text}"]
     return join(words)
 
 

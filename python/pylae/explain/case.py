@@ -140,6 +140,13 @@ class Case:
         """The call that changes the Service."""
         return calls.admin(self.admin_url, "PATCH", f"/services/{calls.part(self.service_key, 'SERVICE')}", **fields)
 
+    def patch_target(self, **fields: object) -> str:
+        """The call that changes where the requests go: the Service's host and port, or a Target of its Upstream."""
+        if self.facts.upstream is None:
+            return self.patch_service(**fields)
+        path = f"/upstreams/{calls.part(self.upstream_key, 'UPSTREAM')}/targets"
+        return calls.admin(self.admin_url, "POST", path, target="HOST:PORT")
+
     def patch_route(self, **fields: object) -> str:
         """The call that changes the Route."""
         route = self.facts.route

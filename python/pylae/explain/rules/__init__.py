@@ -7,12 +7,24 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from pylae.explain.case import Case, Finding
-from pylae.explain.rules import connect
+from pylae.explain.rules import answer, balancer, behind, body, client, connect, dns, exchange, gateway, plugins, tls
 from pylae.explain.words import escaped, quoted
 
 Rule = Callable[[Case], Finding]
 
-RULES: Final[Mapping[str, Rule]] = {**connect.RULES}
+RULES: Final[Mapping[str, Rule]] = {
+    **client.RULES,
+    **gateway.RULES,
+    **plugins.RULES,
+    **balancer.RULES,
+    **dns.RULES,
+    **connect.RULES,
+    **tls.RULES,
+    **exchange.RULES,
+    **answer.RULES,
+    **behind.RULES,
+    **body.RULES,
+}
 """The rule of each fault, by its name."""
 
 _SIDES: Final = {"client": "client", "gateway": "gateway", "upstream": "upstream"}

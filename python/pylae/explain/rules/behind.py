@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who wrote this 502? Answers that came from behind, and what their author means by them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pylae.explain.case import LOAD_BALANCERS, Case, Finding
+from pylae.explain.words import escaped, ms, quoted, round_seconds, size
+
+_LOGS: Final = {
+    "nginx": "its error log says why in the line of that second (`upstream prematurely closed`, `connect() failed`, `timed out`)",
+    "openresty": (
+        "its error log says why in the line of that second (`upstream prematurely closed`, `connect() failed`, `timed out`)"
+    ),
+    "haproxy": (
+        "its log line has two termination letters: SC (connection refused), SH (closed in the head), sH (timeout server), SD, PH"
+    ),
+    "envoy": "its access log has response flags: UF (connect), UC (closed), UH (no healthy host), UT (timeout), URX",
+    "elb": (
+        "its access log has target_status_code `-` and the target's address; see TargetResponseTime and UnHealthyHostCount too"
+    ),
+    "cloudfront": "its log has x-edge-detailed-result-type: OriginConnectError, OriginCommError …",
+    "cloudflare": (
+        "look up the status: 520 odd answer, 521 refused, 522 no connection, 523 unreachable, 524 timeout, 525 and 526 TLS"
+    ),
+    "traefik": "its log says `502 Bad Gateway caused by:` at level debug",
+    "kubernetes_ingress": "see kubectl get endpointslices for the Service behind it, and the controller's log",
+    "apache": "its error log says why: AH01102 (error reading status line), AH00957 (connect failed), AH01114",
+    "varnish": "varnishlog -q 'BerespStatus >= 500' says FetchError and the backend",
+    "caddy": "its log has `msg: dial tcp` or `EOF` with the upstream's address",
+    "kong": "its error.log, and an X-Kong-Request-Id in the answer to find the line by",
+    "pylae": "ask it: pylae explain ID there, with the id of its answer",
+    "google": (
+        "its log has statusDetails: failed_to_pick_backend, backend_connection_closed_before_data_sent_to_client, backend_timeout"
+    ),
+    "azure": "its access log has serverStatus and error info; see the backend health of the gateway",
+}
+"""Where each author says why."""
+_MEANS: Final = {
+    "bad_gateway_behind": ("bad_gateway", "it got no good answer from its own server (refused, closed, reset, or not HTTP)"),
+    "unavailable_behind": (
+        "unavailable",
+        "it has no server for the request: none is healthy, all are drained or full, or none is named",
+    ),
+    "timeout_behind": ("timeout", "its own server did not answer it in time"),
+}
+_CURES: Final = {
+    "bad_gateway_behind": [
+        (
+            "check the server behind it: is it up, does it listen on that port, does it speak what is expected of "
+            "it (http or https)?"
+        ),
+        "its keep-alive timeout above that of the load balancer's idle connections",
+    ],
+    "unavailable_behind": [
+        "look at the health of its servers and at their health checks; a deployment or draining that left none",
+        "too many requests: its limits of connections and queues",
+    ],
+    "timeout_behind": [
+        "find what the server behind it waits for, or raise the timeout there; ours has to be above it",
+    ],
+}
+_TELLING: Final = ("body", "page", "title", "proxy-status", "html", "text", "json")
+
+
+def behind(case: Case) -> Finding:
+    """`bad_gateway_behind`, `unavailable_behind`, `timeout_behind`."""
+    fault, answer = case.fault or "", case.facts.answer
+    name, means = _MEANS[fault]
+    status = case.attempt.status or case.facts.status
+    evidence = [f"{case.server} answered {status}; the gateway passed it on as it came, and wrote nothing of it", *_seen(case)]
+    author = LOAD_BALANCERS.get(answer.written_by or "")
+    waited = case.attempt.head_ms
+    if waited is not None:
+        evidence.append(f"the answer came {ms(waited)} after the attempt began")
+    seconds = round_seconds(waited if waited is not None and waited > 500 else None)
+    if fault == "timeout_behind" and seconds is not None:
+        evidence.append(f"so its timeout is probably {seconds} s")
+    if fault == "timeout_behind" and case.facts.service and case.facts.service.read_timeout_ms is not None:
+        evidence.append(f"ours (read_timeout of the Service) is {ms(case.facts.service.read_timeout_ms)}, and had not run out")
+    if author is None:
+        return _by_application(case, name, status, evidence)
+    return Finding(
+        hop="second_lb",
+        name=f"{name}_of_load_balancer",
+        summary=f"This {status} was written by {author} behind the gateway, not by the gateway: {means}.",
+        confidence=0.9 if _is_told_by_body(answer.mark) else 0.75,
+        evidence=evidence,
+        cure=[f"look into the log of {author} at {case.server}: {_LOGS[answer.written_by or 'nginx']}", *_CURES[fault]],
+        probes=[case.ask_server(), "the same from the load balancer's machine to its server", case.doctor()],
+    )
+
+
+def _is_told_by_body(mark: str | None) -> bool:
+    """A field such as Server may be of a web server that passed another's answer on; the body is its author's."""
+    text = (mark or "").lower()
+    return any(word in text for word in _TELLING)
+
+
+def _seen(case: Case) -> list[str]:
+    """What gave the author away."""
+    answer = case.facts.answer
+    lines = []
+    if answer.mark:
+        lines.append(f"told by: {escaped(answer.mark)}")
+    fields = (
+        ("Server", answer.server),
+        ("Via", answer.via),
+        ("Proxy-Status", answer.proxy_status),
+        ("Content-Type", answer.content_type),
+    )
+    shown = ", ".join(f"{name}: {quoted(value, 80)}" for name, value in fields if value)
+    if shown:
+        lines.append(f"the answer had {shown}")
+    return lines
+
+
+def _by_application(case: Case, name: str, status: int | None, evidence: list[str]) -> Finding:
+    answer = case.facts.answer
+    is_known = answer.written_by == "application"
+    is_json = "json" in (answer.content_type or "").lower()
+    who = "an application" if is_known else "somebody who left no mark"
+    return Finding(
+        hop="upstream",
+        name=f"{name}_of_application" if is_known else f"{name}_of_unknown",
+        summary=f"This {status} came from {case.server} and was written by {who} behind the gateway, not by the gateway.",
+        confidence=0.8 if is_known and is_json else 0.7 if is_known else 0.6,
+        evidence=evidence,
+        cure=[
+            (
+                "look into the server's log at that second: it may pass on that something which it calls failed, "
+                "be overloaded, or be shutting down"
+            ),
+            "a load balancer with an error page of its own looks the same: look at what stands at that address",
+        ],
+        probes=[case.ask_server(), case.doctor()],
+    )
+
+
+def error(case: Case) -> Finding:
+    """`upstream_error`."""
+    answer = case.facts.answer
+    status = case.attempt.status or case.facts.status
+    author = LOAD_BALANCERS.get(answer.written_by or "")
+    evidence = [f"{case.server} answered {status}; the gateway passed it on as it came", *_seen(case)]
+    if author is not None:
+        is_edge = answer.written_by in ("cloudflare", "cloudfront", "elb", "google", "azure")
+        return Finding(
+            hop="second_lb" if is_edge else "upstream",
+            name="error_of_load_balancer" if is_edge else "error_of_web_server",
+            summary=f"This {status} was written by {author} behind the gateway.",
+            confidence=0.85 if is_edge and _is_told_by_body(answer.mark) else 0.7,
+            evidence=evidence,
+            cure=[f"look into its log at that second: {_LOGS[answer.written_by or 'nginx']}"],
+            probes=[case.ask_server(), case.doctor()],
+        )
+    is_known = answer.written_by == "application"
+    return Finding(
+        hop="upstream",
+        name="error_of_application",
+        summary=f"The server at {case.server} itself failed on this request: it answered {status}.",
+        confidence=0.85 if is_known else 0.75,
+        evidence=evidence,
+        cure=[
+            "look into the server's log at that second, with the request id if it logs X-Kong-Request-Id",
+            *_may_be_rewritten(case),
+        ],
+        probes=[case.ask_server(), case.doctor()],
+    )
+
+
+def _may_be_rewritten(case: Case) -> list[str]:
+    names = list(dict.fromkeys(escaped(step.name) for step in case.facts.plugins if step.name and "transformer" in step.name))
+    return [f"{', '.join(names)} may have changed what the server got: compare with a request made without"] if names else []
+
+
+def plain_to_tls(case: Case) -> Finding:
+    """`plain_http_to_tls_port`: the server says so itself."""
+    return Finding(
+        hop="upstream",
+        name="plain_http_to_tls",
+        summary=f"We spoke plain HTTP to {case.server}, and that port speaks TLS: it said so itself.",
+        confidence=0.95,
+        evidence=[f"it answered {case.attempt.status or case.facts.status}", *_seen(case)],
+        cure=["call the Service over TLS:", case.patch_service(protocol="https")],
+    )
+
+
+def header_too_large(case: Case) -> Finding:
+    """`header_too_large_behind`: a limit behind ours is lower than ours."""
+    request, answer = case.facts.request, case.facts.answer
+    header = request.largest_header
+    name = quoted(header.name, 80) if header.name else "a header"
+    author = LOAD_BALANCERS.get(answer.written_by or "")
+    evidence = [f"{case.server} answered {case.attempt.status or case.facts.status}", *_seen(case)]
+    if request.head_bytes is not None:
+        evidence.append(f"the request's head has {size(request.head_bytes)}; the gateway takes {size(request.head_limit_bytes)}")
+    if header.name:
+        evidence.append(
+            f"its largest header is {name} with {size(header.bytes)}; the gateway takes {size(request.header_limit_bytes)} a line"
+        )
+    return Finding(
+        hop="second_lb" if author else "upstream",
+        name="request_header_too_large_behind",
+        summary=f"{author or 'The server'} at {case.server} takes no head as large as this request's: {name} has grown.",
+        confidence=0.75,
+        evidence=evidence,
+        cure=[
+            f"make {name} smaller (cookies and tokens grow), or let it end at the gateway with the plugin request-transformer",
+            "or raise the limit there: nginx large_client_header_buffers (8 KiB a line), HAProxy tune.bufsize (16 KiB), "
+            "gunicorn --limit-request-field_size (8190), Node --max-http-header-size (16 KiB), Tomcat maxHttpHeaderSize (8 KiB)",
+        ],
+        probes=[case.ask_server(), "the same with the header left out", case.doctor()],
+    )
+
+
+RULES = {
+    "bad_gateway_behind": behind,
+    "unavailable_behind": behind,
+    "timeout_behind": behind,
+    "upstream_error": error,
+    "plain_http_to_tls_port": plain_to_tls,
+    "header_too_large_behind": header_too_large,
+}

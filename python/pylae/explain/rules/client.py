@@ -1,0 +1,353 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What did the client, or what stands between it and us, do wrong?"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pylae.explain import banners, calls
+from pylae.explain.case import Case, Finding
+from pylae.explain.facts import PluginStep
+from pylae.explain.rules.exchange import known_timeout
+from pylae.explain.words import escaped, ms, quoted, round_seconds, size
+
+MOST_SURE_OF_FIRST_LB: Final = 0.7
+"""Nothing that we see tells whether the first load balancer gave up, or passed on that its client had."""
+
+
+def _by(case: Case, hop: str, confidence: float) -> tuple[str, float, list[str]]:
+    """The hop, how sure, and what shows it: less sure where something stands between."""
+    signs = case.signs_of_first_lb()
+    if not signs:
+        return hop, confidence, []
+    return hop, min(confidence, 0.7), [f"something stands before us: {'; '.join(signs)}"]
+
+
+def gone(case: Case) -> Finding:
+    """`client_gone`."""
+    facts = case.facts
+    after = facts.client.departed_after_ms or facts.duration_ms
+    signs = case.signs_of_first_lb()
+    seconds = round_seconds(after)
+    evidence = [f"the connection from {quoted(facts.client.peer)} ended {ms(after)} after the request came", *_state(case)]
+    if case.detail:
+        evidence.append(f"found: {escaped(case.detail)}")
+    plugin = _slow_plugin(case, after)
+    if plugin is not None:
+        return _plugin_was_slow(case, plugin, after, evidence)
+    if "head" in case.detail or "reading the body" in case.detail:
+        return Finding(
+            hop="client",
+            name="gone_while_sending",
+            summary="The client closed the connection before its request was whole.",
+            confidence=0.6 if signs else 0.7,
+            evidence=evidence,
+            cure=["look at the client (or at what stands before us): it was stopped, or gave up while it was sending"],
+            probes=["the log of what stands before us, at that second"],
+        )
+    evidence += known_timeout(seconds)
+    slow = _slow_cure(case, seconds, after)
+    if signs:
+        return Finding(
+            hop="first_lb",
+            name="first_lb_gave_up",
+            summary=(
+                f"What stands before the gateway closed the connection after {ms(after)}, before it had the answer: "
+                f"{'its timeout, by the round number' if seconds else 'its timeout, or its client went'}."
+            ),
+            confidence=MOST_SURE_OF_FIRST_LB if seconds else 0.6,
+            evidence=[*evidence, f"something stands before us: {'; '.join(signs)}"],
+            cure=["let the load balancer before us wait longer than the gateway may (read_timeout, for each attempt)", *slow],
+            probes=[
+                (
+                    "the log of the load balancer before us at that second (HAProxy: sH or CD; ELB: 460 is the "
+                    "client, 504 its own timeout)"
+                ),
+                "pylae doctor --hops",
+            ],
+        )
+    return Finding(
+        hop="client",
+        name="client_gave_up",
+        summary=f"The client closed the connection after {ms(after)}, before it had the answer.",
+        confidence=0.65 if seconds else 0.7,
+        evidence=evidence,
+        cure=["let the client wait longer, or answer sooner", *slow],
+        probes=["a load balancer in TCP mode before us would look the same: does one stand there?", "pylae doctor --hops"],
+    )
+
+
+def _state(case: Case) -> list[str]:
+    """What was being done for it."""
+    facts, attempt = case.facts, case.attempt
+    if not facts.attempts:
+        return ["no attempt at the upstream had begun"]
+    if attempt.status is not None or facts.milestones.head_ms is not None:
+        return [f"the answer ({attempt.status or facts.status}) was on its way: {size(facts.sent_bytes)} had been sent"]
+    begun = attempt.offset_ms
+    since = None if begun is None else (facts.client.departed_after_ms or facts.duration_ms or 0.0) - begun
+    if since is None or since < 0:
+        return [f"{case.server} had not answered"]
+    return [f"{case.server} had been asked {ms(since)} before and had not answered"]
+
+
+def _slow_cure(case: Case, seconds: int | None, after: float | None) -> list[str]:
+    """The other end of it: the upstream takes too long."""
+    if not case.facts.attempts or after is None or after < 500:
+        return []
+    limit = max(500, int((seconds or after / 1000) * 1000 * 0.9))
+    return [
+        f"find why {case.server} takes so long",
+        (
+            "or let the gateway give up first, so that the client gets an answer: "
+            f"{case.patch_service(read_timeout=limit, retries=0)}"
+        ),
+    ]
+
+
+def _slow_plugin(case: Case, after: float | None) -> PluginStep | None:
+    """The plugin in which most of the time went, where no attempt had begun."""
+    if case.facts.attempts or after is None:
+        return None
+    steps = [step for step in case.facts.plugins if step.took_us is not None]
+    slowest = max(steps, key=lambda step: step.took_us or 0.0, default=None)
+    if slowest is None or (slowest.took_us or 0.0) / 1000 < max(0.5 * after, 100.0):
+        return None
+    return slowest
+
+
+def _plugin_was_slow(case: Case, step: PluginStep, after: float | None, evidence: list[str]) -> Finding:
+    took = (step.took_us or 0.0) / 1000
+    waited = "it waited for something" if step.waited else "it held the worker, so that nothing else was served"
+    return Finding(
+        hop="plugin",
+        name="plugin_slow" if step.waited else "plugin_blocks",
+        summary=f"The client left while the plugin {quoted(step.name)} was at work: {ms(took)} of {ms(after)}.",
+        confidence=0.75,
+        evidence=[*evidence, f"{quoted(step.name)} took {ms(took)} in {escaped(step.phase or '?')}; {waited}"],
+        cure=[
+            (
+                "look at what the plugin waits for (an identity provider, a store), and at its own timeout; to see "
+                "what happens without it:"
+            ),
+            case.patch_plugin(step, enabled=False),
+        ],
+        probes=[case.doctor()],
+    )
+
+
+def bad_framing(case: Case) -> Finding:
+    """`bad_framing`, `version_not_supported`, `transfer_encoding_not_supported`, `method_not_allowed`."""
+    first = banners.unescaped(case.facts.request.line)
+    found = [f"found: {escaped(case.detail)}"] if case.detail else []
+    line = [f"the request began with {quoted(case.facts.request.line, 80)}"] if case.facts.request.line else []
+    if "plain http came in on a tls port" in case.hints:
+        hop, confidence, signs = _by(case, "client", 0.85)
+        return Finding(
+            hop=hop,
+            name="plain_http_on_tls_port",
+            summary="The client spoke plain HTTP to a TLS port of the gateway.",
+            confidence=confidence,
+            evidence=[*found, *signs],
+            cure=[
+                "call https://, or the plain port of `proxy_listen`",
+                "a load balancer before us: let it speak https to this port",
+            ],
+            probes=["does a load balancer stand before us, and which port does it call?"],
+        )
+    if first[:2] == b"\x16\x03":
+        return Finding(
+            hop="client",
+            name="tls_on_plain_port",
+            summary="The client spoke TLS to a plain port of the gateway.",
+            confidence=0.75,
+            evidence=[*line, "16 03 begins a TLS handshake"],
+            cure=[
+                "call http://, or the port of `proxy_listen` that has ssl",
+                "a load balancer before us: let it speak http to this port",
+            ],
+            probes=["does a load balancer stand before us, and which port does it call?"],
+        )
+    if first.startswith((b"PROXY ", b"\r\n\r\n\x00\r\nQUIT")):
+        return Finding(
+            hop="first_lb",
+            name="proxy_protocol_unexpected",
+            summary="What stands before the gateway sends the PROXY protocol, and this port does not expect it.",
+            confidence=0.85,
+            evidence=line,
+            cure=[
+                "add `proxy_protocol` to the address in `proxy_listen`, then: pylae restart",
+                "or turn it off at the load balancer (send-proxy)",
+            ],
+        )
+    if first.startswith(b"PRI * HTTP/2"):
+        return Finding(
+            hop="client",
+            name="http2_prior_knowledge",
+            summary="The client began with HTTP/2 on a port that speaks HTTP/1.1.",
+            confidence=0.75,
+            evidence=line,
+            cure=["let the client, or the load balancer before us, speak HTTP/1.1 here"],
+            probes=["does a load balancer stand before us that is set to HTTP/2 towards its servers?"],
+        )
+    hop, confidence, signs = _by(case, "client", 0.85)
+    name, words = {
+        "version_not_supported": ("version_not_supported", "asked in a version of HTTP that is not served here"),
+        "transfer_encoding_not_supported": (
+            "transfer_encoding_not_supported",
+            "sent a body in a transfer coding other than `chunked`",
+        ),
+        "method_not_allowed": (
+            "method_not_allowed",
+            f"used a method that is not served: {quoted(case.facts.request.method, 40)}",
+        ),
+    }.get(case.fault or "", ("bad_request_head", "sent a request that is not one well-formed message"))
+    return Finding(
+        hop=hop,
+        name=name,
+        summary=f"The client {words}.",
+        confidence=confidence,
+        evidence=[*found, *line, *signs],
+        cure=[
+            (
+                "mend the client, or the proxy before us that wrote it: two parties may read such a request in two "
+                "ways, so nobody should take it"
+            )
+        ],
+        probes=["the same request without what stands before us"] if signs else [],
+    )
+
+
+def bad_body(case: Case) -> Finding:
+    """`bad_request_body`."""
+    hop, confidence, signs = _by(case, "client", 0.85)
+    return Finding(
+        hop=hop,
+        name="bad_request_chunk",
+        summary="The client sent a chunked body that breaks the rules of chunks.",
+        confidence=confidence,
+        evidence=[*([f"found: {escaped(case.detail)}"] if case.detail else []), *signs],
+        cure=["mend what writes the chunks: a hexadecimal size, CRLF, so many bytes, CRLF, and a chunk of size 0 at the end"],
+        probes=["the same request without what stands before us"] if signs else [],
+    )
+
+
+def header_too_large(case: Case) -> Finding:
+    """`request_header_too_large`."""
+    request = case.facts.request
+    header = request.largest_header
+    name = quoted(header.name, 80) if header.name else "a header"
+    evidence = [f"found: {escaped(case.detail)}"] if case.detail else []
+    if request.head_bytes is not None:
+        evidence.append(f"{size(request.head_bytes)} of a head had come; the limit is {size(request.head_limit_bytes)}")
+    if header.name:
+        evidence.append(
+            f"its largest header is {name} with {size(header.bytes)}; a line may have {size(request.header_limit_bytes)}"
+        )
+    return Finding(
+        hop="client",
+        name="request_header_too_large",
+        summary=f"The client sent a head that is larger than the gateway takes: {name} has grown.",
+        confidence=0.85,
+        evidence=evidence,
+        cure=[
+            f"make {name} smaller: cookies of the whole domain, tokens with many claims",
+            "or raise `nginx_http_large_client_header_buffers` (number and size, 4 8k) in kong.conf, then: pylae reload; "
+            "what stands behind has limits of its own",
+        ],
+    )
+
+
+def uri_too_long(case: Case) -> Finding:
+    """`uri_too_long`."""
+    return Finding(
+        hop="client",
+        name="uri_too_long",
+        summary="The client sent a request line that is longer than the gateway takes.",
+        confidence=0.9,
+        evidence=[
+            f"{size(case.facts.request.received_bytes)} had come; a line may have {size(case.facts.request.header_limit_bytes)}"
+        ],
+        cure=[
+            "send long parameters in a body",
+            "or raise `nginx_http_large_client_header_buffers` (number and size, 4 8k) in kong.conf, then: pylae reload",
+        ],
+    )
+
+
+def body_too_large(case: Case) -> Finding:
+    """`request_body_too_large`."""
+    request = case.facts.request
+    told = request.header("content-length")
+    evidence = [f"Content-Length says {quoted(told, 40)}"] if told else []
+    if request.body_bytes is not None:
+        evidence.append(f"{size(request.body_bytes)} of the body had come")
+    return Finding(
+        hop="client",
+        name="request_body_too_large",
+        summary="The client sends a body that is larger than the gateway takes (`client_max_body_size`).",
+        confidence=0.9,
+        evidence=evidence or ["the body passed the limit while it was read"],
+        cure=["raise `nginx_http_client_max_body_size` in kong.conf (0 is no limit), then: pylae reload", "or send less at once"],
+    )
+
+
+def request_timeout(case: Case) -> Finding:
+    """`request_timeout`."""
+    request, signs = case.facts.request, case.signs_of_first_lb()
+    in_body = "body" in case.detail
+    after = case.facts.duration_ms
+    return Finding(
+        hop="client",
+        name="client_silent_in_body" if in_body else "client_silent_in_head",
+        summary=(
+            f"The client fell silent in the middle of its request's {'body' if in_body else 'head'}, and the "
+            "gateway gave up on it."
+        ),
+        confidence=0.6 if signs else 0.7,
+        evidence=[
+            f"{size(request.received_bytes)} had come in {ms(after)}",
+            *([f"found: {escaped(case.detail)}"] if case.detail else []),
+            *([f"something stands before us: {'; '.join(signs)}"] if signs else []),
+        ],
+        cure=[
+            "look at the client's network, and at a Content-Length larger than the body it sends",
+            (
+                "a slow upload: raise `nginx_http_client_body_timeout` or `nginx_http_client_header_timeout` in "
+                "kong.conf, then: pylae reload"
+            ),
+        ],
+        probes=["the log of what stands before us at that second", calls.join(["pylae", "doctor", "--hops"])],
+    )
+
+
+def tls_failed(case: Case) -> Finding:
+    """`client_tls_failed`."""
+    return Finding(
+        hop="client",
+        name="client_tls_failed",
+        summary="The TLS handshake of the client with the gateway failed.",
+        confidence=0.7,
+        evidence=[f"found: {escaped(case.detail)}"] if case.detail else [],
+        cure=[
+            "see what the gateway shows for that name, and give it a certificate:",
+            case.get("/snis"),
+            case.get("/certificates"),
+        ],
+        probes=[calls.show_certificate("GATEWAY:8443", "NAME")],
+    )
+
+
+RULES = {
+    "client_gone": gone,
+    "bad_framing": bad_framing,
+    "version_not_supported": bad_framing,
+    "transfer_encoding_not_supported": bad_framing,
+    "method_not_allowed": bad_framing,
+    "bad_request_body": bad_body,
+    "request_header_too_large": header_too_large,
+    "uri_too_long": uri_too_long,
+    "request_body_too_large": body_too_large,
+    "request_timeout": request_timeout,
+    "client_tls_failed": tls_failed,
+}

@@ -1,0 +1,331 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Why did no answer come over a connection that was there?"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from pylae.explain import calls
+from pylae.explain.case import Case, Finding
+from pylae.explain.words import escaped, ms, quoted, round_seconds, size
+
+AT_ONCE_MS: Final = 50.0
+RACE_MS: Final = 1000.0
+"""A close that crosses a request arrives within a round trip; what comes later has to do with the request."""
+KNOWN_TIMEOUTS: Final = {
+    2: "gunicorn's keep-alive is 2 s",
+    5: "Node's, uvicorn's and Apache's keep-alive is 5 s",
+    10: "an AWS load balancer gives a connection to its target 10 s",
+    15: "Go services often have 15 s, HAProxy's `timeout http-keep-alive` too",
+    20: "Tomcat's connectionTimeout is 20 s",
+    30: "gunicorn kills a worker after 30 s (`--timeout`), Heroku's router gives up after 30 s, php-fpm and uWSGI often too",
+    50: "HAProxy's `timeout server` is 50 s in many examples",
+    60: "nginx's proxy_read_timeout, AWS's idle timeout, php-fpm's and many request timeouts are 60 s",
+    75: "nginx's keepalive_timeout is 75 s",
+    120: "IIS and many application servers give up after 120 s",
+    300: "Node's requestTimeout is 300 s",
+    350: "an AWS network load balancer forgets idle connections after 350 s",
+    600: "many firewalls and a Google load balancer's backends use 600 s",
+}
+_IDEMPOTENCY: Final = (
+    "a client that may repeat a POST says so with an Idempotency-Key header; then we send it again on a fresh connection"
+)
+
+
+def known_timeout(seconds: int | None) -> list[str]:
+    """What is known to have this timeout."""
+    if seconds is None:
+        return []
+    known = KNOWN_TIMEOUTS.get(seconds)
+    return [f"that is a round {seconds} s: somebody's timeout{f' ({known})' if known else ''}"]
+
+
+def _was_crossed(case: Case) -> bool:
+    """Did the end of a pooled connection cross our request?"""
+    attempt = case.attempt
+    if attempt.reused is None or attempt.received_bytes:
+        return False
+    waited = case.waited_ms
+    return waited is None or waited < RACE_MS
+
+
+def closed(case: Case) -> Finding:
+    """`closed_before_headers`."""
+    if _was_crossed(case):
+        return _at_reuse(case, is_reset=False)
+    if case.attempt.received_bytes:
+        return _in_head(case, did="closed", confidence=0.8)
+    return _without_a_byte(case, did="closed", confidence=0.7)
+
+
+def reset(case: Case) -> Finding:
+    """`reset`."""
+    if _was_crossed(case):
+        return _at_reuse(case, is_reset=True)
+    if case.attempt.received_bytes:
+        return _in_head(case, did="reset", confidence=0.7)
+    return _without_a_byte(case, did="reset", confidence=0.75 if case.is_loopback else 0.65)
+
+
+def _at_reuse(case: Case, *, is_reset: bool) -> Finding:
+    """A pooled connection ended as we sent a request on it."""
+    attempt = case.attempt
+    evidence = [case.connection(), case.traffic()]
+    limit = attempt.idle_limit_ms
+    is_old = limit is not None and attempt.idle_ms is not None and attempt.idle_ms >= 0.8 * limit
+    if limit is not None:
+        evidence.append(
+            f"its server lets connections idle for {ms(limit)}, as was learned of it; ours is {ms(attempt.our_idle_limit_ms)}"
+        )
+    elif attempt.our_idle_limit_ms is not None:
+        evidence.append(f"we keep idle connections for {ms(attempt.our_idle_limit_ms)}")
+    evidence += [line for line in known_timeout(round_seconds(attempt.idle_ms)) if not is_old]
+    shorter = limit or attempt.idle_ms
+    seconds = max(1, math.floor((shorter - 500) / 1000)) if shorter and shorter >= 1500 else None
+    cure = [
+        (
+            "let the server keep idle connections longer than we do (keep-alive timeout there above "
+            "`upstream_keepalive_idle_timeout` here)"
+        ),
+        (
+            f"or let us give them up sooner: set `upstream_keepalive_idle_timeout = {seconds if seconds else 1}` in "
+            "kong.conf, then: pylae reload"
+        ),
+        _IDEMPOTENCY,
+    ]
+    if attempt.reused is not None and attempt.reused >= 10 and attempt.reused % 100 in (0, 99) and not is_old:
+        cure.insert(
+            0, "if the server ends connections after so many requests: set `upstream_keepalive_max_requests` below that number"
+        )
+    did = "reset" if is_reset else "closed"
+    # A firewall that forgot the connection answers with a RST in the server's name.
+    confidence = 0.65 if is_reset else 0.75
+    return Finding(
+        hop="upstream",
+        name="reset_at_reuse" if is_reset else "closed_at_reuse",
+        summary=(
+            f"{case.server} {did} an idle keep-alive connection just as we sent this request on it"
+            f"{'' if case.is_well_answered else ', and the request was not one to send twice'}."
+        ),
+        confidence=confidence,
+        evidence=evidence,
+        cure=cure,
+        probes=["pylae doctor says how long this server keeps idle connections", case.doctor()],
+    )
+
+
+def _without_a_byte(case: Case, *, did: str, confidence: float) -> Finding:
+    """It ended after our request, and said nothing."""
+    waited = case.waited_ms
+    evidence = [case.connection(), case.traffic()]
+    if waited is not None:
+        evidence.append(f"it {did} the connection {ms(waited)} after it was sent the request")
+    seconds = round_seconds(waited) if waited is not None and waited > AT_ONCE_MS else None
+    log = (
+        "look into the server's log and into its machine's (dmesg: out of memory) at that second: a crash, a kill, "
+        "a restart, a deployment"
+    )
+    probes = [case.ask_server(), case.doctor()]
+    verb = "closed the connection" if did == "closed" else "reset the connection"
+    if seconds is not None:
+        return Finding(
+            hop="upstream",
+            name="worker_timeout",
+            summary=f"{case.server} {verb} without an answer after {seconds} s: it looks like a worker timeout there.",
+            confidence=0.7,
+            evidence=[*evidence, *known_timeout(seconds)],
+            cure=[
+                (
+                    "make the request faster, or raise the worker timeout of the server (gunicorn --timeout, uWSGI "
+                    "harakiri, request_terminate_timeout)"
+                ),
+                log,
+            ],
+            probes=probes,
+        )
+    if waited is not None and waited <= AT_ONCE_MS and case.is_fresh:
+        return Finding(
+            hop="upstream",
+            name=f"{did}_at_once",
+            summary=f"{case.server} took the connection and {did} it at once, without a byte of an answer.",
+            confidence=min(confidence, 0.7 if case.is_loopback else 0.6),
+            evidence=evidence,
+            cure=[
+                log,
+                "a load balancer in TCP mode without a living server behind it does this: look at its health checks",
+                "a server that expects the PROXY protocol does this: turn it off there (accept-proxy, proxy_protocol)",
+                "a list of allowed addresses there: let the gateway's address in",
+                f"a port that speaks TLS alone: {case.patch_service(protocol='https')}",
+            ],
+            probes=[
+                case.ask_server(),
+                case.ask_server(flags=("--haproxy-protocol",)),
+                calls.show_certificate(case.address, case.attempt.host),
+                case.doctor(),
+            ],
+        )
+    return Finding(
+        hop="upstream",
+        name=f"{did}_while_working",
+        summary=f"{case.server} {verb} without a byte of an answer"
+        + (f", {ms(waited)} after it had the request." if waited is not None else "."),
+        confidence=confidence,
+        evidence=evidence,
+        cure=[log, "a load balancer in TCP mode there: look whether its server died"],
+        probes=probes,
+    )
+
+
+def _in_head(case: Case, *, did: str, confidence: float) -> Finding:
+    """It ended in the middle of the answer's head."""
+    attempt = case.attempt
+    is_line = not _has_line(case)
+    shown = case.first_bytes()
+    waited = case.waited_ms
+    evidence = [case.connection(), case.traffic(), *([shown] if shown else [])]
+    evidence += known_timeout(round_seconds(waited)) if waited is not None and waited > AT_ONCE_MS else []
+    where = "in the middle of the status line" if is_line else "in the middle of the header fields"
+    return Finding(
+        hop="upstream",
+        name=f"{did}_in_status_line" if is_line else f"{did}_in_head",
+        summary=f"{case.server} began to answer and {did} the connection {where}, after {size(attempt.received_bytes)}.",
+        confidence=confidence,
+        evidence=evidence,
+        cure=["the server crashed or was killed as it answered: look into its log at that second"],
+        probes=[case.ask_server(), case.doctor()],
+    )
+
+
+def _has_line(case: Case) -> bool:
+    said = case.attempt.first_bytes or ""
+    received = case.attempt.received_bytes or 0
+    return "\\x0A" in said or "\n" in said or received > 64
+
+
+def write_failed(case: Case) -> Finding:
+    """`write_failed`."""
+    if _was_crossed(case) and not _took_much(case):
+        return _at_reuse(case, is_reset="104" in case.hints or case.attempt.ended == "rst")
+    return Finding(
+        hop="upstream",
+        name="closed_while_sending",
+        summary=f"{case.server} closed the connection while the request was being sent, and said nothing.",
+        confidence=0.7,
+        evidence=[case.connection(), case.traffic()],
+        cure=[
+            (
+                "a body that the server does not want (its limit of body size; it should answer 413 and read on): "
+                "raise the limit there"
+            ),
+            "or a crash or restart: look into the server's log at that second",
+        ],
+        probes=[case.ask_server(), case.doctor()],
+    )
+
+
+def _took_much(case: Case) -> bool:
+    sent = case.attempt.sent_bytes
+    return sent is not None and sent > 65_536
+
+
+def write_timeout(case: Case) -> Finding:
+    """`write_timeout`."""
+    limit = case.attempt.timer.ms or (case.facts.service.write_timeout_ms if case.facts.service else None)
+    return Finding(
+        hop="upstream",
+        name="does_not_read",
+        summary=f"{case.server} stopped taking the request: not a byte of it could be sent for {ms(limit)}.",
+        confidence=0.65,
+        evidence=[case.connection(), case.traffic(), f"write_timeout bounds the silence between two writes: {ms(limit)}"],
+        cure=[
+            "look whether the server hangs, or reads bodies slowly (all of its workers busy)",
+            f"if it may take longer: {case.patch_service(write_timeout=_more(limit))}",
+        ],
+        probes=[
+            case.ask_server(),
+            "on that machine: ss -tn (a Recv-Q that does not shrink: the server does not read)",
+            case.doctor(),
+        ],
+    )
+
+
+def read_timeout(case: Case) -> Finding:
+    """`read_timeout`."""
+    attempt, service = case.attempt, case.facts.service
+    limit = attempt.timer.ms or (service.read_timeout_ms if service else None)
+    named = attempt.timer.name or "read_timeout"
+    evidence = [case.connection(), case.traffic(), f"{escaped(named)} ended it after {ms(limit)} of silence"]
+    if attempt.connect_ms is not None:
+        evidence.append("the network worked when the connection was made, just before")
+    cure = [
+        "find what the server waits for: a slow query, a lock, a service it calls, all of its workers busy",
+        f"if it may take longer: {case.patch_service(read_timeout=_more(limit))}",
+        "and let whatever stands before the gateway wait longer than that",
+    ]
+    if named.startswith("per_try_timeout"):
+        cure[1] = f"the plugin `resilience` bounds each attempt ({escaped(named)}): raise it there"
+    probes = [case.ask_server(flags=("--max-time", "300")), case.doctor()]
+    if attempt.received_bytes:
+        shown = case.first_bytes()
+        return Finding(
+            hop="upstream",
+            name="stalled_in_head",
+            summary=f"{case.server} began to answer and then fell silent for {ms(limit)} in the middle of the head.",
+            confidence=0.75,
+            evidence=[*evidence, *([shown] if shown else [])],
+            cure=cure,
+            probes=probes,
+        )
+    return Finding(
+        hop="upstream",
+        name="no_answer_in_time",
+        summary=f"{case.server} has the request and did not answer it within {ms(limit)}.",
+        confidence=0.7,
+        evidence=evidence,
+        cure=cure,
+        probes=probes,
+    )
+
+
+def _more(limit: float | None) -> int | str:
+    """Twice as long, for an example."""
+    return int(limit * 2) if limit and limit < 86_400_000 else "MILLISECONDS"
+
+
+def dead(case: Case) -> Finding:
+    """`connection_dead`: nothing that was sent on a pooled connection was acknowledged."""
+    attempt = case.attempt
+    is_alive = any(
+        one.address == attempt.address and one.status is not None and (one.offset_ms or 0) > (attempt.offset_ms or 0)
+        for one in case.facts.attempts
+    )
+    evidence = [case.connection(), "nothing of what was sent was acknowledged, not even by the kernel at the other end"]
+    if is_alive:
+        evidence.append(f"a fresh connection to {quoted(attempt.address)} was answered right after: the server is well")
+    idle = attempt.idle_ms
+    seconds = max(1, math.floor(idle / 2000)) if idle and idle >= 2000 else 1
+    return Finding(
+        hop="network",
+        name="connection_forgotten",
+        summary=f"The idle connection to {case.server} was dead: a firewall or NAT between forgot it without a word.",
+        confidence=0.85 if is_alive else 0.7,
+        evidence=evidence,
+        cure=[
+            f"give idle connections up before the firewall does: it forgot this one within {ms(idle)}; set "
+            f"`upstream_keepalive_idle_timeout = {seconds}` in kong.conf, then: pylae reload",
+            "or raise the firewall's time for idle TCP connections",
+            _IDEMPOTENCY,
+        ],
+        probes=[calls.reach(case.address), "a machine that went down without closing looks the same: is it up?", case.doctor()],
+    )
+
+
+RULES = {
+    "closed_before_headers": closed,
+    "reset": reset,
+    "write_failed": write_failed,
+    "write_timeout": write_timeout,
+    "read_timeout": read_timeout,
+    "connection_dead": dead,
+}

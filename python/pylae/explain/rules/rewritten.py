@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Did a plugin send the request somewhere else than the Service says?"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pylae.explain.case import Case, Finding
+from pylae.explain.facts import PluginStep
+from pylae.explain.words import escaped, quoted
+
+REWRITERS: Final = {
+    "request-transformer": "it may replace the URI",
+    "request-transformer-advanced": "it may replace the URI",
+    "pre-function": "its code may set host, path and method",
+    "post-function": "its code may set host, path and method",
+    "ai-proxy": "it chooses the host itself",
+    "grpc-gateway": "it rewrites path and body",
+    "grpc-web": "it rewrites the body",
+}
+"""Bundled plugins that change where a request goes, and how."""
+
+
+def rewriters(case: Case) -> list[PluginStep]:
+    """Steps of plugins that are known to change where a request goes."""
+    return [step for step in case.facts.plugins if step.name in REWRITERS]
+
+
+def target_changed(case: Case, host: str | None, outcome: str, *, confidence: float) -> Finding | None:
+    """The request went to another host than the Service names, and no Upstream stands between.
+
+    Args:
+        case: of the exchange.
+        host: where it went.
+        outcome: what was met there: `which could not be reached`.
+        confidence: that the plugin is to blame, and not the host it chose.
+    """
+    service = case.facts.service
+    if case.facts.upstream is not None or service is None or not service.host or not host:
+        return None
+    if _bare(service.host) == _bare(host):
+        return None
+    suspects = rewriters(case) or case.facts.plugins
+    names = list(dict.fromkeys(escaped(step.name) for step in suspects if step.name))
+    suspect = next(iter(suspects), None)
+    return Finding(
+        hop="plugin",
+        name="target_changed_by_plugin",
+        summary=f"A plugin sent the request to {quoted(host)}, not to {quoted(service.host)} as the Service says, {outcome}.",
+        confidence=confidence,
+        evidence=[
+            f"the Service's host is {quoted(service.host)}; the request went to {quoted(host)}",
+            f"plugins that ran and may have done it: {', '.join(names) if names else '(not recorded)'}",
+        ],
+        cure=[
+            "look at the plugin that sets host or URI; to see what happens without it:",
+            case.patch_plugin(suspect, enabled=False),
+        ],
+        probes=[case.doctor()],
+    )
+
+
+def _bare(host: str) -> str:
+    return host.strip("[]").rstrip(".").lower()

@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which records have which verdict? All whose cause is known, in the order of the walk."""
+
+from __future__ import annotations
+
+from tests.unit.explain.golden import exchanges, near, ways
+
+GOLDEN = (*near.GOLDEN, *ways.GOLDEN, *exchanges.GOLDEN)

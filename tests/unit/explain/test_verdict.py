@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Does each kind of fault get the verdict that its facts bear, and never a confident wrong one?"""
+
+from __future__ import annotations
+
+import json
+import random
+import shlex
+from typing import Any
+
+import msgspec
+import pytest
+
+from pylae.explain import facts
+from pylae.explain.document import document_of
+from pylae.explain.flags import table
+from pylae.explain.phases import OF_FAULTS, PHASES
+from pylae.explain.rules import RULES
+from pylae.explain.verdict import SURE, Verdict, verdict_of
+from tests.unit.explain.golden import GOLDEN
+from tests.unit.explain.golden.base import ADMIN, Golden, attempt, copied, pooled, record
+
+HOPS = {"client", "first_lb", "gateway", "plugin", "dns", "network", "second_lb", "upstream"}
+
+
+def verdict(of: Any) -> Verdict:
+    return verdict_of(facts.read(of), admin_url=ADMIN)
+
+
+def text_of(found: Verdict) -> str:
+    return "\n".join((found.summary, *found.evidence, *found.cure, *found.probes))
+
+
+@pytest.mark.parametrize("golden", GOLDEN, ids=lambda golden: golden.name)
+def test_the_verdict_is_what_the_facts_bear(golden: Golden) -> None:
+    found = verdict(golden.record)
+    assert (found.cause, found.finding, found.hop) == (golden.fault, golden.finding, golden.hop)
+    assert ("sure" if found.confidence >= SURE else "thin") == golden.claim, found.confidence
+    for text in golden.says:
+        assert text in text_of(found), text_of(found)
+
+
+@pytest.mark.parametrize("golden", GOLDEN, ids=lambda golden: golden.name)
+def test_a_verdict_is_whole(golden: Golden) -> None:
+    found = verdict(golden.record)
+    assert found.hop in HOPS
+    assert found.phase in PHASES
+    assert found.summary.endswith("."), found.summary
+    assert found.cure, "no cure"
+    assert all(found.evidence), found.evidence
+    assert bool(found.probes) == (found.confidence < SURE), found.probes
+    assert "None" not in text_of(found), text_of(found)
+
+
+def test_every_fault_has_a_rule_a_phase_and_a_golden_record() -> None:
+    names = set(table())
+    assert names <= set(RULES)
+    assert names <= set(OF_FAULTS)
+    assert names <= {golden.fault for golden in GOLDEN}
+
+
+def test_a_fault_of_a_later_version_is_told_as_its_worker_told_it() -> None:
+    found = verdict(record("of_tomorrow", side="upstream", cure="do this", phrase="it broke"))
+    assert (found.cause, found.hop, found.finding) == ("of_tomorrow", "upstream", "not_known_here")
+    assert found.confidence < SURE
+    assert found.cure == ["do this"]
+
+
+def test_a_good_answer_is_told_as_one() -> None:
+    found = verdict(record(None, attempt(None, status=200), status=200, kind="sample"))
+    assert (found.hop, found.cause, found.finding) == (None, None, "nothing_failed")
+    assert "200" in found.summary
+
+
+def test_a_saved_request_tells_what_it_was_saved_from() -> None:
+    saved = record(
+        None, pooled("closed_before_headers", ended="fin"), attempt(None, offset_ms=2.5, status=200), kind="recovered", status=200
+    )
+    found = verdict(saved)
+    assert found.cause == "closed_before_headers"
+    assert found.summary.startswith("Answered 200 by another attempt")
+
+
+def test_a_reset_from_this_machine_is_surer_than_one_that_crossed_a_network() -> None:
+    near = attempt("reset", host="127.0.0.1", address="127.0.0.1:80", ended="rst")
+    far = attempt("reset", ended="rst")
+    assert verdict(record("reset", far)).confidence < verdict(record("reset", near)).confidence < SURE
+
+
+def test_less_is_claimed_of_a_client_behind_a_load_balancer() -> None:
+    alone = record("bad_framing", status=400)
+    behind = {**alone, "client": {"via": "1.1 haproxy"}}
+    assert verdict(behind).confidence < SURE <= verdict(alone).confidence
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("golden", GOLDEN[:: max(1, len(GOLDEN) // 30)], ids=lambda golden: golden.name)
+def test_no_record_makes_it_fail(golden: Golden, seed: int) -> None:
+    dice = random.Random(f"{golden.name} {seed}")
+    made = copied(golden)
+    for _ in range(dice.randint(1, 8)):
+        corrupt(made, dice)
+    document = document_of(made, admin_url=ADMIN, route_explanation=None, is_config_current=False)
+    msgspec.json.encode(document)
+    assert document["verdict"]["hop"] in {*HOPS, None}
+
+
+def corrupt(made: Any, dice: random.Random) -> None:
+    """Deletes or spoils one value somewhere."""
+    at = made
+    while True:
+        keys = list(at) if isinstance(at, dict) else list(range(len(at)))
+        if not keys:
+            return
+        key = dice.choice(keys)
+        if isinstance(at[key], dict | list) and at[key] and dice.random() < 0.8:
+            at = at[key]
+            continue
+        if dice.random() < 0.3:
+            del at[key]
+        else:
+            at[key] = dice.choice(ABSURD)
+        return
+
+
+ABSURD: tuple[Any, ...] = (
+    None,
+    True,
+    -1,
+    0,
+    2**70,
+    1e300,
+    float("inf"),
+    float("nan"),
+    "",
+    "x" * 100_000,
+    "\x1b[31m\u202e\x00`$(reboot)`",
+    "\ud800",
+    [],
+    {},
+    [[[]]],
+    {"name": {"name": []}},
+    ["a", 1, None],
+)
+
+
+@pytest.mark.parametrize("golden", GOLDEN, ids=lambda golden: golden.name)
+def test_what_strangers_send_is_escaped(golden: Golden) -> None:
+    evil = "\x1b[2J\u202e\r\nX: y\x00"
+    found = verdict(poisoned(copied(golden), evil))
+    for line in (found.summary, *found.evidence, *found.cure, *found.probes):
+        assert not set(line) & set("\x1b\u202e\r\n\x00"), line
+
+
+def poisoned(value: Any, evil: str, key: str = "") -> Any:
+    """The same with something evil at the end of every text that names no fault, phase or time."""
+    if isinstance(value, dict):
+        return {name: poisoned(one, evil, name) for name, one in value.items()}
+    if isinstance(value, list):
+        return [poisoned(one, evil, key) for one in value]
+    if isinstance(value, str) and key not in ("fault", "kind", "state", "written_by", "ended"):
+        return value + evil
+    return value
+
+
+@pytest.mark.parametrize("golden", GOLDEN, ids=lambda golden: golden.name)
+def test_a_call_can_be_typed_whatever_the_names_are(golden: Golden) -> None:
+    evil = "'; reboot; $(reboot) `reboot` \"&|>x"
+    found = verdict(poisoned(copied(golden), evil))
+    for line in (*found.cure, *found.probes):
+        if line.startswith(("curl ", "nc ", "openssl ", "pylae ", "dig ")):
+            words = shlex.split(line.removesuffix(" </dev/null"))
+            assert "reboot" not in words, line
+            assert not any(word.startswith((";", "&", "|", "`", ">")) for word in words), line
+
+
+def test_the_verdict_is_the_same_from_bytes() -> None:
+    for golden in GOLDEN:
+        assert verdict(golden.record) == verdict(json.dumps(golden.record).encode())
