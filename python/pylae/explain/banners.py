@@ -23,6 +23,7 @@ _TLS: Final = Banner("plain_http_to_tls", "TLS", is_tls=True)
 _HTTP2: Final = Banner("http2_only", "HTTP/2")
 _BEGINNINGS: Final = (
     (b"HTTP/", Banner("bad_status_line", "HTTP", is_http=True)),
+    (b"PRI * HTTP/2", _HTTP2),
     (b"SSH-", Banner("ssh", "SSH")),
     (b"RFB ", Banner("vnc", "VNC")),
     (b"AMQP", Banner("amqp", "AMQP (a message broker)")),

@@ -77,7 +77,7 @@ class Case:
         """Everything the data plane said of it, in lower case, to look for words in."""
         mine = (self.facts.detail, self.facts.phrase) if self.fault == self.facts.fault else ()
         parts = (*mine, self.attempt.detail, self.attempt.phrase, self.attempt.tls.alert)
-        return " ".join(part for part in parts if part).lower()
+        return " ".join(part for part in parts if part).lower().replace("unrecognised", "unrecognized")
 
     @property
     def first_bytes_hex(self) -> bytes:

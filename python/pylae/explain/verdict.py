@@ -7,6 +7,8 @@ every other hop; below that the verdict says which probe would tell.
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from pylae.explain import rules
@@ -15,7 +17,7 @@ from pylae.explain.facts import Facts
 from pylae.explain.flags import Flags, flags_of
 from pylae.explain.phases import phase_of
 
-SURE = 0.8
+SURE: Final = 0.8
 """From here on the evidence excludes every other hop."""
 
 

@@ -8,6 +8,7 @@ from typing import Final
 from pylae.explain import banners
 from pylae.explain.case import Case, Finding
 from pylae.explain.facts import HeaderSize
+from pylae.explain.rules.rewritten import scheme_changed
 from pylae.explain.words import escaped, quoted, size
 
 _FLAWS: Final = (
@@ -68,7 +69,8 @@ def bad(case: Case) -> Finding:
         evidence=[*evidence, *([shown] if shown else [])],
         cure=[
             "mend the code of the server (or of what stands before it) that writes this line: two layers may both set it",
-            f"see it as it comes: {case.ask_server(flags=('--raw', '-i'))}",
+            "see it as it comes:",
+            case.ask_server(flags=("--raw", "-i")),
         ],
     )
 
@@ -79,7 +81,8 @@ def mismatch(case: Case) -> Finding:
     shown = case.first_bytes()
     evidence = [*([shown] if shown else []), "an HTTP answer begins with `HTTP/1.`"]
     if banner is not None and banner.is_tls:
-        return Finding(
+        changed = scheme_changed(case, "http", evidence)
+        return changed or Finding(
             hop="upstream",
             name="plain_http_to_tls",
             summary=f"We spoke plain HTTP to {case.server}, and that port speaks TLS.",
@@ -128,7 +131,8 @@ def mismatch(case: Case) -> Finding:
             evidence=[*evidence, *([f"found: {escaped(case.detail)}"] if case.detail else [])],
             cure=[
                 "mend what writes it: `HTTP/1.1`, a blank, three digits, a blank",
-                f"see it: {case.ask_server(flags=('--raw', '-i'))}",
+                "see it:",
+                case.ask_server(flags=("--raw", "-i")),
             ],
         )
     return Finding(

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Final
 
 from pylae.explain.case import LOAD_BALANCERS, Case, Finding
+from pylae.explain.rules.rewritten import scheme_changed
 from pylae.explain.words import escaped, ms, quoted, round_seconds, size
 
 _LOGS: Final = {
@@ -177,12 +178,14 @@ def _may_be_rewritten(case: Case) -> list[str]:
 
 def plain_to_tls(case: Case) -> Finding:
     """`plain_http_to_tls_port`: the server says so itself."""
-    return Finding(
+    evidence = [f"it answered {case.attempt.status or case.facts.status}", *_seen(case)]
+    changed = scheme_changed(case, "http", evidence)
+    return changed or Finding(
         hop="upstream",
         name="plain_http_to_tls",
         summary=f"We spoke plain HTTP to {case.server}, and that port speaks TLS: it said so itself.",
         confidence=0.95,
-        evidence=[f"it answered {case.attempt.status or case.facts.status}", *_seen(case)],
+        evidence=evidence,
         cure=["call the Service over TLS:", case.patch_service(protocol="https")],
     )
 

@@ -92,10 +92,8 @@ def stalled(case: Case) -> Finding:
                 "find what the server waits for in the middle of its answer; a stream that may be silent should "
                 "send something now and then"
             ),
-            (
-                "if it may be silent for longer: "
-                f"{case.patch_service(read_timeout=int(limit * 2) if limit and limit < 86_400_000 else 'MS')}"
-            ),
+            "if it may be silent for longer:",
+            case.patch_service(read_timeout=int(limit * 2) if limit and limit < 86_400_000 else "MILLISECONDS"),
         ],
         probes=[case.ask_server(flags=("-N", "-o", "/dev/null")), case.doctor()],
     )
@@ -112,7 +110,8 @@ def bad_chunks(case: Case) -> Finding:
         cure=[
             "mend what writes the chunks: a hexadecimal size, CRLF, so many bytes, CRLF, and a chunk of size 0 at the end",
             "a server that writes Transfer-Encoding itself over a library that does it too shows this",
-            f"see it as it comes: {case.ask_server(flags=('--raw', '-i'))}",
+            "see it as it comes:",
+            case.ask_server(flags=("--raw", "-i")),
         ],
     )
 

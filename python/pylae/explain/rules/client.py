@@ -98,10 +98,8 @@ def _slow_cure(case: Case, seconds: int | None, after: float | None) -> list[str
     limit = max(500, int((seconds or after / 1000) * 1000 * 0.9))
     return [
         f"find why {case.server} takes so long",
-        (
-            "or let the gateway give up first, so that the client gets an answer: "
-            f"{case.patch_service(read_timeout=limit, retries=0)}"
-        ),
+        "or let the gateway give up first, so that the client gets an answer:",
+        case.patch_service(read_timeout=limit, retries=0),
     ]
 
 
@@ -176,7 +174,8 @@ def bad_framing(case: Case) -> Finding:
             confidence=0.85,
             evidence=line,
             cure=[
-                "add `proxy_protocol` to the address in `proxy_listen`, then: pylae restart",
+                "add `proxy_protocol` to the address in `proxy_listen`, then:",
+                "pylae restart",
                 "or turn it off at the load balancer (send-proxy)",
             ],
         )
@@ -252,7 +251,8 @@ def header_too_large(case: Case) -> Finding:
         evidence=evidence,
         cure=[
             f"make {name} smaller: cookies of the whole domain, tokens with many claims",
-            "or raise `nginx_http_large_client_header_buffers` (number and size, 4 8k) in kong.conf, then: pylae reload; "
+            "or raise `nginx_http_large_client_header_buffers` (number and size, 4 8k) in kong.conf, then:",
+            "pylae reload",
             "what stands behind has limits of its own",
         ],
     )
@@ -270,7 +270,8 @@ def uri_too_long(case: Case) -> Finding:
         ],
         cure=[
             "send long parameters in a body",
-            "or raise `nginx_http_large_client_header_buffers` (number and size, 4 8k) in kong.conf, then: pylae reload",
+            "or raise `nginx_http_large_client_header_buffers` (number and size, 4 8k) in kong.conf, then:",
+            "pylae reload",
         ],
     )
 
@@ -288,7 +289,11 @@ def body_too_large(case: Case) -> Finding:
         summary="The client sends a body that is larger than the gateway takes (`client_max_body_size`).",
         confidence=0.9,
         evidence=evidence or ["the body passed the limit while it was read"],
-        cure=["raise `nginx_http_client_max_body_size` in kong.conf (0 is no limit), then: pylae reload", "or send less at once"],
+        cure=[
+            "raise `nginx_http_client_max_body_size` in kong.conf (0 is no limit), then:",
+            "pylae reload",
+            "or send less at once",
+        ],
     )
 
 
@@ -312,10 +317,8 @@ def request_timeout(case: Case) -> Finding:
         ],
         cure=[
             "look at the client's network, and at a Content-Length larger than the body it sends",
-            (
-                "a slow upload: raise `nginx_http_client_body_timeout` or `nginx_http_client_header_timeout` in "
-                "kong.conf, then: pylae reload"
-            ),
+            ("a slow upload: raise `nginx_http_client_body_timeout` or `nginx_http_client_header_timeout` in kong.conf, then:"),
+            "pylae reload",
         ],
         probes=["the log of what stands before us at that second", calls.join(["pylae", "doctor", "--hops"])],
     )

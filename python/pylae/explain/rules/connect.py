@@ -95,7 +95,7 @@ def failed(case: Case) -> Finding:
             summary="The gateway has as many files and connections open as it may.",
             confidence=0.9,
             evidence=evidence,
-            cure=["raise the limit of open files (ulimit -n) for the gateway, then: pylae restart"],
+            cure=["raise the limit of open files (ulimit -n) for the gateway, then:", "pylae restart"],
         )
     if "not permitted" in hints or "permission denied" in hints:
         return Finding(

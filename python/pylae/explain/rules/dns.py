@@ -43,7 +43,8 @@ def not_found(case: Case) -> Finding:
         f"check the spelling of the Service's host {quoted(name)}, and that the zone has it:",
         case.patch_service(host="HOST"),
         "a name that only some name servers know: name those in `dns_resolver`",
-        f"an answer that none exists is kept for `dns_not_found_ttl`; look at what is kept: {case.get('/dns')}",
+        "an answer that none exists is kept for `dns_not_found_ttl`; look at what is kept:",
+        case.get("/dns"),
     ]
     if "invalid name" in case.hints:
         return Finding(
@@ -87,7 +88,8 @@ def resolver_failed(case: Case) -> Finding:
             evidence=_said(case),
             cure=[
                 "look at the name server's log: the servers of the zone may be down, or DNSSEC may fail",
-                f"name a resolver that can in `dns_resolver`, then: {calls.join(['pylae', 'reload'])}",
+                "name a resolver that can in `dns_resolver`, then:",
+                "pylae reload",
             ],
         )
     if code is not None:
@@ -111,8 +113,10 @@ def resolver_failed(case: Case) -> Finding:
             confidence=0.85,
             evidence=[*_said(case), "no connection to the upstream was tried"],
             cure=[
-                f"check {server} and the way to them (UDP and TCP port 53), then: {calls.join(['pylae', 'reload'])}",
-                f"what is known of names: {case.get('/dns')}",
+                f"check {server} and the way to them (UDP and TCP port 53), then:",
+                "pylae reload",
+                "what is known of names:",
+                case.get("/dns"),
             ],
         )
     return Finding(

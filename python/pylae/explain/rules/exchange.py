@@ -90,28 +90,29 @@ def _at_reuse(case: Case, *, is_reset: bool) -> Finding:
         ),
         (
             f"or let us give them up sooner: set `upstream_keepalive_idle_timeout = {seconds if seconds else 1}` in "
-            "kong.conf, then: pylae reload"
+            "kong.conf, then:"
         ),
+        "pylae reload",
         _IDEMPOTENCY,
     ]
-    if attempt.reused is not None and attempt.reused >= 10 and attempt.reused % 100 in (0, 99) and not is_old:
-        cure.insert(
-            0, "if the server ends connections after so many requests: set `upstream_keepalive_max_requests` below that number"
-        )
+    after_requests = (
+        f"a server that ends connections after so many requests (this one had carried {attempt.reused}): set "
+        "`upstream_keepalive_max_requests` below that number"
+    )
+    is_round = attempt.reused is not None and attempt.reused >= 10 and attempt.reused % 50 in (0, 49)
+    cure.insert(0 if is_round and not is_old else len(cure), after_requests)
     did = "reset" if is_reset else "closed"
+    twice = ", and the request was not one to send twice" if "none that may be repeated" in (attempt.again or "") else ""
     # A firewall that forgot the connection answers with a RST in the server's name.
     confidence = 0.65 if is_reset else 0.75
     return Finding(
         hop="upstream",
         name="reset_at_reuse" if is_reset else "closed_at_reuse",
-        summary=(
-            f"{case.server} {did} an idle keep-alive connection just as we sent this request on it"
-            f"{'' if case.is_well_answered else ', and the request was not one to send twice'}."
-        ),
+        summary=f"{case.server} {did} an idle keep-alive connection just as we sent this request on it{twice}.",
         confidence=confidence,
         evidence=evidence,
         cure=cure,
-        probes=["pylae doctor says how long this server keeps idle connections", case.doctor()],
+        probes=["how long this server keeps idle connections:", case.doctor()],
     )
 
 
@@ -156,7 +157,9 @@ def _without_a_byte(case: Case, *, did: str, confidence: float) -> Finding:
                 "a load balancer in TCP mode without a living server behind it does this: look at its health checks",
                 "a server that expects the PROXY protocol does this: turn it off there (accept-proxy, proxy_protocol)",
                 "a list of allowed addresses there: let the gateway's address in",
-                f"a port that speaks TLS alone: {case.patch_service(protocol='https')}",
+                "a port that speaks TLS alone:",
+                case.patch_service(protocol="https"),
+                "a port that speaks HTTP/2 alone: let the server speak HTTP/1.1 too",
             ],
             probes=[
                 case.ask_server(),
@@ -240,7 +243,8 @@ def write_timeout(case: Case) -> Finding:
         evidence=[case.connection(), case.traffic(), f"write_timeout bounds the silence between two writes: {ms(limit)}"],
         cure=[
             "look whether the server hangs, or reads bodies slowly (all of its workers busy)",
-            f"if it may take longer: {case.patch_service(write_timeout=_more(limit))}",
+            "if it may take longer:",
+            case.patch_service(write_timeout=_more(limit)),
         ],
         probes=[
             case.ask_server(),
@@ -260,11 +264,12 @@ def read_timeout(case: Case) -> Finding:
         evidence.append("the network worked when the connection was made, just before")
     cure = [
         "find what the server waits for: a slow query, a lock, a service it calls, all of its workers busy",
-        f"if it may take longer: {case.patch_service(read_timeout=_more(limit))}",
+        "if it may take longer:",
+        case.patch_service(read_timeout=_more(limit)),
         "and let whatever stands before the gateway wait longer than that",
     ]
     if named.startswith("per_try_timeout"):
-        cure[1] = f"the plugin `resilience` bounds each attempt ({escaped(named)}): raise it there"
+        cure[1:3] = [f"the plugin `resilience` bounds each attempt ({escaped(named)}): raise it there"]
     probes = [case.ask_server(flags=("--max-time", "300")), case.doctor()]
     if attempt.received_bytes:
         shown = case.first_bytes()
@@ -313,7 +318,8 @@ def dead(case: Case) -> Finding:
         evidence=evidence,
         cure=[
             f"give idle connections up before the firewall does: it forgot this one within {ms(idle)}; set "
-            f"`upstream_keepalive_idle_timeout = {seconds}` in kong.conf, then: pylae reload",
+            f"`upstream_keepalive_idle_timeout = {seconds}` in kong.conf, then:",
+            "pylae reload",
             "or raise the firewall's time for idle TCP connections",
             _IDEMPOTENCY,
         ],

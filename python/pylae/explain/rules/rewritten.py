@@ -40,24 +40,51 @@ def target_changed(case: Case, host: str | None, outcome: str, *, confidence: fl
         return None
     if _bare(service.host) == _bare(host):
         return None
-    suspects = rewriters(case) or case.facts.plugins
-    names = list(dict.fromkeys(escaped(step.name) for step in suspects if step.name))
-    suspect = next(iter(suspects), None)
     return Finding(
         hop="plugin",
         name="target_changed_by_plugin",
         summary=f"A plugin sent the request to {quoted(host)}, not to {quoted(service.host)} as the Service says, {outcome}.",
         confidence=confidence,
-        evidence=[
-            f"the Service's host is {quoted(service.host)}; the request went to {quoted(host)}",
-            f"plugins that ran and may have done it: {', '.join(names) if names else '(not recorded)'}",
-        ],
-        cure=[
-            "look at the plugin that sets host or URI; to see what happens without it:",
-            case.patch_plugin(suspect, enabled=False),
-        ],
+        evidence=[f"the Service's host is {quoted(service.host)}; the request went to {quoted(host)}", _suspects(case)],
+        cure=["look at the plugin that sets host or URI; to see what happens without it:", _without(case)],
         probes=[case.doctor()],
     )
+
+
+def scheme_changed(case: Case, scheme: str, shown: list[str]) -> Finding | None:
+    """The server does not speak what we spoke, and the Service says something else than we spoke.
+
+    Args:
+        case: of the exchange.
+        scheme: what was spoken, `http` or `https`.
+        shown: what shows that the server does not speak it.
+    """
+    service = case.facts.service
+    wanted = service.protocol if service else None
+    if wanted not in ("http", "https") or wanted == scheme:
+        return None
+    return Finding(
+        hop="plugin",
+        name="scheme_changed_by_plugin",
+        summary=(
+            f"A plugin made the gateway speak {scheme} to {case.server}; the Service says {wanted}, and the server "
+            f"does not speak {scheme}."
+        ),
+        confidence=0.75,
+        evidence=[f"the Service's protocol is {wanted}, and {scheme} was spoken", _suspects(case), *shown],
+        cure=["look at the plugin that sets the scheme; to see what happens without it:", _without(case)],
+        probes=[case.doctor()],
+    )
+
+
+def _suspects(case: Case) -> str:
+    steps = rewriters(case) or case.facts.plugins
+    names = list(dict.fromkeys(escaped(step.name) for step in steps if step.name))
+    return f"plugins that ran and may have done it: {', '.join(names) if names else '(not recorded)'}"
+
+
+def _without(case: Case) -> str:
+    return case.patch_plugin(next(iter(rewriters(case) or case.facts.plugins), None), enabled=False)
 
 
 def _bare(host: str) -> str:

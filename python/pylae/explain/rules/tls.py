@@ -7,6 +7,7 @@ from typing import Final
 
 from pylae.explain import banners, calls
 from pylae.explain.case import Case, Finding
+from pylae.explain.rules.rewritten import scheme_changed
 from pylae.explain.words import escaped, ms, quoted
 
 _ALERTS: Final = {
@@ -120,6 +121,9 @@ def _not_tls(case: Case, said: list[str]) -> Finding | None:
             evidence=evidence,
             cure=["give the Service the port of the web server:", case.patch_target(port="PORT")],
         )
+    changed = scheme_changed(case, "https", evidence)
+    if changed is not None:
+        return changed
     is_http = banner is not None and banner.is_http
     return Finding(
         hop="upstream",
@@ -252,12 +256,13 @@ def _certificate_cure(case: Case, name: str, show: str) -> list[str]:
             calls.join(["curl", f"{case.admin_url}/ca_certificates", "-F", "cert=@ca.pem"]),
             "and name the id that this answers in the Service:",
             case.patch_service(**{"ca_certificates[]": "ID"}),
-            "or append it to the file in `lua_ssl_trusted_certificate`, then: pylae reload",
+            "or append it to the file in `lua_ssl_trusted_certificate`, then:",
+            "pylae reload",
             *unchecked,
         ]
     if name == "certificate_not_yet_valid":
         return ["set the clocks of the server and of the gateway's machine; else take another certificate", *unchecked]
-    return [f"renew the certificate at the server; this shows what it has: {show}", *unchecked]
+    return ["renew the certificate at the server; this shows what it has:", show, *unchecked]
 
 
 def wanted(case: Case) -> Finding:

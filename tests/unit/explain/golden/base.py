@@ -149,7 +149,8 @@ def rejected(detail: str, finding: str, claim: Claim, *says: str, **given: Any) 
 
 def tls(detail: str, finding: str, claim: Claim, *says: str, hop: str = "upstream", **given: Any) -> Golden:
     one = attempt("upstream_tls_failed", sent_bytes=0, detail=detail, **given)
-    return Golden("upstream_tls_failed", finding, hop, claim, record("upstream_tls_failed", one), says)
+    made = record("upstream_tls_failed", one, service=service(protocol="https"))
+    return Golden("upstream_tls_failed", finding, hop, claim, made, says)
 
 
 def banner(hexadecimal: str, finding: str, *says: str, fault: str = "protocol_mismatch") -> Golden:

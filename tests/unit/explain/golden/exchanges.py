@@ -171,6 +171,7 @@ GOLDEN: tuple[Golden, ...] = (
     banner("160303", "plain_http_to_tls", "protocol=https"),
     banner("000012040000000000000300000064", "http2_only", "HTTP/2"),
     banner("00000807000000000000000000000001", "http2_only", "HTTP/2"),
+    banner("505249202a20485454502f322e30", "http2_only", "HTTP/2"),
     banner("3c68746d6c3e68656c6c6f", "http_0_9", "HTTP/0.9"),
     banner("5353482d322e302d", "ssh", "SSH"),
     banner("323230206d61696c2045534d5450", "smtp_or_ftp", "SMTP"),

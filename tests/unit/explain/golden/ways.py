@@ -201,6 +201,18 @@ GOLDEN: tuple[Golden, ...] = (
     ),
     Golden("connect_timeout", "tls_handshake_timeout", "upstream", "thin", record("connect_timeout", attempt("connect_timeout"))),
     # TLS.
+    Golden(
+        "upstream_tls_failed",
+        "scheme_changed_by_plugin",
+        "plugin",
+        "thin",
+        record(
+            "upstream_tls_failed",
+            attempt("upstream_tls_failed", first_bytes="HTTP/1.1 400 Bad"),
+            plugins=[{"name": "post-function", "id": "0b7c4f0e-2a9c-4c0b-8a52-0d5ab8d2b1a3"}],
+        ),
+        ("post-function", "enabled=false"),
+    ),
     tls(
         "received corrupt message of type InvalidContentType",
         "tls_to_plain",

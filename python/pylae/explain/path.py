@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which way did the request take, and where did it break? One line from the client to the upstream.
+
+client ──> first LB ──> gateway ──> second LB ──X upstream
+                                                ^ here
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pylae.explain.case import LOAD_BALANCERS
+from pylae.explain.facts import ClientFacts
+from pylae.explain.verdict import SURE
+from pylae.explain.words import escaped
+
+LABELS: Final = {
+    "client": "client",
+    "first_lb": "first LB",
+    "gateway": "gateway",
+    "plugin": "plugin",
+    "dns": "name server",
+    "network": "network",
+    "second_lb": "second LB",
+    "upstream": "upstream",
+}
+"""Each hop in the reader's words."""
+_ARROWS: Final = {False: ("──>", "──X", "··>"), True: ("-->", "--X", "..>")}
+"""Passed, broken, never came so far; in Unicode and in ASCII."""
+
+
+def label(hop: Any) -> str:
+    """A hop in the reader's words."""
+    return LABELS.get(hop, "not known") if isinstance(hop, str) else "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One station on the way."""
+
+    hop: str
+    more: str = ""
+    """Who it is."""
+    is_certain: bool = True
+
+    def text(self, *, is_long: bool) -> str:
+        """As it is drawn; in brackets what may not be there."""
+        name = LABELS[self.hop]
+        name = name if self.is_certain else f"[{name}]"
+        return f"{name} {self.more}" if is_long and self.more else name
+
+
+def draw(document: Mapping[str, Any], *, width: int, is_ascii: bool, mark: Callable[[str], str]) -> str:
+    """The way with the broken hop marked; short where the terminal is narrow.
+
+    Args:
+        document: of `/explain/ID`.
+        width: columns of the terminal.
+        is_ascii: nothing but ASCII.
+        mark: makes the mark stand out.
+    """
+    verdict = document.get("verdict")
+    verdict = verdict if isinstance(verdict, Mapping) else {}
+    hop = verdict.get("hop")
+    nodes = _nodes(document, hop if isinstance(hop, str) else None, verdict)
+    broken = next((at for at, node in enumerate(nodes) if node.hop == hop), None)
+    line, begin = _line(nodes, broken, hop, is_long=True, is_ascii=is_ascii)
+    if len(line) > width:
+        line, begin = _line(nodes, broken, hop, is_long=False, is_ascii=is_ascii)
+    if broken is None:
+        return line
+    here = f"^ here: {escaped(str(verdict.get('cause')), 60)}"
+    return f"{line}\n{' ' * begin}{mark(here)}"
+
+
+def _nodes(document: Mapping[str, Any], hop: str | None, verdict: Mapping[str, Any]) -> list[Node]:
+    confidence = verdict.get("confidence")
+    is_sure = isinstance(confidence, int | float) and confidence >= SURE
+    client = _part(document, "client")
+    nodes = [Node("client", _text(client.get("ip")))]
+    if hop == "first_lb" or _has_first_lb(client):
+        nodes.append(Node("first_lb", _text(client.get("peer"))))
+    elif hop == "client" and not is_sure:
+        nodes.append(Node("first_lb", is_certain=False))
+    nodes.append(Node("gateway"))
+    if hop in ("plugin", "dns", "network"):
+        nodes.append(Node(hop, _plugin(document) if hop == "plugin" else ""))
+    attempts = document.get("attempts")
+    last = attempts[-1] if isinstance(attempts, list) and attempts and isinstance(attempts[-1], Mapping) else {}
+    called = _text(last.get("address") or last.get("host") or _part(document, "service").get("host"))
+    if hop == "second_lb":
+        # Whom we call is the load balancer; what stands behind it we don't see.
+        author = LOAD_BALANCERS.get(str(_part(document, "answer").get("written_by")), "")
+        return [*nodes, Node("second_lb", f"{author} {called}".strip()), Node("upstream")]
+    if hop in ("upstream", "network") and not is_sure:
+        nodes.append(Node("second_lb", is_certain=False))
+    return [*nodes, Node("upstream", called)]
+
+
+def _line(nodes: list[Node], broken: int | None, hop: Any, *, is_long: bool, is_ascii: bool) -> tuple[str, int]:
+    """The line, and the column of the mark."""
+    passed, failed, never = _ARROWS[is_ascii]
+    line, begin = "  ", 2
+    # A load balancer that wrote a 502 was reached; what broke is the way from it. A client that left broke the way to us.
+    is_station = hop in ("gateway", "plugin")
+    arrow_of = None if broken is None else broken + 1 if hop in ("client", "first_lb", "second_lb") else broken
+    for at, node in enumerate(nodes):
+        if at:
+            is_passed = arrow_of is None or at < arrow_of or (is_station and at == broken)
+            line += f" {passed if is_passed else failed if at == arrow_of else never} "
+        if at == broken:
+            begin = len(line)
+        line += node.text(is_long=is_long)
+        if is_station and at == broken:
+            line += " X"
+    return line, begin
+
+
+def _has_first_lb(client: Mapping[str, Any]) -> bool:
+    found = ClientFacts(
+        is_trusted=client.get("is_trusted") is True or None,
+        via=_text(client.get("via")) or None,
+        forwarded_for_count=client.get("forwarded_for_count") if isinstance(client.get("forwarded_for_count"), int) else None,
+    )
+    return bool(found.is_trusted or found.via or found.forwarded_for_count)
+
+
+def _plugin(document: Mapping[str, Any]) -> str:
+    steps = document.get("plugins")
+    steps = [step for step in steps if isinstance(step, Mapping)] if isinstance(steps, list) else []
+    decided = [step for step in steps if step.get("outcome") in ("answered", "failed")]
+    return _text((decided or steps or [{}])[-1].get("name"))
+
+
+def _part(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = document.get(key)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _text(value: Any) -> str:
+    return escaped(str(value), 60) if value else ""
