@@ -40,12 +40,15 @@ READER_GONE: Final = 128 + signal.SIGPIPE
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that ends with Kong's exit code."""
+    """A parser that ends with Kong's exit code, or with a command's own."""
+
+    unusable = 1
+    """The exit code where the words of a command mean nothing."""
 
     def error(self, message: str) -> NoReturn:
         """Prints the usage and why."""
         sys.stderr.write(f"Error: {message}\n\n{self.format_help()}")
-        raise SystemExit(1)
+        raise SystemExit(self.unusable)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -76,6 +79,7 @@ def _run(words: list[str]) -> None:
         raise SystemExit(1)
     command = importlib.import_module(f"pylae.cli.{name}")
     parser = Parser(prog=f"pylae {name}", description=command.__doc__, allow_abbrev=False)
+    parser.unusable = getattr(command, "UNUSABLE", Parser.unusable)
     command.declare(parser)
     try:
         # Intermixed: flags may stand between a command's words, too.

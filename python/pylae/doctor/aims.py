@@ -32,6 +32,7 @@ class Aim:
         bundles: PEM files of what is trusted; none: the public roots.
         patience_s: for each step of a probe.
         keepalive_s: how long the gateway keeps an idle connection; 0: for ever.
+        target: path of the Target at the Admin API; empty where the Service itself says the address.
         is_given: whether method, path or headers are a user's, so that the status of the answer counts in full.
     """
 
@@ -48,6 +49,7 @@ class Aim:
     patience_s: float = 5.0
     keepalive_s: float = 60.0
     is_given: bool = False
+    target: str = ""
 
     @property
     def protocol(self) -> str:
@@ -82,9 +84,11 @@ class Aim:
         """The request."""
         return Question(method or self.method, self.path, self.host_header, self.headers, self.body)
 
-    def for_host(self, host: str, port: int) -> Aim:
+    def for_host(self, host: str, port: int, target: str = "") -> Aim:
         """The same for a Target, whose name is in the Host header unless something else was said."""
-        return replace(self, host=host, host_header=self.host_header or default_host_header(host, port, is_tls=self.is_tls))
+        return replace(
+            self, host=host, target=target, host_header=self.host_header or default_host_header(host, port, is_tls=self.is_tls)
+        )
 
     def wait_ms(self, name: str) -> int:
         """One of the Service's timeouts."""
@@ -102,6 +106,18 @@ class Aim:
         """The call that changes the Service."""
         key = str(self.service.get("name") or self.service.get("id") or "")
         return calls.admin(self.admin_url, "PATCH", f"/services/{calls.part(key, 'SERVICE')}", **fields)
+
+    def correct_address(self, *names: str) -> tuple[str, ...]:
+        """What to do about a wrong address.
+
+        Args:
+            names: of the Service's fields that may be wrong.
+        """
+        if self.target:
+            told = "or add the Target at its right address, and take this one out:"
+            return (told, calls.admin(self.admin_url, "DELETE", self.target))
+        what = " and ".join(names)
+        return (f"or correct {what} of the Service:", self.patch(**{name: name.upper() for name in names}))
 
     def curl(self, place: Place, *flags: str) -> str:
         """The same request, typed by hand."""

@@ -105,7 +105,7 @@ def _absent(known: Known, aim: Aim, resolution: Resolution) -> Finding:
     others = [one for one in known.said if one.found]
     is_missing = believed.outcome == "no_such_name"
     evidence = list(map(_line, known.said))
-    cure = [f"check the spelling of {quoted(known.host)}, and that the zone has it:", aim.patch(host="HOST")]
+    cure = [f"check the spelling of {quoted(known.host)}, and that the zone has it", *aim.correct_address("host")]
     if others:
         evidence.append("servers are asked in their order, and the first that answers is believed")
         cure = [f"put {others[0].server} first in `dns_resolver`, or have {believed.server} know the name"]

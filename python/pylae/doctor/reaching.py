@@ -62,14 +62,14 @@ def judge(look: Look) -> list[Finding]:
                 phase="connect",
                 cause="connect_refused",
                 finding="nothing_listens",
-                summary=f"Nothing listens at {server}: the server is down, or the port of the Service is wrong.",
+                summary=f"Nothing listens at {server}: the server is down, or the port is wrong.",
                 confidence=0.9 if sure else 0.7,
                 evidence=(
                     f"connect() to {place} was refused: packets reach that machine, and nothing listens on the port",
                     *([] if sure else ["a firewall that rejects, or a name that leads to the wrong machine, looks the same"]),
                     *by_name,
                 ),
-                cure=("start the server, or give the Service the port it listens on:", aim.patch(port="PORT")),
+                cure=("start the server", *aim.correct_address("port")),
                 probes=() if sure else tuple(doubt),
                 attempts=attempts,
             )
@@ -92,8 +92,7 @@ def judge(look: Look) -> list[Finding]:
                 ),
                 cure=(
                     f"let connections from this machine to {place} pass the firewalls or security groups between",
-                    "or correct the address of the Service:",
-                    aim.patch(host="HOST", port="PORT"),
+                    *aim.correct_address("host", "port"),
                 ),
                 probes=(calls.join(["ip", "route", "get", place.ip]), f"on that machine: {calls.join(['ss', '-ltn'])}"),
                 attempts=attempts,
@@ -108,7 +107,7 @@ def judge(look: Look) -> list[Finding]:
             summary=f"There is no way from here to {server}: {ended.detail or ended.how}.",
             confidence=0.85,
             evidence=(f"connect() to {place} failed: {ended.detail or ended.how}", *by_name),
-            cure=("give this machine a route to that address, or correct the address of the Service:", aim.patch(host="HOST")),
+            cure=("give this machine a route to that address", *aim.correct_address("host")),
             probes=(calls.join(["ip", "route", "get", place.ip]),),
             attempts=attempts,
         )
