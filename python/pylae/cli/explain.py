@@ -35,7 +35,7 @@ _NOT_FOUND: Final = 404
 
 def declare(parser: ArgumentParser) -> None:
     """Its flags."""
-    flags.add_prefix(parser)
+    flags.add_conf(parser)
     parser.add_argument("id", metavar="ID", help="the request's id, 32 hexadecimal digits")
     parser.add_argument("--json", action="store_true", help="print the whole document")
 
