@@ -6,6 +6,7 @@ What strangers wrote into a record is taken for what it can be: a text of bounde
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pylae.doctor.replay.order import Applied, Asked, Identity, Order, Stub
+from pylae.errors import PylaeError
 from pylae.sdk.stand_in_fields import Fields
 
 Row = Mapping[str, Any]
@@ -24,8 +26,13 @@ MOST_KEPT: Final = 256
 """Bytes of a header value that a record keeps."""
 ESCAPE: Final = "\\x"
 """Begins what a record has in the place of a byte that is not printable."""
+_METHOD: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}\Z")
 ROUTE_FIELDS: Final = ("id", "name", "protocols", "strip_path")
 SERVICE_FIELDS: Final = ("id", "name", "host", "port", "protocol", "path", "retries")
+
+
+class NotKept(PylaeError):
+    """A record says too little of a request for it to be walked through anything."""
 
 
 def order_of_record(
@@ -46,16 +53,20 @@ def order_of_record(
         upstream_names: All there are; without them any name a plugin chooses is taken to be one.
         plugin_path: Directories of plugins that are not bundled.
         stub: What the upstream is taken to answer; what was recorded of its answer, when None.
+
+    Raises:
+        NotKept: the record does not say what was asked.
     """
     request, client = _part(record, "request"), _part(record, "client")
     route, service = _part(record, "route"), _part(record, "service")
-    path = _path(request.get("path"))
+    method, path, has_query = _line_of(request)
     asked = Asked(
-        method=_text(request.get("method")) or "GET",
+        method=method,
         path=path,
-        query=None if request.get("query") else "",
+        query=None if has_query else "",
         headers=tuple(_kept_headers(request.get("headers"))),
-        body=None if _number(request.get("body_bytes")) else b"",
+        has_all_headers=isinstance(request.get("headers"), list) and len(request["headers"]) <= MOST_HEADERS,
+        body=b"" if request.get("body_bytes") == 0 else None,
         body_bytes=_number(request.get("body_bytes")),
         head_bytes=_number(request.get("head_bytes")),
         ip=_text(client.get("ip")) or "192.0.2.1",
@@ -127,7 +138,7 @@ def order_of_request(
         sent.insert(0, ("Host", host))
     return Order(
         plugins=applied_of(rows),
-        asked=Asked(method, path, query, tuple(sent), body, len(body), 0, ip, scheme, host),
+        asked=Asked(method, path, query, tuple(sent), body=body, body_bytes=len(body), ip=ip, scheme=scheme, host=host),
         stub=stub or Stub(),
         identity=Identity(None if consumer is None else dict(consumer), credential_id, is_whole=consumer is not None),
         route=_named(route or {}, ROUTE_FIELDS),
@@ -157,7 +168,7 @@ def applied_of(rows: Iterable[Row]) -> list[Applied]:
 
 def rows_that_ran(record: Row, rows: Iterable[Row]) -> list[Row]:
     """Of all rows of `plugins`, those the record names; a request that failed early met only some that apply to it."""
-    ran = {entry.get("id") for entry in entries(record, "plugins")}
+    ran = {_text(entry.get("id")) for entry in entries(record, "plugins")}
     return [row for row in rows if row.get("id") in ran]
 
 
@@ -178,6 +189,22 @@ def _text(value: Any) -> str:
 
 def _number(value: Any) -> int:
     return max(0, value) if isinstance(value, int) and not isinstance(value, bool) and value < 1 << 53 else 0
+
+
+def _line_of(request: Row) -> tuple[str, str, bool]:
+    """Method, path, and whether there was a query, by the parts of a record or else by its request line.
+
+    Raises:
+        NotKept: neither is there.
+    """
+    words = _text(request.get("line")).split(" ")
+    line_path, mark, _ = (words[1] if len(words) == 3 else "").partition("?")
+    method = _text(request.get("method")) or (words[0] if len(words) == 3 else "")
+    path = _text(request.get("path")) or line_path
+    names = request.get("query")
+    if _METHOD.match(method) is None or not path.startswith("/") or ESCAPE in path:
+        raise NotKept("the record does not say what was asked, or not in the bytes it was asked in")
+    return method, path.partition("?")[0], bool(names) if isinstance(names, list) else bool(mark) or not line_path
 
 
 def _path(value: Any) -> str:

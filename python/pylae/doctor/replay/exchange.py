@@ -25,10 +25,15 @@ PORTS = {"http": 8000, "https": 8443}
 
 
 class WatchedFields(Fields):
-    """Fields that know which of their values are not kept."""
+    """Fields that know which of their values are not kept.
 
-    def __init__(self, lines: list[tuple[str, str]], watch: Watch) -> None:
+    Attributes:
+        is_whole: whether there are no others.
+    """
+
+    def __init__(self, lines: list[tuple[str, str]], watch: Watch, *, is_whole: bool = True) -> None:
         self.watch = watch
+        self.is_whole = is_whole
         super().__init__(lines)
 
     def add_header(self, name: str, value: str) -> None:
@@ -41,11 +46,15 @@ class WatchedFields(Fields):
     def get_header_values(self, name: str) -> list[str]:
         """Every value of a field."""
         values = super().get_header_values(name)
+        if not values and not self.is_whole:
+            self.watch.ask(f"the header `{name}`")
         self.look(name, values)
         return values
 
     def get_headers(self) -> dict[str, HeaderValue]:
         """All fields, names in lower case."""
+        if not self.is_whole:
+            self.watch.ask("all headers")
         return WatchedHeaders(super().get_headers(), self.look)
 
     def look(self, name: str, value: Any) -> Any:
@@ -65,7 +74,8 @@ class WatchedRequest(MemoryRequest):
         self._watch = watch
         self._asked = asked
         lines = [(name, Absent() if value is None else value) for name, value in asked.headers]
-        super().__init__(asked.method, asked.path, WatchedFields(lines, watch), asked.body or b"")
+        fields = WatchedFields(lines, watch, is_whole=asked.has_all_headers)
+        super().__init__(asked.method, asked.path, fields, asked.body or b"")
         self.host = asked.host.partition(":")[0].lower() if not asked.host.startswith("[") else asked.host.lower()
         self.scheme = asked.scheme
         self.port = PORTS.get(asked.scheme, 8000)
@@ -118,7 +128,7 @@ class WatchedServiceRequest(MemoryServiceRequest, WatchedFields):
     """What goes upstream, as far as it is kept."""
 
     def __init__(self, request: WatchedRequest, path: str, watch: Watch) -> None:
-        WatchedFields.__init__(self, list(request._fields.lines), watch)
+        WatchedFields.__init__(self, list(request._fields.lines), watch, is_whole=request._asked.has_all_headers)
         self._query: str | None = request._asked.query
         self._request = request
         self._body = None
@@ -150,6 +160,43 @@ class WatchedServiceRequest(MemoryServiceRequest, WatchedFields):
         return len(self._query or "")
 
 
+class WatchedClient(MemoryClient):
+    """Who called.
+
+    Attributes:
+        is_known: whether it can be said who it was.
+    """
+
+    def __init__(self, ip: str, watch: Watch) -> None:
+        self.is_known = True
+        self._watch = watch
+        self._consumer: dict[str, Any] | None = None
+        self._credential: dict[str, Any] | None = None
+        super().__init__(ip)
+
+    @property
+    def consumer(self) -> dict[str, Any] | None:
+        """Its Consumer."""
+        if not self.is_known:
+            self._watch.ask("who the client was")
+        return self._consumer
+
+    @consumer.setter
+    def consumer(self, row: dict[str, Any] | None) -> None:
+        self._consumer = row
+
+    @property
+    def credential(self) -> dict[str, Any] | None:
+        """What it showed."""
+        if not self.is_known:
+            self._watch.ask("who the client was")
+        return self._credential
+
+    @credential.setter
+    def credential(self, row: dict[str, Any] | None) -> None:
+        self._credential = row
+
+
 class WatchedService(MemoryService):
     """Where the request goes, among the Upstreams there are."""
 
@@ -171,12 +218,19 @@ def exchange_of(order: Order, watch: Watch) -> MemoryExchange:
     if order.service is not None and order.service.get("protocol") in ("http", "https"):
         upstream.scheme = order.service["protocol"]
     service = WatchedService(order.service, upstream, order.upstream_names)
-    return MemoryExchange(request, MemoryClient(order.asked.ip), service, order.route, order.now_ms)
+    return MemoryExchange(request, WatchedClient(order.asked.ip, watch), service, order.route, order.now_ms)
+
+
+def forget(exchange: Any) -> None:
+    """A plugin found out who the client was, and no record says whom."""
+    exchange.client.is_known = False
 
 
 def identify(order: Order, exchange: Any, watch: Watch) -> None:
     """Says who the client was, to later plugins and to the upstream, as the plugin that found out did."""
     identity = order.identity
+    client: WatchedClient = exchange.client
+    client.is_known = True
     if identity.consumer is None and identity.credential_id is None:
         return
     consumer = identity.consumer
@@ -186,7 +240,6 @@ def identify(order: Order, exchange: Any, watch: Watch) -> None:
     if identity.credential_id is not None:
         known = {"id": identity.credential_id}
         credential = KnownPart(known if consumer is None else {**known, "consumer": {"id": consumer["id"]}}, "credential", watch)
-    client: MemoryClient = exchange.client
     # Not by `authenticate`, which makes plain dicts of them.
     client.consumer, client.credential = consumer, credential
     upstream: Fields = exchange.service.request

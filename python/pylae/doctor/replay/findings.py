@@ -14,6 +14,7 @@ from typing import Any, Final
 from pylae.doctor.findings import Finding, Phase
 from pylae.doctor.replay.asking import entries
 from pylae.doctor.replay.order import Member, Order, Report, Trouble
+from pylae.explain.words import escaped
 
 Row = Mapping[str, Any]
 
@@ -207,7 +208,7 @@ class _Telling:
 
     def _recorded_plugin(self) -> tuple[str, str] | None:
         """The plugin that the record says failed or answered 400 or more, and its id."""
-        fault = self._record.get("fault")
+        fault = _known_text(self._record.get("fault"))
         name = _known_text(self._record.get("plugin"))
         if fault not in FAILED | REFUSED or name is None:
             return None
@@ -218,7 +219,7 @@ class _Telling:
 
     def _is_reproduced(self) -> bool:
         """Whether the replay shows what was recorded."""
-        trouble, fault = self._trouble, self._record.get("fault")
+        trouble, fault = self._trouble, _known_text(self._record.get("fault"))
         if trouble is None:
             return False
         if trouble.kind == "upstream":
@@ -234,7 +235,7 @@ class _Telling:
             return False
         if trouble.kind == "raised":
             return fault in FAILED
-        return trouble.kind == "answered" and fault in REFUSED and self._record.get("status") == trouble.status
+        return trouble.kind == "answered" and fault in REFUSED and _status_of(self._record) == trouble.status
 
     def _sentences_of_record(self) -> list[str]:
         if not self._is_captured:
@@ -245,10 +246,10 @@ class _Telling:
         return said
 
     def _recorded(self) -> str:
-        status, fault = self._record.get("status"), _known_text(self._record.get("fault"))
+        status, fault = _status_of(self._record), _known_text(self._record.get("fault"))
         plugin = self._recorded_plugin()
         by = f" by `{plugin[0]}`" if plugin is not None else ""
-        return f"status {status if isinstance(status, int) else 'unknown'}, {fault or 'no fault'}{by}"
+        return f"status {status or 'unknown'}, {fault or 'no fault'}{by}"
 
     def _of_record(self, name: str, plugin_id: str) -> Finding:
         """What was recorded of a plugin and not seen again."""
@@ -269,7 +270,6 @@ class _Telling:
             evidence.append(f"`{name}` was not run again: {reason}")
         if self._is_config_current is False:
             evidence.append("the configuration has changed since")
-        status = self._record.get("status")
         fault = str(self._record.get("fault"))
         did = "answered" if fault in REFUSED else "failed"
         # The record itself excludes every other hop; what it can't show is which other plugins it took.
@@ -287,7 +287,7 @@ class _Telling:
                 *([self._call(known)] if known.id else []),
             ),
             probes=("describe the whole request, with -H for each withheld header and --data for the body",),
-            status=status if isinstance(status, int) else None,
+            status=_status_of(self._record),
             plugins=self._plugins([member] if member is not None else []),
             route=self._order.route,
             service=self._order.service,
@@ -307,6 +307,7 @@ class _Telling:
             evidence=(_sentence_of(trouble, name),),
             cure=(f"mend `{name}` at {trouble.place or 'the phase named'}", self._call(member)),
             is_broken=False,
+            subject=f"plugin {name}",
             plugins=self._plugins([member]),
             route=self._order.route,
             service=self._order.service,
@@ -357,4 +358,9 @@ def _sentence_of(trouble: Trouble, name: str) -> str:
 
 
 def _known_text(value: Any) -> str | None:
-    return value[:256] if isinstance(value, str) and value else None
+    return escaped(value) if isinstance(value, str) and value else None
+
+
+def _status_of(record: Row) -> int | None:
+    status = record.get("status")
+    return status if isinstance(status, int) and 100 <= status <= 599 else None

@@ -40,6 +40,7 @@ class Asked(msgspec.Struct, frozen=True):
     Attributes:
         query: what follows `?`; None when there was one and it is not kept.
         headers: in order; the value None is not kept.
+        has_all_headers: whether there were no others.
         body: None when there was one and it is not kept.
         body_bytes: its length.
         head_bytes: length of the whole head as it was received; 0 when it is not known.
@@ -50,6 +51,7 @@ class Asked(msgspec.Struct, frozen=True):
     path: str = "/"
     query: str | None = ""
     headers: tuple[tuple[str, str | None], ...] = ()
+    has_all_headers: bool = True
     body: bytes | None = b""
     body_bytes: int = 0
     head_bytes: int = 0

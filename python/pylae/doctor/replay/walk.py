@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import PurePath
 from typing import Any, Final
 
-from pylae.doctor.replay.exchange import exchange_of, identify
+from pylae.doctor.replay.exchange import exchange_of, forget, identify
 from pylae.doctor.replay.order import Order, Run, Trouble
 from pylae.doctor.replay.sendable import bytes_of, flaws, hidden_count
 from pylae.doctor.replay.watching import Stopped, Watch
@@ -55,7 +55,11 @@ class Assumed(Plugin):
 
     def access(self, exchange: Any, config: object) -> None:  # noqa: ARG002 - a phase of a plugin
         """Says whom the record names."""
-        identify(self._order, exchange._target, self._watch)
+        identity = self._order.identity
+        if self._order.asked.is_captured and identity.consumer is None and identity.credential_id is None:
+            forget(exchange._target)
+        else:
+            identify(self._order, exchange._target, self._watch)
 
 
 class Unusable(Plugin):
