@@ -98,7 +98,7 @@ def _drain(process: ControlProcess) -> None:
 def test_the_status_listener_serves_nothing_else(control: ControlProcess) -> None:
     assert control.status.call("GET", "/status").status == 200
     assert control.status.call("GET", "/status/dns").status == 501
-    for path in ("/", "/services", "/status/nothing", "/upstreams"):
+    for path in ("/", "/services", "/status/nothing", "/upstreams", "/explain", "/warnings"):
         assert control.status.call("GET", path).status == 404
     assert control.status.call("POST", "/services", {"host": "h.test"}).status == 404
 
@@ -118,7 +118,7 @@ def test_endpoints_are_listed_parents_first(admin: Admin) -> None:
     assert paths.index("/services") < paths.index("/services/{services}") < paths.index("/services/{services}/plugins")
 
 
-METRIC = re.compile(r'(kong_\w+)(?:{((?:\w+="(?:[^"\\\\]|\\\\.)*",?)*)})? ([0-9.]+)')
+METRIC = re.compile(r'((?:kong|pylae)_\w+)(?:{((?:\w+="(?:[^"\\\\]|\\\\.)*",?)*)})? ([0-9.]+)')
 
 
 def test_metrics_are_prometheus_text_with_kongs_names(control: ControlProcess) -> None:

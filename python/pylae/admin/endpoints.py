@@ -18,6 +18,7 @@ from pylae.admin import (
     tags,
     targets,
     undone,
+    warnings,
 )
 from pylae.admin.crud import Crud, Handlers
 from pylae.admin.node import Node
@@ -41,7 +42,8 @@ def admin_endpoints(control: Control, crud: Crud, node: Node, log_level: LogLeve
         declarative.endpoints(control, node.max_body_bytes),
         dns.endpoints(control.dns, node.worker_count, is_new_client=node.has_new_dns_client),
         explain.endpoints(control),
-        metrics.endpoints(node),
+        warnings.endpoints(control.warnings),
+        metrics.endpoints(node, control),
         undone.endpoints(),
     ):
         found.update(more)
@@ -51,7 +53,7 @@ def admin_endpoints(control: Control, crud: Crud, node: Node, log_level: LogLeve
 
 def status_endpoints(admin: dict[str, Handlers], node: Node, *, has_database: bool) -> dict[str, Handlers]:
     """Handlers by path of the Status API."""
-    found = {**node.status_endpoints(), **{path: admin[path] for path in (*dns.PATHS, "/metrics")}}
+    found = {**node.status_endpoints(), **{path: admin[path] for path in (*dns.PATHS, warnings.STATUS_PATH, "/metrics")}}
     if not has_database:
         upstreams = {path: handlers for path, handlers in admin.items() if path.startswith("/upstreams")}
         found |= {path: {"GET": handlers["GET"]} for path, handlers in upstreams.items() if "GET" in handlers}

@@ -149,6 +149,25 @@ _EXPLANATION: Final[Json] = _object(
     (*_ABOUT_REQUEST, "route", "plugins", "attempts", "verdict", "is_config_current"),
 )
 
+_WARNING: Final[Json] = _object(
+    {
+        "kind": {
+            "enum": [
+                *("certificate", "dns_stale", "idle_timeout", "request_header_size", "response_header_size"),
+                *("timeout_order", "upstream_certificate"),
+            ]
+        },
+        "key": {"type": "string", "description": "Tells it from others of its kind."},
+        "since": {"type": "string", "format": "date-time"},
+        "last_seen": {"type": "string", "format": "date-time", "description": "An hour later it is forgotten."},
+        "count": {"type": "integer", "description": "How often it was seen."},
+        "facts": _OBJECT,
+        "text": {"type": "string", "description": "What was seen, in a sentence."},
+        "cure": {"type": "array", "items": _TEXT, "description": "Sentences, and exact calls."},
+    },
+    ("kind", "key", "since", "last_seen", "count", "facts", "text", "cure"),
+)
+
 _WEIGHT: Final = _object({name: {"type": "number"} for name in ("total", "available", "unavailable")})
 _SCHEMA: Final = _object(
     {
@@ -562,6 +581,19 @@ DECLARED: Final[tuple[Declared, ...]] = (
             400: ("It is no request id.", _MESSAGE),
             404: ("There is no record of it: it went well, was not seen here, or is too old.", _MESSAGE),
         },
+    ),
+    *(
+        Declared(
+            "get",
+            path,
+            f"{name}.list",
+            "diagnosis",
+            "Lists what works and will make requests fail. Not in Kong.",
+            {200: ("A page, in the order of kinds and keys.", _page(_WARNING))},
+            ("BadQuery",),
+            query=("size", "offset", {"name": "kind", "description": "Only of this kind.", "schema": _SOME_TEXT}),
+        )
+        for path, name in (("/warnings", "warnings"), ("/status/warnings", "status.warnings"))
     ),
     Declared(
         "get",

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which figures does a Prometheus server read from this node?
 
-Names, texts and labels are Kong's. What Kong counts for each Service and Route only where its plugin `prometheus` is
-configured is not here: that plugin's work is not part of this version.
+Names, texts and labels are Kong's, but for those that begin with `pylae_`. What Kong counts for each Service and Route
+only where its plugin `prometheus` is configured is not here: that plugin's work is not part of this version.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from starlette.responses import Response
 from pylae import KONG_VERSION
 from pylae.admin.crud import Handlers
 from pylae.admin.node import Node
+from pylae.control.control import Control
+from pylae.control.explain import KINDS
 
 CONTENT_TYPE: Final = "text/plain; charset=UTF-8"
 SUBSYSTEM: Final = "http"
@@ -45,12 +47,17 @@ class Metric:
         return "\n".join(lines) + "\n"
 
 
-def endpoints(node: Node) -> dict[str, Handlers]:
-    """Handlers by path."""
+def endpoints(node: Node, control: Control) -> dict[str, Handlers]:
+    """Handlers by path.
+
+    Args:
+        node: whose figures are Kong's.
+        control: knows of requests that failed, and of what will make them.
+    """
 
     async def get(request: Request) -> Response:
         del request
-        metrics = sorted(await _metrics(node), key=lambda metric: metric.name)
+        metrics = sorted([*await _metrics(node), *_diagnosis(control)], key=lambda metric: metric.name)
         return Response("".join(metric.text() for metric in metrics), media_type=CONTENT_TYPE)
 
     return {"/metrics": {"GET": get}}
@@ -85,3 +92,24 @@ async def _metrics(node: Node) -> list[Metric]:
         allocated.add(used_bytes, **labels)
         capacity.add(total_bytes, **labels)
     return [reachable, connections, requests, errors, timers, info, workers, allocated, capacity]
+
+
+def _diagnosis(control: Control) -> list[Metric]:
+    """What no Kong counts; labels are bounded where they are counted."""
+    explain = control.explain
+    failed = Metric("pylae_failed_requests_total", "counter", "Number of failed requests by cause, side and Service")
+    for (cause, side, service), count in sorted(explain.failures.items()):
+        failed.add(count, cause=cause, side=side, service=service)
+    records = Metric("pylae_explain_records_total", "counter", "Number of records of requests that came from workers")
+    kept = Metric("pylae_explain_records_kept", "gauge", "Number of records of requests that can be explained")
+    for kind in KINDS.values():
+        records.add(explain.received[kind], kind=kind)
+        kept.add(explain.count(kind), kind=kind)
+    size = Metric("pylae_explain_kept_bytes", "gauge", "Memory that records of requests take")
+    size.add(explain.size_bytes)
+    lost = Metric("pylae_explain_records_lost_total", "counter", "Number of records of requests that nobody had room for")
+    lost.add(explain.lost_count + explain.unreadable_count)
+    warnings = Metric("pylae_warning", "gauge", "Number of active warnings; GET /status/warnings lists them")
+    for warned, count in sorted(control.warnings.counts().items()):
+        warnings.add(count, kind=warned)
+    return [failed, records, kept, size, lost, warnings]

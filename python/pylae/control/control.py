@@ -12,6 +12,7 @@ from typing import Final
 from pylae.control.calls import Calls
 from pylae.control.dns import DNS_CHANNEL, Dns
 from pylae.control.expansion import VAULTS, Expansion
+from pylae.control.expiry import CertificateWatch, StaleNames
 from pylae.control.explain import EXPLAIN_CHANNEL, Explain, Kept, Limits
 from pylae.control.failure_lines import FailureLines
 from pylae.control.feed import MAX_REMEMBERED_CHANGES, Feed
@@ -19,6 +20,8 @@ from pylae.control.health import Health, HealthTable
 from pylae.control.line import LineServer, Log
 from pylae.control.log import ErrorLog
 from pylae.control.streams import Streams, Taker
+from pylae.control.timeout_order import TimeoutOrder
+from pylae.control.warnings import WARNINGS_CHANNEL, Warnings
 from pylae.database.changes import SNAPSHOT_TABLES, Commit, Replacement
 from pylae.database.dao import Catalogue, ReadDao
 from pylae.database.database import Database
@@ -102,7 +105,15 @@ class Control:
         is_shown = log.is_shown if isinstance(log, ErrorLog) else _shows_all
         self._failure_lines = FailureLines(log, is_shown, self.verdict)
         self.explain.listeners.append(self._failure_lines.take)
-        takers: dict[str, Taker] = {DNS_CHANNEL: self.dns, EXPLAIN_CHANNEL: self.explain}
+        self.warnings = Warnings(log, admin_url)
+        self._certificates = CertificateWatch(self.database, self.warnings, log)
+        self.dns.listeners.append(StaleNames(self.dns, self.warnings).heard)
+        self.explain.listeners.append(TimeoutOrder(self.warnings).take)
+        takers: dict[str, Taker] = {
+            DNS_CHANNEL: self.dns,
+            EXPLAIN_CHANNEL: self.explain,
+            WARNINGS_CHANNEL: self.warnings,
+        }
         self.streams = Streams(plugins, self.database, log, vaults or Vaults(), takers)
         self.line = LineServer(socket_path, Calls(self.database), self.streams, log)
         self.health = Health(health_table)
@@ -158,6 +169,7 @@ class Control:
         self._warn_of_withheld(feed.withheld_routes())
         self._warn_of_trusting(feed.trusting_services())
         self.line.serve(feed)
+        self._certificates.start()
         return True
 
     @property
@@ -205,6 +217,7 @@ class Control:
             self._warn_of_withheld(feed.withheld_routes(_written(commit, "routes")))
             self._warn_of_trusting(feed.trusting_services(_written(commit, "services")))
         self.health.committed(commit)
+        self._certificates.committed(commit)
 
     def _warn_of_undone(self, configured: Mapping[str, str]) -> None:
         """Says of plugins that are configured what that cannot bring about.
@@ -232,6 +245,7 @@ class Control:
         while True:
             await asyncio.sleep(SWEEP_EVERY_S)
             self.explain.forget_old()
+            self._certificates.look()
             if self.feed is None:
                 continue
             try:
@@ -248,6 +262,7 @@ class Control:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+        await self._certificates.stop()
         await self.line.stop()
         await self.streams.stop()
         self.explain.look()

@@ -174,6 +174,8 @@ class Dns:
         self._names: dict[str, dict[tuple[int, int, int], Heard]] = {}
         self._record_count = 0
         self._decode = msgspec.json.Decoder(Report).decode
+        self.listeners: list[Callable[[str, Heard], None]] = []
+        """Told of every name that a worker reported something of."""
         self.unreadable_count = 0
         self.lost_count = 0
 
@@ -227,6 +229,8 @@ class Dns:
         self._put_in(name, of_name)
         while len(self._names) > MAX_NAMES or (self._record_count > self._max_records and len(self._names) > 1):
             self._take_out(next(iter(self._names)))
+        for tell in self.listeners:
+            tell(name, heard)
 
     def _put_in(self, name: str, of_name: dict[tuple[int, int, int], Heard]) -> None:
         self._names[name] = of_name
