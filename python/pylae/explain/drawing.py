@@ -73,6 +73,18 @@ def draw(document: Mapping[str, Any], style: Style) -> str:
     return "\n\n".join(style.typed(block) for block in blocks if block)
 
 
+def outline(document: Mapping[str, Any], style: Style) -> str:
+    """The way, the verdict, what was seen and what to do: what the manual shows of an example."""
+    verdict = _mapping(document, "verdict")
+    blocks = [
+        path.draw(document, width=style.width, is_ascii=style.is_ascii, mark=style.red),
+        _verdict(verdict, style),
+        _lines("What was seen", verdict.get("evidence"), style),
+        _lines("What to do", verdict.get("cure"), style),
+    ]
+    return "\n\n".join(style.typed(block) for block in blocks if block)
+
+
 def _title(document: Mapping[str, Any]) -> str:
     request = _mapping(document, "request")
     what = _text(request.get("line")) or f"{_text(request.get('method')) or 'a request'} {_text(request.get('path'))}".strip()

@@ -10,8 +10,10 @@ import pytest
 
 from pylae.explain.document import document_of
 from pylae.explain.drawing import Style, draw
+from pylae.explain.examples import ADMIN_URL as ADMIN
+from pylae.explain.examples import attempt, record
 from tests.unit.explain.golden import GOLDEN
-from tests.unit.explain.golden.base import ADMIN, Golden, attempt, copied, record
+from tests.unit.explain.golden.base import Golden, copied
 from tests.unit.explain.test_verdict import corrupt, poisoned
 
 

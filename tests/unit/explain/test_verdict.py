@@ -13,12 +13,14 @@ import pytest
 
 from pylae.explain import facts
 from pylae.explain.document import document_of
+from pylae.explain.examples import ADMIN_URL as ADMIN
+from pylae.explain.examples import attempt, pooled, record
 from pylae.explain.flags import table
 from pylae.explain.phases import OF_FAULTS, PHASES
 from pylae.explain.rules import RULES
 from pylae.explain.verdict import SURE, Verdict, verdict_of
 from tests.unit.explain.golden import GOLDEN
-from tests.unit.explain.golden.base import ADMIN, Golden, attempt, copied, pooled, record
+from tests.unit.explain.golden.base import Golden, copied
 
 HOPS = {"client", "first_lb", "gateway", "plugin", "dns", "network", "second_lb", "upstream"}
 

@@ -333,9 +333,8 @@ def tls_failed(case: Case) -> Finding:
         confidence=0.7,
         evidence=[f"found: {escaped(case.detail)}"] if case.detail else [],
         cure=[
-            "see what the gateway shows for that name, and give it a certificate:",
-            case.get("/snis"),
-            case.get("/certificates"),
+            "see what the gateway shows; its certificate is that of `ssl_cert` and `ssl_cert_key` in kong.conf",
+            "a client older than TLS 1.2, or one that does not know the authority of that certificate, ends the handshake so",
         ],
         probes=[calls.show_certificate("GATEWAY:8443", "NAME")],
     )

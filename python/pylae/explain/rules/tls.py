@@ -252,11 +252,8 @@ def _certificate_cure(case: Case, name: str, show: str) -> list[str]:
         ]
     if name in ("certificate_unknown_ca", "certificate_self_signed"):
         return [
-            "let the server send its whole chain, or tell us the authority (for a self-signed one: itself):",
-            calls.join(["curl", f"{case.admin_url}/ca_certificates", "-F", "cert=@ca.pem"]),
-            "and name the id that this answers in the Service:",
-            case.patch_service(**{"ca_certificates[]": "ID"}),
-            "or append it to the file in `lua_ssl_trusted_certificate`, then:",
+            "let the server send its whole chain; or let us trust the authority (of a self-signed certificate: itself): "
+            "`lua_ssl_trusted_certificate = system,/path/ca.pem` in kong.conf, then:",
             "pylae reload",
             *unchecked,
         ]
@@ -278,14 +275,14 @@ def wanted(case: Case) -> Finding:
     return Finding(
         hop="upstream",
         name="client_certificate_refused" if is_refused and "required" not in alert else "client_certificate_wanted",
-        summary=f"{case.server} wants a client certificate (mTLS), and got none that it accepts.",
+        summary=f"{case.server} wants a client certificate (mTLS), and got none.",
         confidence=0.9,
         evidence=evidence,
         cure=[
-            "give the gateway a certificate that the server accepts:",
-            calls.join(["curl", f"{case.admin_url}/certificates", "-F", "cert=@client.pem", "-F", "key=@client.key"]),
-            "and name the id that this answers in the Service:",
-            case.patch_service(client_certificate__id="ID"),
+            "let the server take the gateway without one (by its address, or on another port): this version shows no client "
+            "certificate to upstreams, `client_certificate` of a Service has no effect yet",
+            "or put a proxy between that has a certificate (nginx with proxy_ssl_certificate, stunnel), and call that:",
+            case.patch_target(host="PROXY", port="PORT"),
         ],
     )
 

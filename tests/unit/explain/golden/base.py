@@ -7,9 +7,9 @@ import copy
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-ADMIN = "http://localhost:8001"
+from pylae.explain.examples import attempt, record, service
+
 Claim = Literal["sure", "thin"]
-REQUEST_ID = "d01c2cdd22b4031d87ceda7ee2826559"
 
 
 @dataclass(frozen=True)
@@ -28,85 +28,6 @@ class Golden:
     @property
     def name(self) -> str:
         return f"{self.fault}-{self.finding}"
-
-
-def attempt(fault: str | None = None, **given: Any) -> dict[str, Any]:
-    """A fresh connection that was made in 0.4 ms and sent a whole request."""
-    return {
-        "host": "10.0.0.7",
-        "address": "10.0.0.7:8080",
-        "offset_ms": 1.0,
-        "dns": {"state": "literal"},
-        "connect_ms": 0.4,
-        "reused": None,
-        "sent_bytes": 412,
-        "request_bytes": 412,
-        "received_bytes": 0,
-        "sent_ms": 0.6,
-        "fault": fault,
-        **given,
-    }
-
-
-def unconnected(fault: str, **given: Any) -> dict[str, Any]:
-    """A try that made no connection."""
-    return attempt(fault, **{"connect_ms": None, "sent_bytes": 0, "sent_ms": None, **given})
-
-
-def pooled(fault: str, **given: Any) -> dict[str, Any]:
-    """A request sent on a pooled connection."""
-    return attempt(fault, **{"connect_ms": None, "reused": 12, "idle_ms": 4998.0, "age_ms": 61_000.0, "sent_ms": 0.1, **given})
-
-
-def record(fault: str | None, *attempts: dict[str, Any], **given: Any) -> dict[str, Any]:
-    """A record of one failed request to the Service `orders`."""
-    service = {
-        "id": "e9b28e0a-5c39-46ad-bfa7-34e3eed3b872",
-        "name": "orders",
-        "host": "10.0.0.7",
-        "port": 8080,
-        "protocol": "http",
-        "connect_timeout_ms": 60_000,
-        "write_timeout_ms": 60_000,
-        "read_timeout_ms": 60_000,
-        "retries": 5,
-    }
-    return {
-        "time": "2026-11-25T02:00:00.000Z",
-        "request_id": REQUEST_ID,
-        "kind": "failed",
-        "status": 502,
-        "fault": fault,
-        "request": {
-            "line": "GET /orders?id=*** HTTP/1.1",
-            "method": "GET",
-            "scheme": "http",
-            "host": "shop.test",
-            "path": "/orders",
-            "query": ["id"],
-            "version": "1.1",
-            "received_bytes": 320,
-            "head_bytes": 320,
-            "largest_header": {"name": "Cookie", "bytes": 120},
-            "header_limit_bytes": 8192,
-            "head_limit_bytes": 32_768,
-            "headers": [["Host", "shop.test"], ["User-Agent", "curl/8.5"], ["Cookie", None]],
-        },
-        "client": {"ip": "192.0.2.9", "peer": "192.0.2.9:50000", "is_trusted": False},
-        "route": {"id": "747b8462-164f-4b9c-ab52-68c4432ad8b3", "name": "orders", "protocols": ["http", "https"]},
-        "service": service,
-        "attempts": list(attempts),
-        "duration_ms": 12.0,
-        **given,
-    }
-
-
-def service(**changes: Any) -> dict[str, Any]:
-    return {**record(None)["service"], **changes}
-
-
-def request(**changes: Any) -> dict[str, Any]:
-    return {**record(None)["request"], **changes}
 
 
 def behind(

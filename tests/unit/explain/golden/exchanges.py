@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from tests.unit.explain.golden.base import MORE_THAN_A_SECOND, Golden, attempt, banner, behind, pooled, record
+from pylae.explain.examples import attempt, pooled, record
+from tests.unit.explain.golden.base import MORE_THAN_A_SECOND, Golden, banner, behind
 
 GOLDEN: tuple[Golden, ...] = (
     # The exchange.
@@ -47,7 +48,7 @@ GOLDEN: tuple[Golden, ...] = (
         "upstream",
         "thin",
         record("closed_before_headers", attempt("closed_before_headers", ended="fin"), **MORE_THAN_A_SECOND),
-        ("3400 ms",),
+        ("3401 ms",),
     ),
     Golden(
         "closed_before_headers",

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from tests.unit.explain.golden.base import FIRST_LB, Golden, attempt, plugin, record, request
+from pylae.explain.examples import attempt, record, request
+from tests.unit.explain.golden.base import FIRST_LB, Golden, plugin
 
 GOLDEN: tuple[Golden, ...] = (
     # The client and what stands between it and us.

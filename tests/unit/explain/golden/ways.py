@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from tests.unit.explain.golden.base import Golden, attempt, record, rejected, service, tls, unconnected
+from pylae.explain.examples import attempt, record, service, unconnected
+from tests.unit.explain.golden.base import Golden, rejected, tls
 
 GOLDEN: tuple[Golden, ...] = (
     # Whom to ask, and when.
@@ -241,8 +242,8 @@ GOLDEN: tuple[Golden, ...] = (
     rejected("9:certificate is not yet valid", "certificate_not_yet_valid", "thin"),
     rejected("62:hostname mismatch", "certificate_wrong_name", "sure", "host=api.test"),
     rejected("62:hostname mismatch", "certificate_wrong_name", "thin", dns={"state": "fresh"}),
-    rejected("18:self-signed certificate", "certificate_self_signed", "sure", "/ca_certificates"),
-    rejected("20:unable to get local issuer certificate", "certificate_unknown_ca", "sure", "/ca_certificates"),
+    rejected("18:self-signed certificate", "certificate_self_signed", "sure", "lua_ssl_trusted_certificate"),
+    rejected("20:unable to get local issuer certificate", "certificate_unknown_ca", "sure", "lua_ssl_trusted_certificate"),
     rejected("23:certificate revoked", "certificate_revoked", "sure"),
     Golden(
         "upstream_wants_certificate",
@@ -252,7 +253,7 @@ GOLDEN: tuple[Golden, ...] = (
         record(
             "upstream_wants_certificate", attempt("upstream_wants_certificate", tls={"alert": "received: certificate_required"})
         ),
-        ("client_certificate.id=ID",),
+        ("has no effect yet",),
     ),
     Golden(
         "upstream_wants_certificate",
