@@ -92,7 +92,7 @@ def test_warnings_come_in_pages(control: ControlProcess, worker: Streamer) -> No
     keys = [f"\U0001f600{'x' * 150}-{number}" for number in range(5)]
     for key in reversed(keys):
         notice(
-            worker, "response_header_size", key, route="orders", name="Set-Cookie", bytes=7000, limit_bytes=8192, whose="nginx"
+            worker, "response_header_size", key, route="orders", header="Set-Cookie", bytes=7000, limit_bytes=8192, whose="nginx"
         )
     wait_for(control.admin, "response_header_size", keys[0])
     for api, path in ((control.admin, "/warnings"), (control.admin, "/status/warnings"), (control.status, "/status/warnings")):

@@ -122,11 +122,19 @@ def _ours_ms(head: Head) -> float | None:
 
 
 def _network(peer: str | None) -> str | None:
-    """The network of who connected: load balancers are many of one kind."""
+    """The network of who connected: load balancers are many of one kind.
+
+    Args:
+        peer: an address, perhaps with a port: `192.0.2.7:4711`, `[2001:db8::1]:4711`.
+    """
     if peer is None:
         return None
+    if peer.startswith("["):
+        peer = peer[1:].partition("]")[0]
+    elif peer.count(":") == 1:
+        peer = peer.partition(":")[0]
     try:
-        address = ipaddress.ip_address(peer)
+        address = ipaddress.ip_address(peer.partition("%")[0])
     except ValueError:
-        return "unix" if peer.startswith("unix") else None
+        return None
     return str(ipaddress.ip_network((address, _PREFIX_BITS[address.version]), strict=False))

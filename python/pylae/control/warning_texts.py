@@ -49,7 +49,7 @@ def _idle_timeout(key: str, facts: Facts, admin_url: str) -> Told:
 def _request_header_size(key: str, facts: Facts, admin_url: str) -> Told:
     del admin_url
     return Told(
-        _header_text("request", "to", key, facts),
+        _header_text("requests to", key, facts),
         [
             "send less in this field: a smaller cookie, a token without so many claims",
             "or raise the limit: nginx_http_large_client_header_buffers = 4 16k here, large_client_header_buffers in nginx, "
@@ -61,7 +61,7 @@ def _request_header_size(key: str, facts: Facts, admin_url: str) -> Told:
 def _response_header_size(key: str, facts: Facts, admin_url: str) -> Told:
     del admin_url
     return Told(
-        _header_text("response", "of", key, facts),
+        _header_text("answers of", key, facts),
         [
             "let the server send less in this field",
             "or raise the limit where it stands: proxy_buffer_size in nginx, tune.bufsize in HAProxy",
@@ -69,15 +69,20 @@ def _response_header_size(key: str, facts: Facts, admin_url: str) -> Told:
     )
 
 
-def _header_text(what: str, preposition: str, key: str, facts: Facts) -> str:
+def _header_text(whose: str, key: str, facts: Facts) -> str:
+    route = quoted(_text(facts, "route_name") or _text(facts, "route") or key)
+    field = quoted(_text(facts, "header"))
     taken, limit = _number(facts, "bytes"), _number(facts, "limit_bytes")
     share = f"{taken / limit:.0%} of " if taken is not None and limit else ""
-    whose = _text(facts, "whose")
-    of_whom = "that we have" if whose in OURS else f"of {quoted(whose)}"
-    return (
-        f"the {what} header {preposition} the Route {quoted(_text(facts, 'route') or key)} reached {_size(taken)}, "
-        f"{share}the limit {of_whom} ({_size(limit)}); its largest field is {quoted(_text(facts, 'name'))}"
-    )
+    is_of_line = facts.get("is_of_line") is True
+    what = f"the header field {field} of" if is_of_line else "the header of"
+    owner = _text(facts, "whose")
+    of_whom = "our limit" if owner in OURS else f"the limit that {quoted(owner)} has by default"
+    more = "" if is_of_line else f"; its largest field is {field} with {_size(_number(facts, 'header_bytes'))}"
+    also = facts.get("also")
+    others = dict.fromkeys(quoted(name, 32) for name in also if isinstance(name, str)) if isinstance(also, list) else {}
+    near = f"; that is near the limit of {', '.join(others)} too" if others else ""
+    return f"{what} {whose} the Route {route} reached {_size(taken)}, {share}{of_whom} ({_size(limit)}){more}{near}"
 
 
 def _upstream_certificate(key: str, facts: Facts, admin_url: str) -> Told:

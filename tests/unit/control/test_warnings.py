@@ -167,7 +167,18 @@ def test_every_kind_has_words_whatever_the_facts_are(kind: str, value: Any) -> N
     names = (
         *("address", "idle_limit_ms", "our_idle_limit_ms", "route", "name", "bytes", "limit_bytes", "whose", "subject"),
         *("not_after", "id", "expires_in_s", "snis", "stale_for_s", "usable_for_s", "error", "where", "peers", "service"),
-        *("service_id", "elapsed_ms", "ours_ms", "count", "written_by"),
+        *(
+            "service_id",
+            "elapsed_ms",
+            "ours_ms",
+            "count",
+            "written_by",
+            "route_name",
+            "header",
+            "header_bytes",
+            "is_of_line",
+            "also",
+        ),
     )
     for facts in ({}, dict.fromkeys(names, value), {**dict.fromkeys(names, value), "where": "behind"}):
         told = TEXTS[kind](NASTY, facts, ADMIN)
@@ -181,14 +192,26 @@ def test_every_kind_has_words_whatever_the_facts_are(kind: str, value: Any) -> N
 
 
 def test_the_words_of_what_workers_notice() -> None:
-    facts = {"route": "orders", "name": "Cookie", "bytes": 7000, "limit_bytes": 8192, "whose": "nginx"}
-    told = TEXTS["request_header_size"]("k", facts, ADMIN)
-    assert told.text == (
-        "the request header to the Route `orders` reached 7,000 bytes, 85% of the limit of `nginx` (8,192 bytes); its largest "
-        "field is `Cookie`"
+    facts = {
+        "route": "r-1",
+        "route_name": "orders",
+        "header": "Cookie",
+        "header_bytes": 7000,
+        "bytes": 7000,
+        "limit_bytes": 8190,
+        "is_of_line": True,
+        "whose": "gunicorn",
+        "also": ["nginx"],
+    }
+    assert TEXTS["request_header_size"]("k", facts, ADMIN).text == (
+        "the header field `Cookie` of requests to the Route `orders` reached 7,000 bytes, 85% of the limit that `gunicorn` has "
+        "by default (8,190 bytes); that is near the limit of `nginx` too"
     )
-    told = TEXTS["response_header_size"]("k", {**facts, "whose": "gateway"}, ADMIN)
-    assert "the limit that we have (8,192 bytes)" in told.text
+    of_head = {**facts, "bytes": 60_000, "limit_bytes": 65_536, "is_of_line": False, "whose": "ours", "also": []}
+    assert TEXTS["response_header_size"]("k", of_head, ADMIN).text == (
+        "the header of answers of the Route `orders` reached 60,000 bytes, 92% of our limit (65,536 bytes); its largest field is "
+        "`Cookie` with 7,000 bytes"
+    )
     told = TEXTS["upstream_certificate"]("k", {"address": "10.0.0.1:443", "subject": "CN=a", "not_after": "soon"}, ADMIN)
     assert told.text == "the certificate `CN=a` of the server at `10.0.0.1:443` ends at `soon`"
     assert set(WORKER_KINDS) < set(TEXTS)
@@ -284,7 +307,7 @@ class Timeouts(Rig):
 async def test_callers_of_one_network_who_leave_after_the_same_time_have_a_timer() -> None:
     rig = Timeouts()
     await rig.leave(30_010)
-    await rig.leave(29_995, peer="10.0.0.8")
+    await rig.leave(29_995, peer="10.0.0.8:4711")
     assert rig.active() == []
     await rig.leave(30_400, peer="10.0.0.9")
     one = rig.only()
@@ -354,8 +377,8 @@ async def test_departures_of_different_networks_routes_and_hours_are_not_added_u
         rig.now_s += FORGOTTEN_AFTER_S / 2 + 1
     assert rig.active() == []
     rig = Timeouts()
-    for host in ("::1", "::2", "::3"):
-        await rig.leave(30_000, peer=f"2001:db8{host}")
+    for peer in ("2001:db8::1", "[2001:db8::2]", "[2001:db8::3]:4711"):
+        await rig.leave(30_000, peer=peer)
     assert rig.only().facts["peers"] == "2001:db8::/64"
 
 
