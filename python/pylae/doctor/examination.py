@@ -94,12 +94,10 @@ def tools_of(order: Order, settings: Settings) -> Tools:
 
 
 def _bundles(settings: Settings) -> tuple[str, ...]:
-    system = next((path for path in _SYSTEM_BUNDLES if _exists(path)), None)
-    return tuple(path for name in settings.lua_ssl_trusted_certificate if (path := system if name == "system" else name))
-
-
-def _exists(path: str) -> bool:
-    return Path(path).is_file()
+    """What workers trust; files that are not there say nothing, as there."""
+    system = next((path for path in _SYSTEM_BUNDLES if Path(path).is_file()), "")
+    named = [system if name == "system" else name for name in settings.lua_ssl_trusted_certificate]
+    return tuple(path for path in named if path and Path(path).is_file())
 
 
 async def _of_request(request: Request, order: Order, settings: Settings, api: AdminApi, tools: Tools) -> Examination:
