@@ -554,7 +554,7 @@ fn read_target(request: &mut Request, target: &[u8], host: Option<&[u8]>) -> Res
 }
 
 /// Headers that say who the client is; only a trusted peer may send them, however they are spelled.
-fn is_identity(name: &[u8]) -> bool {
+pub fn is_identity(name: &[u8]) -> bool {
     const PREFIXES: [&[u8]; 3] = [b"x-consumer-", b"x-credential-", b"x-anonymous-consumer"];
     if name.len() < 11 || !name[0].eq_ignore_ascii_case(&b'x') {
         return false;

@@ -40,7 +40,7 @@ pub(super) struct Alternative {
     /// Under `traditional` none.
     pub(super) attributes: Option<Attributes>,
     /// The scheme a request must have, if one is required.
-    scheme: Option<Scheme>,
+    pub(super) scheme: Option<Scheme>,
     pub(super) methods: Vec<Box<[u8]>>,
     pub(super) hosts: Vec<HostCondition>,
     pub(super) paths: Vec<PathCondition>,
@@ -51,7 +51,7 @@ pub(super) struct Alternative {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Scheme {
+pub(super) enum Scheme {
     Http,
     Https,
 }
@@ -289,7 +289,7 @@ impl HostCondition {
     }
 
     #[inline]
-    fn holds(&self, view: &RequestView<'_>) -> bool {
+    pub(super) fn holds(&self, view: &RequestView<'_>) -> bool {
         if !self.is_traditional {
             return self.name.matches(view.host) && self.port.is_none_or(|port| port == view.host_port.unwrap_or(view.listen_port));
         }
@@ -382,8 +382,21 @@ impl PathCondition {
         }
     }
 
+    /// Was it made of this path of a row?
+    pub(super) fn is_made_of(&self, path: &str) -> bool {
+        match (self, path.strip_prefix('~')) {
+            (PathCondition::Prefix(prefix), None) => **prefix == *path.as_bytes(),
+            (PathCondition::Regex(regex), Some(pattern)) => {
+                let ours = regex.regex.pattern();
+                ours.strip_prefix('^') == Some(pattern)
+                    || ours.strip_prefix("^(?:").and_then(|rest| rest.strip_suffix(')')) == Some(pattern)
+            }
+            _ => false,
+        }
+    }
+
     #[inline]
-    fn find<'a, 't>(&'a self, path: &'t [u8]) -> Option<PathMatch<'a, 't>> {
+    pub(super) fn find<'a, 't>(&'a self, path: &'t [u8]) -> Option<PathMatch<'a, 't>> {
         match self {
             PathCondition::Prefix(prefix) => path.starts_with(prefix).then_some(PathMatch::Length(prefix.len())),
             PathCondition::Regex(regex) if !path.starts_with(&regex.literal) => None,
@@ -425,7 +438,7 @@ impl HeaderValue {
     }
 
     #[inline]
-    fn matches(&self, value: &[u8]) -> bool {
+    pub(super) fn matches(&self, value: &[u8]) -> bool {
         match self {
             HeaderValue::Exact(exact) => value.eq_ignore_ascii_case(exact) || !value.is_ascii() && *lower(value) == **exact,
             HeaderValue::Regex(regex) => regex.is_match(value),
@@ -434,7 +447,7 @@ impl HeaderValue {
 }
 
 impl HeaderCondition {
-    fn holds(&self, view: &RequestView<'_>) -> bool {
+    pub(super) fn holds(&self, view: &RequestView<'_>) -> bool {
         header_values(view.headers, &self.name).any(|value| self.values.iter().any(|accepted| accepted.matches(value)))
     }
 
@@ -464,18 +477,16 @@ impl Alternative {
     /// Do all conditions hold?
     #[inline]
     pub(super) fn matches<'a, 't>(&'a self, view: &RequestView<'t>, facts: &LazyFacts<'_>) -> Option<PathMatch<'a, 't>> {
-        match self.scheme {
-            Some(Scheme::Http) if view.is_https => return None,
-            Some(Scheme::Https) if !view.is_https => return None,
-            _ => {}
+        if !self.scheme_holds(view) {
+            return None;
         }
         if let Some(program) = &self.program {
             return program.holds(facts.get()).then_some(PathMatch::Program(program));
         }
-        let holds = (self.methods.is_empty() || self.methods.iter().any(|method| **method == *view.method))
+        let holds = self.methods_hold(view)
             && (self.hosts.is_empty() || self.hosts.iter().any(|host| host.holds(view)))
             && self.headers.iter().all(|header| header.holds(view))
-            && (self.snis.is_empty() || !view.is_https || view.sni.is_some_and(|sni| self.snis.iter().any(|name| name.matches(sni))));
+            && self.snis_hold(view);
         if !holds {
             return None;
         }
@@ -483,6 +494,22 @@ impl Alternative {
             return Some(PathMatch::None);
         }
         self.paths.iter().find_map(|condition| condition.find(view.path))
+    }
+
+    #[inline]
+    pub(super) fn scheme_holds(&self, view: &RequestView<'_>) -> bool {
+        self.scheme.is_none_or(|scheme| (scheme == Scheme::Https) == view.is_https)
+    }
+
+    #[inline]
+    pub(super) fn methods_hold(&self, view: &RequestView<'_>) -> bool {
+        self.methods.is_empty() || self.methods.iter().any(|method| **method == *view.method)
+    }
+
+    /// Over TLS alone; a request in the clear asks for no name.
+    #[inline]
+    pub(super) fn snis_hold(&self, view: &RequestView<'_>) -> bool {
+        self.snis.is_empty() || !view.is_https || view.sni.is_some_and(|sni| self.snis.iter().any(|name| name.matches(sni)))
     }
 
     /// All that this alternative demands, if that is a host and a path.

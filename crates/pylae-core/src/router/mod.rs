@@ -8,6 +8,7 @@
 mod affixes;
 mod conditions;
 mod conflicts;
+mod explanation;
 mod expression;
 mod facts;
 mod index;
@@ -19,6 +20,7 @@ mod stream;
 mod table;
 
 pub use conditions::{CompiledRoute, RouteError, split_host_port};
+pub use explanation::{Explanation, Failed, Held, Near, Withheld};
 pub use expression::{check_expression, check_stream_expression};
 pub use ranking::{Flavour, Ranking, RouterOptions};
 pub use regexes::regex_problem;
@@ -178,6 +180,12 @@ impl Matcher {
         &self.conditions[place.route as usize].alternatives[place.alternative as usize]
     }
 
+    /// The first alternative that matches.
+    #[inline]
+    fn find<'t>(&self, view: &RequestView<'t>, facts: &LazyFacts<'_>) -> Option<(u32, PathMatch<'_, 't>)> {
+        self.index.find(facts, &self.records, |position| self.try_match(position, view, facts))
+    }
+
     #[inline]
     fn try_match<'t>(&self, position: u32, view: &RequestView<'t>, facts: &LazyFacts<'_>) -> Option<PathMatch<'_, 't>> {
         match self.records[position as usize].judge(view) {
@@ -225,9 +233,13 @@ impl Router {
         let adapted = self.adapted(view);
         let view = adapted.as_ref().unwrap_or(view);
         let facts = LazyFacts::new(view);
-        let matcher = &*self.matcher;
-        let (position, path_match) = matcher.index.find(&facts, &matcher.records, |position| matcher.try_match(position, view, &facts))?;
+        let (position, path_match) = self.matcher.find(view, &facts)?;
         Some(self.matched(position, &path_match, &facts))
+    }
+
+    /// Where in the order what matches an adapted view stands.
+    fn position_of_match(&self, view: &RequestView<'_>) -> Option<u32> {
+        self.matcher.find(view, &LazyFacts::new(view)).map(|(position, _)| position)
     }
 
     /// The Route a stream belongs to.

@@ -2,6 +2,7 @@
 //! Does the router choose what a real Kong chooses?
 #![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
+mod explanations;
 mod expressions;
 mod model;
 mod streams;

@@ -63,7 +63,7 @@ impl Node {
 
 impl Test {
     /// A field without a value fails every test, `!=` and `not in` too.
-    fn holds(&self, facts: &Facts<'_>) -> bool {
+    pub(super) fn holds(&self, facts: &Facts<'_>) -> bool {
         match &self.field {
             Field::SourceAddress => self.check.holds_for_address(facts.source.0),
             Field::DestinationAddress => self.check.holds_for_address(facts.destination.0),
@@ -164,7 +164,7 @@ impl Test {
 
 /// The value of a field that has one at most.
 #[inline]
-fn single<'a>(field: &Field, facts: &Facts<'a>) -> Option<&'a [u8]> {
+pub(super) fn single<'a>(field: &Field, facts: &Facts<'a>) -> Option<&'a [u8]> {
     match field {
         Field::Protocol => Some(facts.protocol.as_bytes()),
         Field::Sni => facts.sni,

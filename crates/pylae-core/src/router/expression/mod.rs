@@ -4,9 +4,11 @@
 mod evaluate;
 mod keys;
 mod parser;
+mod predicates;
 mod scanner;
 
 pub(super) use keys::Keys;
+pub(super) use predicates::Predicate;
 
 use super::record::Demand;
 use super::regexes::LazyRegex;

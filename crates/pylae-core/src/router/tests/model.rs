@@ -11,22 +11,22 @@ use std::net::Ipv4Addr;
 
 /// A request, as a person would write it down.
 #[derive(Debug, Clone)]
-struct Asked {
-    method: String,
-    host: String,
-    port: Option<u16>,
-    path: String,
-    headers: Vec<(String, String)>,
-    query: Vec<(String, String)>,
-    is_https: bool,
-    sni: Option<String>,
-    source: Ipv4Addr,
+pub(super) struct Asked {
+    pub(super) method: String,
+    pub(super) host: String,
+    pub(super) port: Option<u16>,
+    pub(super) path: String,
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) query: Vec<(String, String)>,
+    pub(super) is_https: bool,
+    pub(super) sni: Option<String>,
+    pub(super) source: Ipv4Addr,
 }
 
-const LISTEN_PORT: u16 = 8000;
+pub(super) const LISTEN_PORT: u16 = 8000;
 
 impl Asked {
-    fn roll(dice: &mut Dice) -> Self {
+    pub(super) fn roll(dice: &mut Dice) -> Self {
         let is_https = dice.is_one_in(3);
         let mut pairs = |names: &[&str], values: &[&str]| -> Vec<(String, String)> {
             (0..dice.roll(4)).map(|_| (dice.pick(names), dice.pick(values))).collect()
@@ -48,12 +48,22 @@ impl Asked {
 
     /// Asks the router, and makes sure that index and walk agree.
     fn ask(&self, router: &Router) -> Option<u32> {
+        self.viewed(|view| {
+            let walked = number(router.match_by_walking(view));
+            let found = number(router.match_request(view));
+            assert_eq!(found, walked, "index and walk differ for {self:?}");
+            found
+        })
+    }
+
+    /// Looks at it as the router does.
+    pub(super) fn viewed<T>(&self, look: impl FnOnce(&RequestView<'_>) -> T) -> T {
         let mut headers = Headers::new();
         for (name, value) in &self.headers {
             headers.add(name, value);
         }
         let query = self.query.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&");
-        let view = RequestView {
+        look(&RequestView {
             is_https: self.is_https,
             method: self.method.as_bytes(),
             host: self.host.as_bytes(),
@@ -65,11 +75,7 @@ impl Asked {
             query: Some(query.as_bytes()),
             source: (self.source, 4711).into(),
             local_address: Ipv4Addr::LOCALHOST.into(),
-        };
-        let walked = number(router.match_by_walking(&view));
-        let found = number(router.match_request(&view));
-        assert_eq!(found, walked, "index and walk differ for {self:?}");
-        found
+        })
     }
 }
 
@@ -232,7 +238,7 @@ fn expect_traditional(rows: &[Route], asked: &Asked) -> Option<u32> {
     found.first().map(|row| u32::from_be_bytes(row.id.0[12..].try_into().unwrap()))
 }
 
-fn roll_row(dice: &mut Dice, at: u32) -> Route {
+pub(super) fn roll_row(dice: &mut Dice, at: u32) -> Route {
     let hosts = ["a.b", "*.b", "a.*", "c", "*.a.b", "a.b:81", "c:80", "*.b:443", "a.b:8000"];
     let paths = super::PATHS;
     let headers = ["x:1", "x:2", "y:1", "x:1;y:2", "x:~*^1", "x_z:1", "x:A", "x:~*^a,2", "x:1,2;y:a;x-z:1"];
@@ -251,7 +257,7 @@ fn roll_row(dice: &mut Dice, at: u32) -> Route {
 
 /// A tree that is both a text and, walked, its meaning.
 #[derive(Debug, Clone)]
-enum Tree {
+pub(super) enum Tree {
     And(Vec<Tree>),
     Or(Vec<Tree>),
     Not(Box<Tree>),
@@ -261,7 +267,7 @@ enum Tree {
 }
 
 impl Tree {
-    fn roll(dice: &mut Dice, depth: usize) -> Tree {
+    pub(super) fn roll(dice: &mut Dice, depth: usize) -> Tree {
         if depth > 0 && !dice.is_one_in(3) {
             let parts = |dice: &mut Dice| (0..=dice.roll(3)).map(|_| Tree::roll(dice, depth - 1)).collect();
             return match dice.roll(5) {
@@ -306,7 +312,7 @@ impl Tree {
         }
     }
 
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let joined = |parts: &[Tree], sign: &str| parts.iter().map(|part| format!("({})", part.text())).collect::<Vec<_>>().join(sign);
         match self {
             Tree::And(parts) => joined(parts, " && "),
@@ -403,7 +409,7 @@ impl Tree {
     }
 }
 
-fn build(rows: &[Route], options: RouterOptions) -> Router {
+pub(super) fn build(rows: &[Route], options: RouterOptions) -> Router {
     Router::new(rows.iter().map(|row| (compiled(row.clone(), options), None)).collect(), options)
 }
 
