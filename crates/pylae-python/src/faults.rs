@@ -22,6 +22,7 @@ fn row(py: Python<'_>, kind: FaultKind) -> PyResult<Bound<'_, PyDict>> {
     row.set_item("retry", retry_name(facts.retry))?;
     row.set_item("phrase", facts.phrase)?;
     row.set_item("response_flag", facts.response_flag)?;
+    row.set_item("tyk_flag", facts.tyk_flag)?;
     row.set_item("proxy_status", facts.proxy_status)?;
     row.set_item("cure", facts.cure)?;
     Ok(row)
