@@ -6,6 +6,7 @@ from typing import Any, Literal, Self, final
 
 __all__ = [
     "Answer",
+    "Configuration",
     "Exchange",
     "Gateway",
     "Reactor",
@@ -33,9 +34,61 @@ def faults() -> list[dict[str, Any]]:
 
     Returns:
         `name`, `room`, `side` (`client`, `gateway`, `upstream`), `status` (499 and 0 are for the log alone), `may_have_acted`,
-        `retry` (`never`, `nothing_sent`, `idempotent`), `phrase` (nginx's), `response_flag` (Envoy's), `proxy_status` (RFC 9209)
-        and `cure`.
+        `retry` (`never`, `nothing_sent`, `idempotent`), `phrase` (nginx's), `response_flag` (Envoy's), `tyk_flag`,
+        `proxy_status` (RFC 9209) and `cure`.
     """
+
+@final
+class Configuration:
+    """A whole configuration, read as workers read it; any thread may ask it."""
+
+    def __new__(
+        cls,
+        message: bytes,
+        *,
+        router_flavor: str = "traditional_compatible",
+        router_ranking: str = "kong",
+        plugins: list[dict[str, Any]] = ...,
+    ) -> Self:
+        """`message` is the frame that `Feed.since(None)` makes, with its length.
+
+        Args:
+            message: the frame.
+            router_flavor: how Routes are compiled.
+            router_ranking: how they are ordered.
+            plugins: `name`, `priority`, `phases` (a mapping or list of their names), `reads_body`, and `authenticates` if it says
+                who the client is.
+
+        Raises:
+            ValueError: The message cannot be read, or a setting or plugin is not as expected.
+        """
+    @property
+    def version(self) -> tuple[str, int]:
+        """Database id and sequence."""
+    @property
+    def warnings(self) -> list[str]:
+        """What is kept but has no effect."""
+    def explain(self, request: dict[str, Any], *, nearest: int = 5) -> dict[str, Any]:
+        """Which Route, Service, Upstream and plugins a request that is only described meets, and why; in time proportional to the
+        number of Routes, without the interpreter's lock.
+
+        Args:
+            request: `method`, `scheme`, `host` (as in the Host header), `path` (as sent, without query), `headers` (pairs; a
+                value of None is withheld), and if known `query` (as sent), `hidden_query` (names of arguments whose values are
+                withheld), `has_more_headers` and `has_more_arguments` (whether some may not be named), `client_ip`,
+                `client_port`, `listen_port`, `local_address`, `sni` (None: none was asked for; not there: not known),
+                `consumer_id`, `is_trusted` (whether the peer is one of `trusted_ips`; else identity headers do not count).
+            nearest: how many of the Routes that do not match are told of.
+
+        Returns:
+            `route` (`id`, `name`, `why`: pairs of `condition` and `value`; None), `service`, `upstream` (with `targets`),
+            `plugins` (`id`, `name`, `scope`, `reads_body`, `authenticates`, `depends_on_consumer`), `upstream_path`, `status` and
+            `fault` of the answer that the gateway gives by itself, `outranked`, `nearest` (`id`, `name`, `failed`: `condition`,
+            `wanted`, `got`) and `unknown`: why it might be otherwise, as what is withheld decides.
+
+        Raises:
+            ValueError: Names the key that is not as expected, before a colon.
+        """
 
 @final
 class Shared:

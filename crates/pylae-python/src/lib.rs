@@ -2,6 +2,7 @@
 //! The seam: how do Python and the data plane meet? The only crate that imports pyo3.
 
 mod call_handler;
+mod configuration;
 mod event_loop;
 mod exchange;
 mod faults;
@@ -31,6 +32,7 @@ fn core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<gateway::Gateway>()?;
     module.add_class::<event_loop::Reactor>()?;
     module.add_class::<shared::Shared>()?;
+    module.add_class::<configuration::Configuration>()?;
     module.add_class::<exchange::Exchange>()?;
     module.add_class::<exchange::Answer>()?;
     module.add_function(wrap_pyfunction!(shared::create_shared, module)?)?;

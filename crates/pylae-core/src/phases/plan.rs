@@ -85,6 +85,11 @@ struct ByConsumer {
 }
 
 impl Candidate {
+    /// May it be another instance, or none, as the Consumer is?
+    pub fn depends_on_consumer(&self) -> bool {
+        self.by_consumer.is_some()
+    }
+
     /// The instance that applies, given the Consumer known now.
     #[inline]
     pub fn instance(&self, consumer: Option<Id>) -> Option<&Arc<PluginInstance>> {

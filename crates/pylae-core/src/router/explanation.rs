@@ -24,6 +24,10 @@ pub struct Withheld {
     pub headers: Headers,
     /// Query arguments of which the names are known, as they stand after `?`; the values here mean nothing.
     pub query: Vec<u8>,
+    /// Which fields there are beside those named.
+    pub more_headers: bool,
+    /// Which query arguments there are beside those named.
+    pub more_arguments: bool,
     /// The port the client connected to.
     pub listen_port: bool,
     /// The address the connection came in on.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What is the configuration at this moment? Compiled, immutable, versioned; a change makes a new one.
 
+mod explanation;
 pub(crate) mod hash;
 mod id;
 mod message;
@@ -8,6 +9,7 @@ pub mod model;
 mod plugin;
 mod store;
 
+pub use explanation::{Account, Applied};
 pub use id::Id;
 pub use message::MessageError;
 pub use plugin::{PluginIndex, PluginInfo, PluginInstance, PluginRegistry};

@@ -223,6 +223,14 @@ pub struct Route {
     pub raw: Raw,
 }
 
+impl Route {
+    /// The status of the answer to a request in the clear on a Route for https alone; none if it may pass.
+    pub fn https_demanded(&self, is_https: bool) -> Option<u16> {
+        let has = |protocol: Protocol| self.protocols.contains(&protocol);
+        (!is_https && has(Protocol::Https) && !has(Protocol::Http)).then_some(self.https_redirect_status_code)
+    }
+}
+
 /// An address or a network, a port, or both.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]

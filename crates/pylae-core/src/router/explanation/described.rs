@@ -52,8 +52,10 @@ impl<'a> Described<'a> {
 
     /// Is everything known?
     pub(super) fn is_whole(&self) -> bool {
-        let Withheld { headers, query, listen_port, local_address, source_address, source_port, sni } = self.withheld;
-        headers.is_empty() && query.is_empty() && !(*listen_port || *local_address || *source_address || *source_port || *sni)
+        let Withheld { headers, query, more_headers, more_arguments, listen_port, local_address, source_address, source_port, sni } =
+            self.withheld;
+        let flags = [more_headers, more_arguments, listen_port, local_address, source_address, source_port, sni];
+        headers.is_empty() && query.is_empty() && !flags.into_iter().any(|is_withheld| *is_withheld)
     }
 
     /// Does any condition look at what may not be known? A glance, to pass by the many that look at host, path and method alone.
@@ -68,7 +70,7 @@ impl<'a> Described<'a> {
     pub(in crate::router) fn is_unknown(&self, field: &Field) -> bool {
         match field {
             Field::Header(name) => self.is_header_unknown(name),
-            Field::Argument(name) => self.hidden.argument_values(name).next().is_some(),
+            Field::Argument(name) => self.withheld.more_arguments || self.hidden.argument_values(name).next().is_some(),
             Field::Sni => self.is_sni_unknown(),
             Field::SourceAddress => self.withheld.source_address,
             Field::SourcePort => self.withheld.source_port,
@@ -79,7 +81,7 @@ impl<'a> Described<'a> {
     }
 
     pub(super) fn is_header_unknown(&self, name: &str) -> bool {
-        header_values(&self.withheld.headers, name).next().is_some()
+        self.withheld.more_headers || header_values(&self.withheld.headers, name).next().is_some()
     }
 
     pub(super) fn is_sni_unknown(&self) -> bool {

@@ -158,6 +158,18 @@ fn what_is_withheld_and_decides_makes_the_answer_uncertain() {
 }
 
 #[test]
+fn what_may_be_there_beside_what_is_named_decides_too() {
+    let router = of_expressions(&[r#"http.path == "/a" && http.headers.x == "1""#, r#"http.path == "/b" && http.queries.q == "1""#]);
+    let withheld = Withheld { more_headers: true, ..Withheld::default() };
+    let unknown = |withheld: &Withheld, line: &str| explain_with(&router, line, withheld, |_| {}).unknown;
+    assert_eq!(unknown(&withheld, "GET h /a"), ["the Route `r0` might match: the value of the header `x` is not known"]);
+    assert_eq!(unknown(&withheld, "GET h /a x:2"), [""; 0], "one value that differs is enough");
+    assert_eq!(unknown(&withheld, "GET h /b"), [""; 0]);
+    let withheld = Withheld { more_arguments: true, ..Withheld::default() };
+    assert_eq!(unknown(&withheld, "GET h /b"), ["the Route `r1` might match: the value of the query argument `q` is not known"]);
+}
+
+#[test]
 fn a_match_that_rests_on_what_is_withheld_is_uncertain() {
     let router = of_expressions(&[r#"!(http.queries.q == "1")"#]);
     let withheld = Withheld { query: b"q".to_vec(), ..Withheld::default() };
