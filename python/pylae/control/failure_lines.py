@@ -129,7 +129,7 @@ def _of_id(kept: Kept) -> str:
 
 
 def _joined(sentences: Sequence[str], most_bytes: int) -> str:
-    return _quoted(" ".join(sentences), most_bytes)
+    return _quoted("; ".join(sentences), most_bytes)
 
 
 def _name(text: str | None) -> str:
