@@ -6,10 +6,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from pylae.doctor.replay.asking import NotKept, order_of_record, rows_that_ran
-from pylae.doctor.replay.order import Stub
+from pylae.doctor.replay.exchange import exchange_of
+from pylae.doctor.replay.order import Order, Stub
+from pylae.doctor.replay.watching import Watch
 from tests.doctor_replay.chains import CONSUMER, culprit, member_of, record, row, run_record, trouble_of, whole_of
 
 
@@ -127,13 +130,24 @@ HOSTILE: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("hostile", HOSTILE, ids=lambda value: repr(value)[:20])
-def test_hostile_fields_of_a_record_harm_nobody(hostile: Any) -> None:
+def with_hostile(hostile: Any) -> dict[str, Any]:
+    """A record that says what was asked, and nothing else that is of use."""
     parts = ("time", "status", "fault", "plugin", "plugins", "attempts", "answer", "route", "service", "client", "request_id")
     made = record(**dict.fromkeys(parts, hostile))
     names = ("scheme", "host", "query", "body_bytes", "head_bytes", "headers", "version")
     made["request"] = {**made["request"], **dict.fromkeys(names, hostile)}
-    assert trouble_of(run_record(made, [culprit("raise")])).what == "KeyError"
+    return made
+
+
+def test_hostile_record_is_run_like_any_other() -> None:
+    assert trouble_of(run_record(with_hostile(HOSTILE[-3]), [culprit("raise")])).what == "KeyError"
+
+
+@pytest.mark.parametrize("hostile", HOSTILE, ids=lambda value: repr(value)[:20])
+def test_hostile_fields_of_a_record_harm_nobody(hostile: Any) -> None:
+    order = order_of_record(with_hostile(hostile), [culprit("raise")])
+    assert msgspec.json.decode(msgspec.json.encode(order), type=Order) == order
+    assert exchange_of(order, Watch()).service.request.method == "GET"
     assert rows_that_ran({"plugins": [hostile, {"id": hostile}]}, [culprit("raise")]) == []
     for part in ("route", "service", "client"):
         inner = record(**{part: dict.fromkeys([*record()[part], "path", "protocol"], hostile)})
