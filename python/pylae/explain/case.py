@@ -167,10 +167,16 @@ class Case:
         upstream = self.facts.upstream
         return (upstream.name or upstream.id) if upstream else None
 
-    def doctor(self) -> str:
+    def doctor(self, *flags: str) -> str:
         """The active check of what this request was for."""
         key = self.service_key
-        return calls.join(["pylae", "doctor", "--service", key]) if key else "pylae doctor"
+        return calls.join(["pylae", "doctor", *(["--service", key] if key else []), *flags])
+
+    def doctor_of_hops(self) -> str:
+        """The check that sends a marked request the way that this one came."""
+        request = self.facts.request
+        path = request.path if request.path and request.path.startswith("/") else "/"
+        return calls.join(["pylae", "doctor", f"{request.scheme or 'http'}://{request.host or 'HOST'}{path}", "--hops"])
 
     def ask_server(self, *, scheme: str | None = None, flags: tuple[str, ...] = ()) -> str:
         """The same request to the far end, without the gateway."""

@@ -12,6 +12,10 @@ from pylae import _core
 from pylae.explain.facts import Facts
 
 
+NO_NAME = "-"
+"""What the table holds where others have no name for it."""
+
+
 class Flags(msgspec.Struct, frozen=True):
     """Names of the same thing elsewhere; `None` where there is none."""
 
@@ -32,7 +36,8 @@ def flags_of(facts: Facts, fault: str | None) -> Flags:
 
     def known(given: str | None, column: str) -> str | None:
         of_table = row.get(column)
-        return given or (of_table if isinstance(of_table, str) and of_table else None)
+        found = given or (of_table if isinstance(of_table, str) else "")
+        return None if found in ("", NO_NAME) else found
 
     if fault != facts.fault:
         return Flags(known(None, "response_flag"), known(None, "tyk_flag"), known(None, "proxy_status"))

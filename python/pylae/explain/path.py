@@ -94,7 +94,7 @@ def _nodes(document: Mapping[str, Any], hop: str | None, verdict: Mapping[str, A
         # Whom we call is the load balancer; what stands behind it we don't see.
         author = LOAD_BALANCERS.get(str(_part(document, "answer").get("written_by")), "")
         return [*nodes, Node("second_lb", f"{author} {called}".strip()), Node("upstream")]
-    if hop in ("upstream", "network") and not is_sure:
+    if hop == "upstream" and not is_sure:
         nodes.append(Node("second_lb", is_certain=False))
     return [*nodes, Node("upstream", called)]
 

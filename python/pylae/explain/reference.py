@@ -39,12 +39,12 @@ _BEHIND: Final = {
 }
 _IN_BODY: Final = "that of the answer; its body breaks off"
 _ROOMS: Final = (
-    ("Between the upstream's address and an answer", ("upstream", "proxy")),
-    ("Whom to ask, and when", ("balancer", "resilience")),
-    ("Routes and plugins", ("router", "phases", "response")),
-    ("Between the client and the gateway", ("listener", "tls", "http")),
-    ("The gateway itself", ("journey",)),
+    ("Between the upstream's address and an answer", ("upstream", "proxy"), ("upstream",)),
+    ("Whom to ask, and when", ("balancer", "resilience"), ()),
+    ("Routes and plugins", ("router", "phases", "response"), ()),
+    ("Between the client and the gateway", ("listener", "tls", "http"), ()),
 )
+"""Heading, rooms, and the sides they are bounded to."""
 _RETRIES: Final = {"never": "no", "nothing_sent": "yes", "idempotent": "if repeatable"}
 Row = Mapping[str, Any]
 
@@ -57,17 +57,20 @@ def troubleshooting_page(causes: Path) -> str:
     """
     rows = list(table().values())
     parts = [_GENERATED, "", _read(causes, CHECKLIST), "", "## Names elsewhere", "", *_names_table(rows)]
-    for heading, rooms in _sections(rows):
-        parts += ["", f"## {heading}"]
-        for row in (row for row in rows if row["room"] in rooms):
-            parts += ["", *_cause(row, _read(causes, str(row["name"])))]
+    left = rows
+    for heading, rooms, sides in _ROOMS:
+        here = [row for row in left if row["room"] in rooms and (not sides or row["side"] in sides)]
+        left = [row for row in left if row not in here]
+        parts += _section(heading, here, causes)
+    parts += _section("The gateway itself", left, causes)
     return "\n".join(parts) + "\n"
 
 
-def _sections(rows: Iterable[Row]) -> list[tuple[str, tuple[str, ...]]]:
-    known = {room for _, rooms in _ROOMS for room in rooms}
-    others = tuple(dict.fromkeys(row["room"] for row in rows if row["room"] not in known))
-    return [*_ROOMS, *([("Elsewhere", others)] if others else [])]
+def _section(heading: str, rows: Iterable[Row], causes: Path) -> list[str]:
+    lines = ["", f"## {heading}"]
+    for row in rows:
+        lines += ["", *_cause(row, _read(causes, str(row["name"])))]
+    return lines
 
 
 def _cause(row: Row, fragment: str) -> list[str]:

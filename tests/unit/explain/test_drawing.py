@@ -38,7 +38,7 @@ def by_finding(finding: str) -> dict[str, Any]:
         ("no_service", "  client ──> gateway X ··> upstream"),
         ("credential_missing", "  client ──> gateway ──> plugin X ··> upstream"),
         ("no_such_name", "  client ──> gateway ──X name server ··> upstream"),
-        ("host_unreachable", "  client ──> gateway ──X network ··> [second LB] ··> upstream"),
+        ("host_unreachable", "  client ──> gateway ──X network ··> upstream"),
         ("bad_gateway_of_load_balancer", "  client ──> gateway ──> second LB ──X upstream"),
         ("closed_at_reuse", "  client ──> gateway ──> [second LB] ──X upstream"),
         ("plain_http_to_tls", "  client ──> gateway ──X upstream"),

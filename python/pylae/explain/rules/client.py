@@ -63,7 +63,7 @@ def gone(case: Case) -> Finding:
                     "the log of the load balancer before us at that second (HAProxy: sH or CD; ELB: 460 is the "
                     "client, 504 its own timeout)"
                 ),
-                "pylae doctor --hops",
+                case.doctor_of_hops(),
             ],
         )
     return Finding(
@@ -73,7 +73,7 @@ def gone(case: Case) -> Finding:
         confidence=0.65 if seconds else 0.7,
         evidence=evidence,
         cure=["let the client wait longer, or answer sooner", *slow],
-        probes=["a load balancer in TCP mode before us would look the same: does one stand there?", "pylae doctor --hops"],
+        probes=["a load balancer in TCP mode before us would look the same: does one stand there?", case.doctor_of_hops()],
     )
 
 
@@ -320,7 +320,7 @@ def request_timeout(case: Case) -> Finding:
             ("a slow upload: raise `nginx_http_client_body_timeout` or `nginx_http_client_header_timeout` in kong.conf, then:"),
             "pylae reload",
         ],
-        probes=["the log of what stands before us at that second", calls.join(["pylae", "doctor", "--hops"])],
+        probes=["the log of what stands before us at that second", case.doctor_of_hops()],
     )
 
 

@@ -112,7 +112,7 @@ def _at_reuse(case: Case, *, is_reset: bool) -> Finding:
         confidence=confidence,
         evidence=evidence,
         cure=cure,
-        probes=["how long this server keeps idle connections:", case.doctor()],
+        probes=["how long this server keeps idle connections:", case.doctor("--keepalive")],
     )
 
 

@@ -122,7 +122,10 @@ def too_many_connections(case: Case) -> Finding:
         name="too_many_connections",
         summary="The worker holds as many connections as it may, and closed this one unread.",
         confidence=0.9,
-        evidence=[f"found: {escaped(case.detail)}"] if case.detail else [],
+        evidence=[
+            "the connection was closed before a request was read from it",
+            *([f"found: {escaped(case.detail)}"] if case.detail else []),
+        ],
         cure=["raise the limit of open files (ulimit -n) or `nginx_worker_processes` in kong.conf, then:", "pylae restart"],
     )
 
