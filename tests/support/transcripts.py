@@ -35,6 +35,7 @@ ERROR_LINE = re.compile(r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \[(?P<level>\w+)\] \d+#
 ACCESS_LINE = re.compile(
     r'(?P<address>\S+) - (?P<user>\S+) \[(?P<time>[^]]+)\] "(?P<request>.*?)" (?P<status>\d{3}) (?P<bytes>\d+) '
     r'"(?P<referer>[^"]*)" "(?P<agent>[^"]*)" kong_request_id: "(?P<id>[0-9a-f]*)"'
+    r'(?: fault: "(?P<fault>\w+)")?'
 )
 DATE = re.compile(r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d (\w{3}) \d{4} \d\d:\d\d:\d\d GMT")
 # Levels that say a request was lost; what is below them is talk.
@@ -318,7 +319,7 @@ def is_grave(line: str) -> bool:
 
 
 def comparable_access(line: str, growth_bytes: int = 0) -> str:
-    """An access.log line without its date and id, a long run of `a` shortened as the recording did."""
+    """An access.log line without its date, id and fault, a long run of `a` shortened as the recording did."""
     match = ACCESS_LINE.fullmatch(line)
     assert match, f"not an access line: {line}"
     request = re.sub("a{1000,}", "<aaaa...>", match["request"])

@@ -96,6 +96,12 @@ pub struct Request {
     pub authority: Vec<u8>,
     /// Bytes of head and body read for this request.
     pub received_bytes: u64,
+    /// Bytes of its head, empty line included; of one that was refused, those that had come.
+    pub head_bytes: usize,
+    /// Bytes of its body that were read, decoded.
+    pub body_bytes: u64,
+    /// The longest line of a head that was too large, as far as it had come.
+    pub oversized: Option<Box<LargestHeader>>,
     /// The body, when it was buffered; shared with retries.
     pub body: BodyStore,
 }
@@ -310,6 +316,8 @@ pub enum StepOutcome {
     Answered(u16),
     /// It raised or returned rubbish: this, in one line.
     Failed(Box<str>),
+    /// The client left while it waited for something.
+    Cancelled,
 }
 
 /// One plugin's phase of one exchange.
@@ -342,6 +350,29 @@ pub struct Balancing {
     pub turn: Option<Turn>,
 }
 
+/// Where in the walk a request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Station {
+    /// Its head is read and checked.
+    ReadRequest,
+    /// The rewrite phase.
+    Rewrite,
+    /// Which Route?
+    Route,
+    /// The access phase.
+    Access,
+    /// Its body is read whole.
+    ReadBody,
+    /// At upstreams: see the last attempt.
+    Attempts,
+    /// The answer's body is read whole.
+    ReadAnswer,
+    /// Plugins see the answer.
+    Filter,
+    /// The answer goes to the client.
+    SendAnswer,
+}
+
 /// Moments of the walk, each absent until reached.
 #[derive(Debug, Default)]
 pub struct Moments {
@@ -353,6 +384,8 @@ pub struct Moments {
     pub head_received: Option<Instant>,
     /// The first byte of the answer was handed to the client's socket.
     pub answer_started: Option<Instant>,
+    /// It was seen that the client had gone.
+    pub departed: Option<Instant>,
 }
 
 /// One request, its answer and all that happened between.
@@ -405,6 +438,8 @@ pub struct Exchange {
     pub probe: Option<Box<str>>,
     /// Who wrote an answer that came broken from behind.
     pub author: Option<Author>,
+    /// Where in the walk it is.
+    pub station: Station,
     /// Moments of the walk.
     pub moments: Moments,
     /// Bytes of head and body handed to the client's socket.
@@ -462,6 +497,11 @@ impl std::fmt::Debug for RequestId {
 }
 
 impl Exchange {
+    /// What there is to tell: what went wrong, or else what was noticed.
+    pub fn told_fault(&self) -> Option<&Fault> {
+        self.fault.as_ref().or(self.noticed.as_ref())
+    }
+
     /// `http` or `https`, by the listener.
     pub fn scheme(&self) -> &'static str {
         if self.connection.tls.is_some() { "https" } else { "http" }

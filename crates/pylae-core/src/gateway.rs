@@ -5,6 +5,7 @@ use crate::config::{AddedHeaders, DataPlaneSettings, IpBlock};
 use crate::exchange::RequestId;
 use crate::healthcheck::Watch;
 use crate::http::wire::Deadline;
+use crate::observe::probe::ProbeKey;
 use crate::observe::recorder::Recorder;
 use crate::observe::{Level, Logs};
 use crate::phases::PluginHost;
@@ -70,6 +71,8 @@ pub struct Gateway {
     pub upstream_tls: UpstreamTls,
     /// The logs.
     pub logs: Logs,
+    /// What probes are signed with; none: no request is taken for one.
+    pub probe_key: Option<ProbeKey>,
     /// What is recorded of requests, and told to control.
     pub recorder: Recorder,
     /// Counts.
@@ -108,7 +111,8 @@ impl Gateway {
             resolver: Rc::new(Resolver::new(&settings.dns)),
             upstream_tls: UpstreamTls::new(settings.trusted_certificates.clone()),
             logs,
-            recorder: Recorder::new(&settings.explain, seed),
+            probe_key: ProbeKey::from_hex(&settings.explain.probe_key),
+            recorder: Recorder::new(&settings.explain, settings.large_client_header_buffers.1, seed),
             statistics: Statistics::default(),
             drain: Drain::default(),
             serial: Cell::new(0),

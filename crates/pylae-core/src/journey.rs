@@ -9,14 +9,15 @@ mod choosing;
 mod guarding;
 mod hedging;
 
-use crate::exchange::{BodyStore, Exchange, ExchangeRef, Response, Source, Version};
+use crate::config::ExplainHeaders;
+use crate::exchange::{BodyStore, Exchange, ExchangeRef, Response, Source, Station, Version};
 use crate::fault::{Fault, FaultKind};
 use crate::gateway::Gateway;
 use crate::http::body::Decoder;
 use crate::http::head::{Framing, ResponseHead};
 use crate::http::headers::Headers;
 use crate::listener::connection::ClientConnection;
-use crate::observe::Level;
+use crate::observe::{Level, recorder};
 use crate::phases::Phase;
 use crate::phases::corridor::{self, Passage};
 use crate::proxy::relay::{End, Plan, Relay};
@@ -123,7 +124,9 @@ pub fn finish(gateway: &Rc<Gateway>, exchange: &ExchangeRef, outcome: Outcome) {
         gateway.host.release(exchange);
         gateway.logs.log_exchange(Level::Crit, &exchange.borrow(), "the gateway failed in the log phase", "");
     }
-    gateway.logs.finish(&exchange.borrow(), outcome.status);
+    let borrowed = exchange.borrow();
+    gateway.logs.finish(&borrowed, outcome.status);
+    recorder::finish(gateway, &borrowed, outcome.status);
 }
 
 async fn steps(
@@ -153,6 +156,7 @@ async fn steps(
 
     let snapshot = Arc::clone(&exchange.borrow().snapshot);
     if snapshot.plan.global().phases() & Phase::Rewrite.bit() != 0 {
+        exchange.borrow_mut().station = Station::Rewrite;
         let passage = corridor::collect_and_run(gateway, client, exchange, snapshot.plan.global(), Phase::Rewrite).await;
         if let Some(outcome) = end_of(gateway, client, exchange, passage, keep_alive).await {
             return outcome;
@@ -160,6 +164,7 @@ async fn steps(
     }
 
     let matched = {
+        exchange.borrow_mut().station = Station::Route;
         let borrowed = exchange.borrow();
         let view = RequestView {
             is_https: borrowed.connection.tls.is_some(),
@@ -197,6 +202,7 @@ async fn steps(
 
     let plan = Arc::clone(snapshot.plan.for_route(route.id, service.as_ref().map(|s| s.id)));
     if !plan.candidates().is_empty() {
+        exchange.borrow_mut().station = Station::Access;
         let passage = corridor::collect_and_run(gateway, client, exchange, &plan, Phase::Access).await;
         if let Some(outcome) = end_of(gateway, client, exchange, passage, keep_alive).await {
             return outcome;
@@ -214,6 +220,7 @@ async fn steps(
         }
     }
 
+    exchange.borrow_mut().station = Station::Attempts;
     let (head, upstream, key) = match attempts::proxy_heads(gateway, client, exchange, plan.policy()).await {
         Ok(reached) => reached,
         Err(failure) => return end_of_failure(gateway, client, exchange, failure, keep_alive).await,
@@ -245,6 +252,7 @@ async fn end_of(
     match passage {
         Passage::Through => None,
         Passage::Answered(answer) => {
+            note_refusal(&mut exchange.borrow_mut(), answer.status);
             body::plugin_answer(&mut exchange.borrow_mut(), *answer);
             Some(deliver_own(gateway, client, exchange, keep_alive).await)
         }
@@ -259,6 +267,13 @@ async fn end_of(
             Some(deliver_own(gateway, client, exchange, keep_alive).await)
         }
         Passage::Ended(failure) => Some(end_of_failure(gateway, client, exchange, failure, keep_alive).await),
+    }
+}
+
+/// A plugin answers in the upstream's place. What was noticed of the upstream before stays: it came first.
+fn note_refusal(exchange: &mut Exchange, status: u16) {
+    if status >= 400 && exchange.noticed.is_none() {
+        exchange.noticed = Some(FaultKind::PluginRefused.into());
     }
 }
 
@@ -304,6 +319,7 @@ fn gone(gateway: &Rc<Gateway>, exchange: &ExchangeRef) {
     for attempt in borrowed.attempts.iter_mut().filter(|a| a.ended == "open") {
         attempt.ended = "closed: client gone";
     }
+    borrowed.moments.departed = Some(Instant::now());
     borrowed.fault = Some(Fault::new(FaultKind::ClientGone, format!("the client closed {during}")));
     drop(borrowed);
     gateway.logs.log_exchange(Level::Info, &exchange.borrow(), "client prematurely closed connection", during);
@@ -424,6 +440,7 @@ async fn answer_fault(
 
 /// Reads the whole body before an upstream is chosen: into memory, then into a file.
 pub async fn buffer_body(gateway: &Rc<Gateway>, client: &mut ClientConnection, exchange: &ExchangeRef) -> Result<(), Failure> {
+    let station = std::mem::replace(&mut exchange.borrow_mut().station, Station::ReadBody);
     let patience = Duration::from_millis(gateway.settings.client_body_timeout_ms);
     let memory = gateway.settings.client_body_buffer_size_bytes;
     let limit = gateway.settings.client_max_body_size_bytes;
@@ -462,11 +479,13 @@ pub async fn buffer_body(gateway: &Rc<Gateway>, client: &mut ClientConnection, e
             break;
         }
     }
-    exchange.borrow_mut().request.body = match file {
+    let mut borrowed = exchange.borrow_mut();
+    borrowed.request.body = match file {
         Some((file, length)) => BodyStore::File(Rc::new(file), length),
         None if bytes.is_empty() => BodyStore::Empty,
         None => BodyStore::Memory(bytes),
     };
+    borrowed.station = station;
     Ok(())
 }
 
@@ -524,6 +543,7 @@ async fn deliver_upstream(
     };
 
     if has_phase(&exchange.borrow(), Phase::Response) {
+        exchange.borrow_mut().station = Station::ReadAnswer;
         let read = read_whole(client, &mut upstream, &mut decoder, read_timeout).await;
         match read {
             Ok(bytes) => {
@@ -540,7 +560,11 @@ async fn deliver_upstream(
             Err(failure) => return end_of_failure(gateway, client, exchange, failure, keep_alive).await,
         }
         give_back(gateway, exchange, &key, upstream, decoder.is_done() && head.keep_alive);
-        exchange.borrow_mut().balancing.turn = None;
+        {
+            let mut borrowed = exchange.borrow_mut();
+            borrowed.balancing.turn = None;
+            borrowed.station = Station::Filter;
+        }
         let passage = corridor::run_collected(gateway, client, exchange, Phase::Response).await;
         if let Some(outcome) = end_of(gateway, client, exchange, passage, keep_alive).await {
             return outcome;
@@ -718,6 +742,7 @@ async fn deliver(
     let mut is_abandoned = false;
     lay_early_headers(&mut exchange.borrow_mut());
     if has_phase(&exchange.borrow(), Phase::HeaderFilter) {
+        exchange.borrow_mut().station = Station::Filter;
         match corridor::run_collected(gateway, client, exchange, Phase::HeaderFilter).await {
             Passage::Through => {}
             Passage::Ended(_) => {
@@ -725,6 +750,7 @@ async fn deliver(
                 return (Outcome::GONE, false);
             }
             Passage::Answered(answer) => {
+                note_refusal(&mut exchange.borrow_mut(), answer.status);
                 body::plugin_answer(&mut exchange.borrow_mut(), *answer);
                 own = Some(exchange.borrow_mut().response.as_mut().and_then(|r| r.body.take()).unwrap_or_default());
                 is_abandoned = abandon(upstream.take());
@@ -776,13 +802,22 @@ async fn deliver(
                 framing,
                 keep_alive: *keep_alive,
                 allow_debug: gateway.settings.allow_debug_header,
+                tells_fault: match gateway.settings.explain.headers {
+                    ExplainHeaders::Off => false,
+                    ExplainHeaders::Trusted => exchange.borrow().peer_is_trusted,
+                    ExplainHeaders::On => true,
+                },
             },
             &gateway.logs.clock,
         );
     }
     let head_bytes = out.len() as u64;
     let sent_before = client.wire.sent_bytes;
-    exchange.borrow_mut().moments.answer_started = Some(Instant::now());
+    {
+        let mut borrowed = exchange.borrow_mut();
+        borrowed.moments.answer_started = Some(Instant::now());
+        borrowed.station = Station::SendAnswer;
+    }
     let plan = Plan {
         framing,
         is_buffered,

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The life of a client's connection: heads are read, a journey walks for each, then the next or the end.
 
-use crate::exchange::{BodyStore, ConnectionFacts, Exchange, ExchangeRef, Forwarded, Moments, Request, TlsFacts, UpstreamRequest, Version};
+use crate::exchange::{
+    BodyStore, ConnectionFacts, Exchange, ExchangeRef, Forwarded, LargestHeader, Moments, Request, Station, TlsFacts, UpstreamRequest,
+    Version,
+};
 use crate::fault::{Fault, FaultKind};
 use crate::gateway::{Gateway, bump, drop_one};
 use crate::http::body::{BadChunk, Decoder, Step};
 use crate::http::head::{self, Framing, RequestFields};
-use crate::http::headers::Headers;
+use crate::http::headers::{Headers, is_token};
 use crate::http::wire::{READ_BYTES, Wire};
 use crate::journey;
 use crate::phases::{HostCall, Phase, Verdict};
@@ -306,7 +309,11 @@ async fn serve_one(gateway: &Rc<Gateway>, connection: &mut ClientConnection) -> 
     bump(&gateway.statistics.writing);
     let outcome = journey::walk(gateway, connection, &exchange, fault, &mut keep_alive).await;
     let received = connection.wire.received_bytes - connection.wire.buffered().len() as u64;
-    exchange.borrow_mut().request.received_bytes = received.saturating_sub(received_before);
+    {
+        let request = &mut exchange.borrow_mut().request;
+        request.received_bytes = received.saturating_sub(received_before);
+        request.body_bytes = connection.body_bytes;
+    }
     journey::finish(gateway, &exchange, outcome);
     drop_one(&gateway.statistics.writing);
     drop(exchange);
@@ -360,6 +367,9 @@ fn empty_request() -> Request {
         host_port: None,
         authority: Vec::new(),
         received_bytes: 0,
+        head_bytes: 0,
+        body_bytes: 0,
+        oversized: None,
         body: BodyStore::Empty,
     }
 }
@@ -412,7 +422,9 @@ async fn read_head(gateway: &Rc<Gateway>, connection: &mut ClientConnection) -> 
             searched = bytes.len();
             if bytes.len() > count * size || longest_open_line(bytes) > size {
                 let (_, parsed) = line.unwrap_or((0, head::RequestLine { method: 0..0, target: 0..0, version: Version::Http11 }));
-                let request = begin_request(&bytes[..line_end], &parsed);
+                let mut request = begin_request(&bytes[..line_end], &parsed);
+                request.head_bytes = bytes.len();
+                request.oversized = longest_line(&bytes[line_end..]);
                 let whole = memchr::memrchr(b'\n', bytes).map_or(line_end, |at| at + 1);
                 let fields = match head::parse_request_fields(&bytes[line_end..whole.max(line_end)], parsed.version, size) {
                     Ok(fields) | Err((_, fields)) => fields,
@@ -458,6 +470,13 @@ async fn read_head(gateway: &Rc<Gateway>, connection: &mut ClientConnection) -> 
     }
 }
 
+/// The longest line of a head that is too large.
+fn longest_line(fields: &[u8]) -> Option<Box<LargestHeader>> {
+    let line = fields.split(|&b| b == b'\n').max_by_key(|line| line.len())?;
+    let name = line.split(|&b| b == b':').next().filter(|name| name.len() < line.len() && is_token(name));
+    Some(Box::new(LargestHeader { name: head::printable(name.unwrap_or_default(), 64), bytes: line.len() }))
+}
+
 fn longest_open_line(bytes: &[u8]) -> usize {
     bytes.len() - memchr::memrchr(b'\n', bytes).map_or(0, |at| at + 1)
 }
@@ -499,6 +518,10 @@ fn finish_head(
     let mut request = begin_request(&bytes[..line_end], &parsed);
     let outcome = head::parse_request_fields(&bytes[line_end..end], parsed.version, size);
     let target = request.line[parsed.target.clone()].to_vec();
+    request.head_bytes = end;
+    if matches!(&outcome, Err((fault, _)) if fault.kind == FaultKind::RequestHeaderTooLarge) {
+        request.oversized = longest_line(&bytes[line_end..end]);
+    }
     connection.wire.consume(end);
     let fields = match outcome {
         Ok(fields) => fields,
@@ -586,6 +609,7 @@ fn new_exchange(
         if peer_is_trusted {
             (borrowed.client_ip, borrowed.client_port) = real_ip(gateway, &borrowed.request.headers, facts);
         }
+        borrowed.probe = gateway.probe_key.as_ref().and_then(|key| key.nonce_of(&borrowed.request, borrowed.started_at_ms / 1000));
         borrowed.forwarded = forwarded(&borrowed.request, facts, peer_is_trusted);
     }
     exchange
@@ -629,6 +653,7 @@ fn blank_exchange(gateway: &Rc<Gateway>, facts: &Rc<ConnectionFacts>, request: R
         steps: Vec::new(),
         probe: None,
         author: None,
+        station: Station::ReadRequest,
         moments: Moments::default(),
         sent_bytes: 0,
         sent_body_bytes: 0,

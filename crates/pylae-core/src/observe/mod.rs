@@ -2,6 +2,9 @@
 //! What do we remember? The access line, the lines of `error.log`, one record per failed request. Never fails a request.
 
 pub mod authors;
+pub mod head_sizes;
+pub mod masking;
+pub mod probe;
 pub mod record;
 pub mod recorder;
 pub mod warnings;
@@ -179,7 +182,7 @@ impl Logs {
         self.error.write(line.as_bytes());
     }
 
-    /// The exchange is over: its access line, and its record if it failed.
+    /// The exchange is over: its access line.
     pub fn finish(&self, exchange: &Exchange, status: u16) {
         if let Some(access) = &self.access {
             let mut line = self.line.borrow_mut();
@@ -187,13 +190,22 @@ impl Logs {
             self.access_line(&mut line, exchange, status);
             access.write(line.as_bytes());
         }
-        if let (Some(failures), Some(_)) = (&self.failures, &exchange.fault) {
-            failures.write(&record::of(exchange, status));
+    }
+
+    /// Are records of failed requests kept in a file?
+    pub fn keeps_failures(&self) -> bool {
+        self.failures.is_some()
+    }
+
+    /// A record of a failed request, newline included.
+    pub fn failure(&self, line: &[u8]) {
+        if let Some(failures) = &self.failures {
+            failures.write(line);
         }
     }
 
     /// `$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent"
-    /// kong_request_id: "$kong_request_id"`
+    /// kong_request_id: "$kong_request_id"`, and ` fault: "name"` where there is one.
     fn access_line(&self, line: &mut String, exchange: &Exchange, status: u16) {
         use std::fmt::Write;
         let request = &exchange.request;
@@ -225,7 +237,13 @@ impl Logs {
         }
         line.push_str(" kong_request_id: \"");
         line.push_str(exchange.id.as_str());
-        line.push_str("\"\n");
+        line.push('"');
+        if let Some(fault) = exchange.told_fault() {
+            line.push_str(" fault: \"");
+            line.push_str(fault.kind.facts().name);
+            line.push('"');
+        }
+        line.push('\n');
     }
 }
 

@@ -1,17 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What of this is worth telling control? Records of requests, and warnings, each within bounds.
 
+use super::head_sizes;
+use super::record::{self, Kind};
 use super::warnings::Gate;
 use crate::config::ExplainSettings;
+use crate::exchange::Exchange;
+use crate::fault::{FaultKind, Side};
+use crate::gateway::Gateway;
 use serde_json::{Value, json};
 use std::cell::{Cell, OnceCell};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Takes an item for a channel of control; `false`: it was dropped.
 pub type Sink = Box<dyn Fn(&'static str, Vec<u8>) -> bool>;
 
+/// Where records go.
+const EXPLAIN: &str = "explain";
 /// Where warnings go.
 const WARNINGS: &str = "warnings";
+/// Records of plugins' refusals in a second: they are no failure, and may be many.
+const PLUGIN_REFUSALS_A_SECOND: u32 = 100;
+/// Records of other requests that were refused, in a second, for control; a flood of bad requests must not become one of records.
+const REFUSALS_A_SECOND: u32 = 1000;
 
 /// One worker's.
 pub struct Recorder {
@@ -21,17 +32,82 @@ pub struct Recorder {
     /// Good requests until the next sample.
     until_sample: Cell<u32>,
     random: Cell<u64>,
+    plugin_refusals: Allowance,
+    refusals: Allowance,
+    /// Heads of this size and more are looked at.
+    large_head_bytes: usize,
+}
+
+/// So many in a second.
+#[derive(Default)]
+struct Allowance {
+    since: Cell<Option<Instant>>,
+    count: Cell<u32>,
+}
+
+impl Allowance {
+    fn takes(&self, most: u32, now: Instant) -> bool {
+        if self.since.get().is_none_or(|since| now.saturating_duration_since(since) >= Duration::from_secs(1)) {
+            self.since.set(Some(now));
+            self.count.set(0);
+        }
+        self.count.set(self.count.get().saturating_add(1));
+        self.count.get() <= most
+    }
+}
+
+/// The exchange is over: it is recorded if it is worth it.
+pub fn finish(gateway: &Gateway, exchange: &Exchange, status: u16) {
+    let recorder = &gateway.recorder;
+    let is_large = exchange.request.head_bytes >= recorder.large_head_bytes
+        || exchange.attempts.last().is_some_and(|attempt| attempt.head_bytes >= head_sizes::SMALLEST_OF_ANSWERS);
+    if is_large {
+        head_sizes::look(gateway, exchange);
+    }
+    let kind = match Kind::of(exchange, status) {
+        Some(kind) => kind,
+        None if recorder.takes_sample() => Kind::Sample,
+        None => return,
+    };
+    let told = exchange.told_fault().map(|fault| (fault.kind, fault.kind.facts().side));
+    let is_plugins = matches!(told, Some((FaultKind::PluginRefused, _)));
+    // What came broken from behind is kept like a failure of ours.
+    let is_failure = exchange.fault.is_some() || matches!(told, Some((_, Side::Upstream)));
+    let to_file = is_failure && gateway.logs.keeps_failures();
+    let now = Instant::now();
+    let to_control = recorder.sink.get().filter(|_| match kind {
+        Kind::Probe => true,
+        _ if is_plugins => recorder.plugin_refusals.takes(PLUGIN_REFUSALS_A_SECOND, now),
+        Kind::Refused => recorder.refusals.takes(REFUSALS_A_SECOND, now),
+        _ => true,
+    });
+    if !to_file && to_control.is_none() {
+        return;
+    }
+    let mut line = record::of(gateway, exchange, status, kind);
+    if let Some(sink) = to_control {
+        let mut item = format!("{} {} ", exchange.id.as_str(), kind.letter()).into_bytes();
+        item.extend_from_slice(&line);
+        sink(EXPLAIN, item);
+    }
+    if to_file {
+        line.push(b'\n');
+        gateway.logs.failure(&line);
+    }
 }
 
 impl Recorder {
-    /// Tells nobody until there is a sink. `seed`: random bits.
-    pub fn new(settings: &ExplainSettings, seed: u128) -> Self {
+    /// Tells nobody until there is a sink. `line_bytes`: the largest header of a request that we take; `seed`: random bits.
+    pub fn new(settings: &ExplainSettings, line_bytes: usize, seed: u128) -> Self {
         let recorder = Recorder {
             sink: OnceCell::new(),
             gate: Gate::default(),
             sample_ratio: settings.sample_ratio,
             until_sample: Cell::new(0),
             random: Cell::new((seed >> 64) as u64 | 1),
+            plugin_refusals: Allowance::default(),
+            refusals: Allowance::default(),
+            large_head_bytes: head_sizes::smallest_of_requests(line_bytes),
         };
         recorder.until_sample.set(recorder.next_gap());
         recorder
@@ -93,7 +169,7 @@ mod tests {
     use std::rc::Rc;
 
     fn recorder(sample_ratio: f64) -> Recorder {
-        Recorder::new(&ExplainSettings { sample_ratio, headers: ExplainHeaders::Off, probe_key: String::new() }, 0x0123_4567 << 70)
+        Recorder::new(&ExplainSettings { sample_ratio, headers: ExplainHeaders::Off, probe_key: String::new() }, 8192, 0x0123_4567 << 70)
     }
 
     #[test]

@@ -3,12 +3,15 @@
 
 use super::plan::RoutePlan;
 use super::{Answer, HostCall, Phase, PluginFailure, Verdict};
-use crate::exchange::{BodyStore, ExchangeRef};
+use crate::exchange::{BodyStore, ExchangeRef, PluginStep, StepOutcome};
 use crate::gateway::Gateway;
 use crate::listener::connection::ClientConnection;
 use crate::proxy::Failure;
+use crate::snapshot::PluginInstance;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
+use std::time::Instant;
 
 /// What a phase came to.
 #[derive(Debug)]
@@ -63,10 +66,11 @@ pub async fn collect_and_run(
                 if !runs {
                     continue;
                 }
+                let step = Step::begin(&instance, phase);
                 match gateway.host.run(phase, &instance, exchange) {
-                    HostCall::Ready(verdict) => take(&mut passage, verdict),
+                    HostCall::Ready(verdict) => take(&mut passage, step.end(exchange, verdict)),
                     HostCall::Suspended(future) => {
-                        suspended = Some(future);
+                        suspended = Some((future, step.waiting()));
                         return;
                     }
                 }
@@ -82,7 +86,7 @@ pub async fn collect_and_run(
             passage = Passage::Ended(failure);
             break;
         }
-        if let Some(mut future) = suspended {
+        if let Some((mut future, step)) = suspended {
             let verdict = std::future::poll_fn(|cx| {
                 if let Poll::Ready(verdict) = future.as_mut().poll(cx) {
                     return Poll::Ready(Some(verdict));
@@ -91,8 +95,9 @@ pub async fn collect_and_run(
             })
             .await;
             match verdict {
-                Some(verdict) => take(&mut passage, verdict),
+                Some(verdict) => take(&mut passage, step.end(exchange, verdict)),
                 None => {
+                    step.cancelled(exchange);
                     passage = Passage::Ended(Failure::Gone);
                     break;
                 }
@@ -107,6 +112,92 @@ pub async fn collect_and_run(
         }
     }
     passage
+}
+
+/// A plugin's phase under way.
+struct Step<'a> {
+    instance: Held<'a>,
+    phase: Phase,
+    began: Instant,
+    waits: bool,
+}
+
+/// The plugin's row: borrowed while the phase runs, owned while it waits.
+enum Held<'a> {
+    Borrowed(&'a Arc<PluginInstance>),
+    Owned(Arc<PluginInstance>),
+}
+
+impl<'a> Step<'a> {
+    fn begin(instance: &'a Arc<PluginInstance>, phase: Phase) -> Self {
+        Step { instance: Held::Borrowed(instance), phase, began: Instant::now(), waits: false }
+    }
+
+    /// It has to wait for something.
+    fn waiting(self) -> Step<'static> {
+        let instance = match self.instance {
+            Held::Borrowed(instance) => Arc::clone(instance),
+            Held::Owned(instance) => instance,
+        };
+        Step { instance: Held::Owned(instance), phase: self.phase, began: self.began, waits: true }
+    }
+
+    /// It came to this; the exchange keeps it.
+    fn end(self, exchange: &ExchangeRef, verdict: Verdict) -> Verdict {
+        let outcome = match &verdict {
+            Verdict::Continue => StepOutcome::Continue,
+            Verdict::Answer(answer) => StepOutcome::Answered(answer.status),
+            Verdict::Failed(failure) => StepOutcome::Failed(failure.detail.as_str().into()),
+        };
+        self.keep(exchange, outcome);
+        verdict
+    }
+
+    /// The client left while it waited.
+    fn cancelled(self, exchange: &ExchangeRef) {
+        self.keep(exchange, StepOutcome::Cancelled);
+    }
+
+    fn keep(self, exchange: &ExchangeRef, outcome: StepOutcome) {
+        let took = self.began.elapsed();
+        let instance = match self.instance {
+            Held::Borrowed(instance) => Arc::clone(instance),
+            Held::Owned(instance) => instance,
+        };
+        exchange.borrow_mut().steps.push(PluginStep { instance, phase: self.phase, took, outcome, waited: self.waits });
+    }
+}
+
+/// Runs one plugin's body filter over a piece of the answer; all pieces are one step of the exchange.
+///
+/// # Errors
+/// The plugin failed; the response is cut off.
+pub fn filter_body(
+    gateway: &Gateway,
+    instance: &Arc<PluginInstance>,
+    exchange: &ExchangeRef,
+    chunk: &[u8],
+    is_last: bool,
+) -> Result<Option<Vec<u8>>, Box<PluginFailure>> {
+    let began = Instant::now();
+    let filtered = gateway.host.filter_body(instance, exchange, chunk, is_last);
+    let took = began.elapsed();
+    let steps = &mut exchange.borrow_mut().steps;
+    let known = steps.iter_mut().rev().find(|step| step.phase == Phase::BodyFilter && Arc::ptr_eq(&step.instance, instance));
+    let outcome = match &filtered {
+        Ok(_) => StepOutcome::Continue,
+        Err(failure) => StepOutcome::Failed(failure.detail.as_str().into()),
+    };
+    match known {
+        Some(step) => {
+            step.took += took;
+            step.outcome = outcome;
+        }
+        None => {
+            steps.push(PluginStep { instance: Arc::clone(instance), phase: Phase::BodyFilter, took, outcome, waited: false });
+        }
+    }
+    filtered
 }
 
 fn take(passage: &mut Passage, verdict: Verdict) {
@@ -137,16 +228,17 @@ pub async fn run_collected(gateway: &Rc<Gateway>, client: &mut ClientConnection,
                 if !takes_part(instance) {
                     continue;
                 }
+                let step = Step::begin(instance, phase);
                 match registry.host.run(phase, instance, exchange) {
-                    HostCall::Ready(verdict) => take(&mut passage, verdict),
+                    HostCall::Ready(verdict) => take(&mut passage, step.end(exchange, verdict)),
                     HostCall::Suspended(future) => {
-                        suspended = Some(future);
+                        suspended = Some((future, step.waiting()));
                         return;
                     }
                 }
             }
         });
-        if let Some(mut future) = suspended {
+        if let Some((mut future, step)) = suspended {
             let verdict = std::future::poll_fn(|cx| {
                 if let Poll::Ready(verdict) = future.as_mut().poll(cx) {
                     return Poll::Ready(Some(verdict));
@@ -155,8 +247,11 @@ pub async fn run_collected(gateway: &Rc<Gateway>, client: &mut ClientConnection,
             })
             .await;
             match verdict {
-                Some(verdict) => take(&mut passage, verdict),
-                None => return Passage::Ended(Failure::Gone),
+                Some(verdict) => take(&mut passage, step.end(exchange, verdict)),
+                None => {
+                    step.cancelled(exchange);
+                    return Passage::Ended(Failure::Gone);
+                }
             }
         }
         if !matches!(passage, Passage::Through) {
@@ -175,8 +270,9 @@ pub fn run_log(gateway: &Rc<Gateway>, exchange: &ExchangeRef) {
         let plugins = exchange.borrow().plugins.clone();
         gateway.host.attached(&mut || {
             for instance in plugins.iter().filter(|instance| instance.phases & Phase::Log.bit() != 0) {
+                let step = Step::begin(instance, Phase::Log);
                 match gateway.host.run(Phase::Log, instance, exchange) {
-                    HostCall::Ready(verdict) => note_failure(gateway, exchange, verdict),
+                    HostCall::Ready(verdict) => note_failure(gateway, exchange, step.end(exchange, verdict)),
                     HostCall::Suspended(future) => suspended.push(future),
                 }
             }

@@ -8,7 +8,7 @@ use crate::gateway::Gateway;
 use crate::http::body::{Decoder, Step, write_chunk_line};
 use crate::http::wire::{Ended, READ_BYTES};
 use crate::listener::connection::ClientConnection;
-use crate::phases::{Phase, PluginFailure};
+use crate::phases::{Phase, PluginFailure, corridor};
 use crate::response::ClientFraming;
 use crate::snapshot::PluginInstance;
 use crate::upstream::UpstreamConnection;
@@ -298,7 +298,7 @@ impl<'a> Relay<'a> {
         let mut current = std::borrow::Cow::Borrowed(piece);
         self.exchange.borrow_mut().phase = Phase::BodyFilter;
         for filter in &self.plan.filters {
-            match self.gateway.host.filter_body(filter, self.exchange, &current, is_last) {
+            match corridor::filter_body(self.gateway, filter, self.exchange, &current, is_last) {
                 Ok(None) => {}
                 Ok(Some(changed)) => current = std::borrow::Cow::Owned(changed),
                 Err(failure) => return Err(filter_fault(&failure)),

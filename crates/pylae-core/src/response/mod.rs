@@ -5,9 +5,13 @@ pub mod body;
 
 use crate::config::AddedHeaders;
 use crate::exchange::{Exchange, Source, Version};
+use crate::fault::Fault;
 use crate::http::head::Framing;
 use crate::http::headers::write_field;
 use std::time::Instant;
+
+/// Most characters of what was found that go into `Proxy-Status`.
+const DETAILS_LIMIT_CHARACTERS: usize = 200;
 
 /// How the answer's body is framed towards the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +115,8 @@ pub struct HeadFacts<'a> {
     pub keep_alive: bool,
     /// May Kong-Debug be answered?
     pub allow_debug: bool,
+    /// Is the client told of a fault?
+    pub tells_fault: bool,
 }
 
 /// Fields of an upstream's answer that are written anew or end here.
@@ -151,6 +157,7 @@ pub fn write_head(out: &mut Vec<u8>, exchange: &Exchange, facts: &HeadFacts<'_>,
     if !is_service && !response.headers.contains("date") {
         clock.with_http_date(|date| write_field(out, b"Date", date.as_bytes()));
     }
+    let told_fault = if facts.tells_fault { exchange.told_fault() } else { None };
     let mut has_server = false;
     let mut via: Vec<u8> = Vec::new();
     for (name, value) in response.headers.iter() {
@@ -161,6 +168,10 @@ pub fn write_head(out: &mut Vec<u8>, exchange: &Exchange, facts: &HeadFacts<'_>,
                 }
                 via.extend_from_slice(value);
             }
+            continue;
+        }
+        if told_fault.is_some() && name.eq_ignore_ascii_case(b"x-pylae-fault") {
+            // One of a gateway behind: ours is said in its place, as it is in the access line.
             continue;
         }
         has_server |= name.len() == 6 && name.eq_ignore_ascii_case(b"server");
@@ -214,10 +225,40 @@ pub fn write_head(out: &mut Vec<u8>, exchange: &Exchange, facts: &HeadFacts<'_>,
     if facts.added.request_id {
         write_field(out, b"X-Kong-Request-Id", exchange.id.as_str().as_bytes());
     }
+    if let Some(fault) = told_fault {
+        write_fault(out, response.status_of_upstream, fault);
+    }
     if facts.allow_debug && exchange.request.headers.contains("kong-debug") {
         write_debug(out, exchange);
     }
     out.extend_from_slice(b"\r\n");
+}
+
+/// `Proxy-Status` (RFC 9209) and the fault's name. A list of a server behind stands before: ours is appended to it.
+fn write_fault(out: &mut Vec<u8>, status_of_upstream: Option<u16>, fault: &Fault) {
+    let kind = fault.kind.facts();
+    let mut status = String::from("pylae");
+    if kind.proxy_status != "-" {
+        status.push_str("; error=");
+        status.push_str(kind.proxy_status);
+    }
+    if let Some(received) = status_of_upstream {
+        status.push_str("; received-status=");
+        status.push_str(itoa::Buffer::new().format(received));
+    }
+    status.push_str("; details=\"");
+    let details = if fault.detail.is_empty() { fault.phrase() } else { &*fault.detail };
+    for character in details.chars().take(DETAILS_LIMIT_CHARACTERS) {
+        match character {
+            // RFC 8941 §3.3.3.
+            '"' | '\\' => status.extend(['\\', character]),
+            ' '..='~' => status.push(character),
+            _ => status.push('?'),
+        }
+    }
+    status.push('"');
+    write_field(out, b"Proxy-Status", status.as_bytes());
+    write_field(out, b"X-Pylae-Fault", kind.name.as_bytes());
 }
 
 fn write_debug(out: &mut Vec<u8>, exchange: &Exchange) {
