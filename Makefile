@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # What can be done with the project? `make help` lists it.
 .DEFAULT_GOAL := help
-.PHONY: start stop build test nightly lint bench wheel clean help test-environment
+.PHONY: start stop build test nightly matrix lint bench wheel clean help test-environment
 
 RUN := .venv/bin
 TEST := .venv-test/bin
@@ -27,6 +27,10 @@ nightly: test-environment ## run the tests that take minutes
 	@scripts/test-packages.sh
 	PYLAE_ROUTER_SETS=100000 cargo test --quiet --profile test-build -p pylae-core -- --ignored many_sets
 	$(TEST)/python -m pytest -q -m nightly --timeout 1800
+
+matrix: test-environment ## break everything on purpose, ask why, and write docs/reference/fault-matrix.md
+	@scripts/test-packages.sh
+	$(TEST)/python -m pytest -q -m matrix tests/matrix
 
 lint: test-environment ## check form, types and imports of everything
 	$(TEST)/ruff check .

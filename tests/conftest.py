@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What holds for every test: the nightly mark, and the logs of real gateways in the report of a failure."""
+"""What holds for every test: the marks of what takes minutes, and the logs of real gateways in the report of a failure."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import pytest
 
 from tests.support import gateway
 from tests.support.servers.dns import NameServer
+
+MARKS = {"nightly": "minutes long", "matrix": "every cause of the fault matrix"}
 
 
 @pytest.fixture(scope="module")
@@ -22,17 +24,20 @@ def names() -> Iterator[NameServer]:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Declare our marks."""
-    config.addinivalue_line("markers", "nightly: minutes long; runs only when -m names it")
+    for name, meaning in MARKS.items():
+        config.addinivalue_line("markers", f"{name}: {meaning}; runs only when -m names it")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the nightly tests out of a run that does not ask for them."""
-    if "nightly" in (config.getoption("markexpr") or ""):
-        return
-    left_out = [item for item in items if item.get_closest_marker("nightly")]
-    if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
+    """Leave out what takes minutes, unless the run asks for it."""
+    asked = config.getoption("markexpr") or ""
+    for mark in MARKS:
+        if mark in asked:
+            continue
+        left_out = [item for item in items if item.get_closest_marker(mark)]
+        if left_out:
+            config.hook.pytest_deselected(items=left_out)
+            items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 VALID_FOR = datetime.timedelta(days=30)
+VALID_SINCE = datetime.timedelta(days=60)
 
 
 @dataclass
@@ -83,12 +84,27 @@ class Authority:
         self.certificate = folder / f"{name}.crt"
         self.certificate.write_bytes(self._sign(self._name, self._key.public_key(), is_authority=True))
 
-    def sign(self, name: str, *, valid_for: datetime.timedelta = VALID_FOR) -> Certificate:
-        """A key with a certificate that this authority has signed; one that has expired for a negative time."""
+    def sign(
+        self,
+        name: str,
+        *names: str,
+        valid_for: datetime.timedelta = VALID_FOR,
+        valid_in: datetime.timedelta = -VALID_SINCE,
+        file: str = "",
+    ) -> Certificate:
+        """A key with a certificate that this authority has signed.
+
+        Args:
+            name: common name.
+            *names: host names and addresses it is for; none: those who check names accept it nowhere.
+            valid_for: until when from now; one that has expired for a negative time.
+            valid_in: from when on.
+            file: what its files are called; else as `name`.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        made = Certificate(self._folder / f"{name}.crt", self._folder / f"{name}.key")
-        made.certificate.write_bytes(self._sign(subject, key.public_key(), valid_for=valid_for))
+        made = Certificate(self._folder / f"{file or name}.crt", self._folder / f"{file or name}.key")
+        made.certificate.write_bytes(self._sign(subject, key.public_key(), valid_for=valid_for, valid_in=valid_in, names=names))
         made.key.write_bytes(
             key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         )
@@ -101,23 +117,26 @@ class Authority:
         *,
         is_authority: bool = False,
         valid_for: datetime.timedelta = VALID_FOR,
+        valid_in: datetime.timedelta = -VALID_SINCE,
+        names: tuple[str, ...] = (),
     ) -> bytes:
         now = datetime.datetime.now(datetime.UTC)
-        certificate = (
+        builder = (
             x509.CertificateBuilder()
             .subject_name(subject)
             .issuer_name(self._name)
             .public_key(key)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(days=60))
+            .not_valid_before(now + valid_in)
             .not_valid_after(now + valid_for)
             .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
             .add_extension(_usage(is_authority=is_authority), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
-            .sign(self._key, hashes.SHA256())
         )
-        return certificate.public_bytes(serialization.Encoding.PEM)
+        if names:
+            builder = builder.add_extension(x509.SubjectAlternativeName(list(map(_alternative, names))), critical=False)
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
 def _usage(*, is_authority: bool) -> x509.KeyUsage:
