@@ -25,6 +25,16 @@ LETTERS = {kind: chr(letter) for letter, kind in KINDS.items()}
 TOKEN = "a-token-of-sixteen"
 ROUTE = {"id": "057f17ae-43fc-4fa8-b19a-06197d8222d6", "name": "orders"}
 SERVICE = {"id": "5f1d0a70-0d3a-4e0e-a2a2-1d5fbb2a4b7e", "name": "backend", "host": "10.0.0.1", "port": 8080, "protocol": "http"}
+REQUEST: Row = {
+    "line": "GET /orders?key=*** HTTP/1.1",
+    "method": "GET",
+    "scheme": "http",
+    "host": "shop.test",
+    "path": "/orders",
+    "query": ["key"],
+    "version": "1.1",
+    "headers": [["Host", "shop.test"], ["Authorization", None], ["Cookie", None]],
+}
 RECORD: Row = {
     "time": "2026-11-25T02:00:00.000Z",
     "status": 502,
@@ -34,16 +44,7 @@ RECORD: Row = {
     "phrase": "connection refused",
     "phase": "connect",
     "response_flag": "UF",
-    "request": {
-        "line": "GET /orders?key=*** HTTP/1.1",
-        "method": "GET",
-        "scheme": "http",
-        "host": "shop.test",
-        "path": "/orders",
-        "query": ["key"],
-        "version": "1.1",
-        "headers": [["Host", "shop.test"], ["Authorization", None], ["Cookie", None]],
-    },
+    "request": REQUEST,
     "client": {"ip": "192.0.2.7", "peer": "192.0.2.7"},
     "route": ROUTE,
     "service": SERVICE,
@@ -229,23 +230,54 @@ def test_a_query_that_means_nothing_is_refused(admin: Admin, query: str, code: i
     assert (refused.status, refused.json["code"]) == (400, code)
 
 
-def test_whether_the_configuration_is_the_one_in_force(admin: Admin, maker: Maker, worker: Streamer) -> None:
-    maker.row("services")
+def config_after(maker: Maker, worker: Streamer, table: str, **fields: Any) -> tuple[Row, str]:
+    """A row that was just made, and what the record of a request served with it says of the configuration."""
+    row = maker.row(table, **fields)
     _, body = worker.next(lambda parts: parts[0] == "delta")
-    config = f"{body['database_id']}:{body['to']}"
+    return row, f"{body['database_id']}:{body['to']}"
+
+
+def test_whether_the_configuration_is_the_one_in_force(admin: Admin, maker: Maker, worker: Streamer) -> None:
+    _, config = config_after(maker, worker, "services")
     id_ = worker.record(config=config)
     told = admin.get(f"/explain/{id_}")
     assert (told["config"], told["is_config_current"]) == (config, True)
+    # Who calls is no part of it.
+    maker.row("consumers")
+    assert admin.get(f"/explain/{id_}")["is_config_current"] is True
     maker.row("services")
     assert admin.get(f"/explain/{id_}")["is_config_current"] is False
-    assert admin.get(f"/explain/{worker.record(config=None)}")["is_config_current"] is False
+    database_id, _, sequence = config.rpartition(":")
+    for other in (None, "", "x", f"{database_id}:", f"{database_id}:x", f"{database_id}:{int(sequence) + 1000}", f"x:{sequence}"):
+        assert admin.get(f"/explain/{worker.record(config=other)}")["is_config_current"] is False
+
+
+def test_why_a_route_was_chosen_and_which_were_near_is_told(admin: Admin, maker: Maker, worker: Streamer) -> None:
+    service = maker.row("services")
+    worker.next(lambda parts: parts[0] == "delta")
+    near, _ = config_after(maker, worker, "routes", service={"id": service["id"]}, paths=["/orders"], methods=["POST"])
+    chosen, config = config_after(maker, worker, "routes", service={"id": service["id"]}, paths=["/orders"], methods=["GET"])
+    route = {"id": chosen["id"], "name": chosen["name"]}
+    told = admin.get(f"/explain/{worker.record(config=config, route=route)}")["route"]
+    assert (told["id"], told["name"]) == (chosen["id"], chosen["name"])
+    assert {why["condition"] for why in told["why"]} == {"paths", "methods"}
+    nearest = {row["id"]: row for row in told["nearest"]}
+    assert [failed["condition"] for failed in nearest[near["id"]]["failed"]] == ["methods"]
+    lost = admin.get(
+        f"/explain/{worker.record('refused', config=config, route=None, fault='no_route', request={**REQUEST, 'method': 'PUT'})}"
+    )["route"]
+    assert (lost["id"], lost["why"]) == (None, [])
+    assert {near["id"], chosen["id"]} <= {row["id"] for row in lost["nearest"]}
+    # The Routes of now say nothing of a request that was served with others.
+    stale = admin.get(f"/explain/{worker.record(config='x:1', route=route)}")["route"]
+    assert (stale["why"], stale["nearest"]) == ([], [])
+    # Neither do they of a request of which too little is known.
+    assert admin.get(f"/explain/{worker.record(config=config, request=None)}")["route"]["nearest"] == []
 
 
 def test_hostile_text_is_shown_as_it_is_and_forges_no_line(control: ControlProcess, worker: Streamer) -> None:
     nasty = 'x" y=\\"z\n2026/11/25 02:00:00 [emerg] 1#0: forged\u2028\u202e</script>'
-    id_ = worker.record(
-        detail=nasty, phrase=nasty, service={**SERVICE, "name": nasty}, request={**RECORD["request"], "path": nasty}
-    )
+    id_ = worker.record(detail=nasty, phrase=nasty, service={**SERVICE, "name": nasty}, request={**REQUEST, "path": nasty})
     told = control.admin.get(f"/explain/{id_}")
     assert told["request"]["path"] == nasty
     until(lambda: id_ in control.error_log, "the line")

@@ -103,6 +103,7 @@ async def control(settings: Settings, flags: argparse.Namespace, log: ErrorLog) 
         _core.Shared(flags.shared_fd),
         Limits(settings.explain_keep_count, settings.explain_keep_s, settings.size_bytes("explain_keep_size")),
         settings.admin_url,
+        (settings.router_flavor, settings.router_ranking),
     )
     await running.start()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, get_args
@@ -41,9 +41,6 @@ _STATUS: Final = re.compile(r"[1-9][0-9][0-9]|[1-9]xx")
 _AGO: Final = re.compile(r"([0-9]{1,9})([smhd])")
 _UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SECONDS: Final = re.compile(r"[0-9]{1,12}(\.[0-9]{1,6})?")
-
-ExplainRoute = Callable[[Mapping[str, Any]], Mapping[str, Any] | None]
-"""What the router says of a request today: `route` with `why`, and `nearest`; None: it cannot be asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +93,8 @@ class Wanted:
         )
 
 
-def endpoints(control: Control, explain_route: ExplainRoute | None = None) -> dict[str, Handlers]:
-    """Handlers by path.
-
-    Args:
-        control: has the records.
-        explain_route: asks the router of today; None where there is none to ask.
-    """
+def endpoints(control: Control) -> dict[str, Handlers]:
+    """Handlers by path."""
     explain = control.explain
 
     async def list_records(request: Request) -> Response:
@@ -140,7 +132,8 @@ def endpoints(control: Control, explain_route: ExplainRoute | None = None) -> di
             return not_found()
         record = kept.record()
         is_current = _is_current(control, record.get("config"))
-        explanation = None if explain_route is None else explain_route(record)
+        # Of the Routes of another time nobody knows why they were chosen.
+        explanation = await control.explained_routes.explain(record) if is_current else None
         document = document_of(record, admin_url=control.admin_url, route_explanation=explanation, is_config_current=is_current)
         return answer(200, document)
 
@@ -179,8 +172,16 @@ def _named(row: tuple[str | None, str | None]) -> dict[str, str | None] | None:
 
 
 def _is_current(control: Control, config: object) -> bool:
-    feed = control.feed
-    return feed is not None and config == f"{feed.database_id}:{feed.sequence}"
+    """Whether workers serve what they did then, as far as Routes, Services, plugins, Upstreams and Targets go.
+
+    Args:
+        control: has what workers serve.
+        config: of a record: a database's id and a sequence.
+    """
+    if control.feed is None or not isinstance(config, str):
+        return False
+    database_id, _, sequence = config.rpartition(":")
+    return re.fullmatch(r"[0-9]{1,18}", sequence) is not None and control.feed.is_as_at((database_id, int(sequence)))
 
 
 def _has_status(kept: Kept, status: str) -> bool:

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Final
 
 from pylae.control.calls import Calls
+from pylae.control.configuration import Configurations
 from pylae.control.dns import DNS_CHANNEL, Dns
 from pylae.control.expansion import VAULTS, Expansion
 from pylae.control.expiry import CertificateWatch, StaleNames
 from pylae.control.explain import EXPLAIN_CHANNEL, Explain, Kept, Limits
+from pylae.control.explained_routes import ExplainedRoutes
 from pylae.control.failure_lines import FailureLines
 from pylae.control.feed import MAX_REMEMBERED_CHANGES, Feed
 from pylae.control.health import Health, HealthTable
@@ -83,6 +85,7 @@ class Control:
         health_table: where workers keep how Targets do.
         explain_limits: how many records of single requests are kept.
         admin_url: where the Admin API is called, for the calls that are told as a cure.
+        router: the settings `router_flavor` and `router_ranking`.
     """
 
     def __init__(
@@ -96,6 +99,7 @@ class Control:
         health_table: HealthTable | None = None,
         explain_limits: Limits | None = None,
         admin_url: str = "http://localhost:8001",
+        router: tuple[str, str] = ("traditional_compatible", "kong"),
     ) -> None:
         self.catalogue = catalogue
         self.database = Database(strategy, catalogue, self._committed)
@@ -117,6 +121,8 @@ class Control:
         self.streams = Streams(plugins, self.database, log, vaults or Vaults(), takers)
         self.line = LineServer(socket_path, Calls(self.database), self.streams, log)
         self.health = Health(health_table)
+        self.configurations = Configurations(lambda: self.feed, plugins, *router)
+        self.explained_routes = ExplainedRoutes(self.configurations, lambda: self.feed)
         self._plugins = plugins
         self._log = log
         # Commits made before the feed was there.

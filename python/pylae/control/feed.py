@@ -95,6 +95,18 @@ class Feed:
         """Database and sequence."""
         return self.database_id, self.sequence
 
+    def is_as_at(self, version: Version) -> bool:
+        """Whether the rows that workers hold are those of another version; one that is not remembered is taken for another."""
+        database_id, after = version
+        if database_id != self.database_id or not self._remembers_after <= after <= self.sequence:
+            return False
+        for change in reversed(self._changes):
+            if change.sequence <= after:
+                break
+            if change.table in self._rows:
+                return False
+        return True
+
     def apply(self, commit: Commit | Replacement) -> None:
         """Takes in what a transaction changed; commits come in order."""
         if self.expansion is not None:

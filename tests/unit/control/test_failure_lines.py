@@ -80,7 +80,7 @@ async def test_who_wants_to_know_sees_refused_requests_too() -> None:
     await rig.keep(2, "recovered", status=200)
     ((level, line),) = rig.lines
     assert level == "info"
-    assert line.startswith("request refused: status=404 cause=no_route hop=client ")
+    assert line.startswith("request refused: status=404 cause=no_route hop=")
 
 
 @on_loop

@@ -206,3 +206,13 @@ def test_services_that_name_certificates_are_known() -> None:
     feed = Feed("db", 1, {"services": [plain, shows, trusts]})
     assert feed.trusting_services() == ["b", "c"]
     assert feed.trusting_services(["a", "c", "gone"]) == ["c"]
+
+
+def test_versions_between_which_no_row_of_the_workers_changed_are_alike() -> None:
+    feed = Feed(DATABASE, 3, {})
+    feed.apply(upsert(4, "a"))
+    feed.apply(upsert(5, "c", "consumers"))
+    assert [feed.is_as_at((DATABASE, sequence)) for sequence in range(2, 7)] == [False, False, True, True, False]
+    assert not feed.is_as_at(("other", 5))
+    feed.apply(Replacement((), 6, {}, is_whole=True))
+    assert [feed.is_as_at((DATABASE, sequence)) for sequence in (5, 6)] == [False, True]
