@@ -40,6 +40,9 @@ def declare(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--service", metavar="NAME", help="name or id of the one Service to look at")
     parser.add_argument(
+        "--request", metavar="ID", help="a request that failed: its plugins are run again, its Service is looked at"
+    )
+    parser.add_argument(
         "-H", "--header", action="append", default=[], metavar="'Name: value'", help="a header that the client sends"
     )
     parser.add_argument("--data", metavar="BODY", help="the body that the client sends; the request is sent, once")
@@ -100,18 +103,21 @@ def _order(arguments: Namespace, settings: Settings) -> Order:
     from pylae.doctor.configured import CannotLook
     from pylae.doctor.examination import Order
 
-    if arguments.url is not None and arguments.service is not None:
-        raise CannotLook("a URL leads to its Service: give either a URL or --service")
+    if sum(given is not None for given in (arguments.url, arguments.service, arguments.request)) > 1:
+        raise CannotLook("a URL or a request leads to its Service: give either a URL, --request, or --service")
     if arguments.url is None and arguments.hops:
         raise CannotLook("--hops needs the URL that clients call")
     if arguments.url is None and arguments.service is None and (arguments.header or arguments.data or arguments.method):
         raise CannotLook("-H, --data and --method need a URL or --service")
+    if arguments.watch is not None and (arguments.data is not None or (arguments.method or "GET").upper() not in METHODS):
+        raise CannotLook("--watch sends a request again and again: only GET, HEAD and OPTIONS without --data")
     headers = [requests.header_of(text) for text in arguments.header]
     body = (arguments.data or "").encode("utf-8", "surrogateescape")
     method = requests.method_of(arguments.method) if arguments.method else ""
     request = None if arguments.url is None else requests.request_of(arguments.url, headers, body, method)
     return Order(
         request=request,
+        request_id=None if arguments.request is None else requests.request_id_of(arguments.request),
         service=arguments.service,
         method=method,
         headers=headers,

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from pylae.doctor import hops, routing, through, warned
+from pylae.doctor import hops, plugins, routing, through, warned
 from pylae.doctor.answers import Header
 from pylae.doctor.budget import Given
-from pylae.doctor.configured import AdminApi, Ask, Configured, Subject, read
+from pylae.doctor.configured import AdminApi, Ask, CannotLook, Configured, Subject, read
 from pylae.doctor.findings import Finding, worst_first
 from pylae.doctor.margins import judge_headers
 from pylae.doctor.reports import Report
@@ -21,6 +21,7 @@ from pylae.doctor.resolution import resolution_of
 from pylae.doctor.services import AT_ONCE, Asked, Tools, examine
 from pylae.settings import Settings, parse_size
 
+DOUBTED: Final = 0.6
 _SYSTEM_BUNDLES: Final = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem")
 
 
@@ -30,11 +31,13 @@ class Order:
 
     Attributes:
         request: a request as a client would send it; None: Services are looked at.
+        request_id: of a request whose record the gateway keeps.
         service: name or id; None: every one.
         probe_key: what marked probes are signed with; None: none is sent.
     """
 
     request: Request | None = None
+    request_id: str | None = None
     service: str | None = None
     method: str = ""
     headers: Sequence[Header] = ()
@@ -67,6 +70,8 @@ async def examine_all(order: Order, settings: Settings, ask: Ask) -> Examination
     tools = tools_of(order, settings)
     if order.request is not None:
         return await _of_request(order.request, order, settings, api, tools)
+    if order.request_id is not None:
+        return await _of_record(order.request_id, settings, api, tools)
     configured = await read(api, order.service)
     tools = replace(tools, upstream_names=configured.upstream_names)
     is_own = bool(order.method or order.headers or order.body)
@@ -103,12 +108,15 @@ def _bundles(settings: Settings) -> tuple[str, ...]:
 async def _of_request(request: Request, order: Order, settings: Settings, api: AdminApi, tools: Tools) -> Examination:
     """Route, the gateway itself, the Service that it leads to, the hops before."""
     report = Report(f"Request {request.method} {request.url}")
-    routed, configured = await asyncio.gather(routing.find_route(api, request, report, tools.admin_url), read(api))
+    routed = await routing.find_route(api, request, report, tools.admin_url)
+    id_ = (routed.service or {}).get("id")
+    configured = await read(api, str(id_)) if id_ else Configured(warnings=await api.rows("/warnings"))
     tools = replace(tools, upstream_names=configured.upstream_names)
     judge_headers(report, request, _buffers(settings))
-    subject = _subject(configured, routed.service)
+    subject = next(iter(configured.subjects), None)
+    path, query = routed.upstream_path, request.query
     asked = Asked(
-        path=routed.upstream_path,
+        path=f"{path}?{query}" if path and query is not None else path,
         host=request.authority if _keeps_host(subject, routed) else None,
         headers=request.sent_on(),
     )
@@ -117,17 +125,16 @@ async def _of_request(request: Request, order: Order, settings: Settings, api: A
         works.append(examine(subject, tools, asked))
     if order.probe_key is not None:
         works.append(hops.follow(api, request, order.probe_key, tools.resolution, tools.patience_s))
-    _, *others = await asyncio.gather(_through_gateway(report, request, order, settings, api), *works)
+    is_there, *others = await asyncio.gather(_through_gateway(report, request, order, settings, api, routed), *works)
     reports = [report, *(one for one in others if one is not None)]
+    if not is_there:
+        # A gateway that does not answer at all looks the same to what stands before it.
+        for one in reports[1:]:
+            one.findings = [_doubted(finding) if finding.hop == "first_lb" else finding for finding in one.findings]
     for one in reports[1:]:
         one.findings = [replace(finding, route=finding.route or routed.route) for finding in one.findings]
     reports.append(_warnings(configured, [subject] if subject is not None else []))
     return Examination(reports)
-
-
-def _subject(configured: Configured, service: object) -> Subject | None:
-    id_ = service.get("id") if isinstance(service, dict) else None
-    return next((subject for subject in configured.subjects if id_ and subject.service.get("id") == id_), None)
 
 
 def _keeps_host(subject: Subject | None, routed: routing.Routed) -> bool:
@@ -136,12 +143,50 @@ def _keeps_host(subject: Subject | None, routed: routing.Routed) -> bool:
     return any(route.get("id") == id_ and route.get("preserve_host") for route in routes)
 
 
-async def _through_gateway(report: Report, request: Request, order: Order, settings: Settings, api: AdminApi) -> None:
-    place = through.listener_for(settings.listeners("proxy"), request.scheme)
-    if place is None:
+async def _through_gateway(
+    report: Report, request: Request, order: Order, settings: Settings, api: AdminApi, routed: routing.Routed
+) -> bool:
+    """Whether the gateway itself answers."""
+    listener = through.listener_for(settings.listeners("proxy"), request.scheme)
+    if listener is None:
         report.add("gateway", f"proxy_listen has no address for {request.scheme}", is_known=False)
-        return
-    through.judge(report, await through.walk(api, place, request, order.patience_s), place, request)
+        return False
+    place, is_tls = listener
+    walked = await through.walk(api, place, request, order.patience_s, is_tls=is_tls)
+    through.judge(report, walked, place, request)
+    before = list(report.findings)
+    await plugins.judge_request(report, request, routed, walked.document, walked.status, api, settings)
+    replayed = [finding for finding in report.findings if finding not in before]
+    if replayed:
+        # They name the plugins that it takes, which the one request that was sent cannot.
+        of_sent = [finding for finding in before if finding.request_id is None or not plugins.wraps_plugin(finding)]
+        report.findings = [*of_sent, *(replace(finding, request_id=walked.request_id) for finding in replayed)]
+    return walked.status != 0
+
+
+def _doubted(finding: Finding) -> Finding:
+    return replace(finding, confidence=min(finding.confidence, DOUBTED))
+
+
+async def _of_record(request_id: str, settings: Settings, api: AdminApi, tools: Tools) -> Examination:
+    """A request that failed before: what is known of it, its plugins, and its Service as it is now."""
+    document = await api.get(f"/explain/{request_id}")
+    if document is None:
+        raise CannotLook(f"no record of request `{request_id}`; hint: GET /explain lists those that are kept")
+    report = Report(f"Request {request_id}")
+    finding = through.finding_of(document)
+    if finding is None:
+        report.add("explain", "nothing failed")
+    else:
+        report.add("explain", finding.summary, [finding])
+    await plugins.judge_record(report, document, api, settings)
+    service = document.get("service")
+    id_ = service.get("id") if isinstance(service, dict) else None
+    configured = Configured() if not id_ else await read(api, str(id_))
+    tools = replace(tools, upstream_names=configured.upstream_names)
+    reports = [report, *await asyncio.gather(*(examine(subject, tools) for subject in configured.subjects))]
+    reports.append(_warnings(configured, configured.subjects))
+    return Examination(reports)
 
 
 def _buffers(settings: Settings) -> tuple[int, int]:

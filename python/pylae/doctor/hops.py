@@ -31,6 +31,7 @@ _LOOK_AGAIN_S: Final = 0.05
 _BY_STATUS: Final = {502: "bad_gateway_behind", 503: "unavailable_behind", 504: "timeout_behind", 404: "no_route"}
 _BY_END: Final = {"refused": "connect_refused", "timeout": "connect_timeout", "unreachable": "connect_failed", "rst": "reset"}
 _BROKEN: Final = 500
+_TIMED_OUT: Final = 504
 _OURS: Final = ("pylae", "kong")
 
 
@@ -207,7 +208,8 @@ def _not_seen(report: Report, request: Request, sent: Sent, row: Mapping[str, An
         _BY_STATUS.get(answer.status, "no_route"),
         "answered_before_gateway",
         f"{who} at {sent.place} answered {answer.status} itself; the request did not reach the gateway.",
-        0.85 if name else 0.6,
+        # What still waits for the gateway has no record yet.
+        0.85 if name and answer.status != _TIMED_OUT else 0.5,
         [
             f"the gateway has no record of the probe {SEEN_WITHIN_S:g} s later",
             *([f"written by {who}: {author.mark or (passed[1] if passed else '')}"] if name else []),

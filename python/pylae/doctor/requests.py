@@ -14,6 +14,7 @@ from pylae.doctor.configured import CannotLook
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
 _METHOD: Final = re.compile(r"[A-Z]{1,32}\Z")
+_ID: Final = re.compile(r"[0-9a-fA-F]{32}\Z")
 _NOT_SENT_ON: Final = frozenset({"connection", "content-length", "expect", "host", "transfer-encoding", "upgrade"})
 """What belongs to one connection alone."""
 
@@ -101,6 +102,17 @@ def header_of(text: str) -> Header:
     if not colon or not _TOKEN.match(name.strip()) or any(letter in value for letter in "\r\n\0"):
         raise CannotLook(f"expected a header such as `Accept: text/html`, got `{name.strip()}`")
     return name.strip(), value.strip()
+
+
+def request_id_of(text: str) -> str:
+    """A request's id.
+
+    Raises:
+        CannotLook: it is none.
+    """
+    if not _ID.match(text):
+        raise CannotLook(f"expected 32 hexadecimal digits, as in X-Kong-Request-Id, got `{text}`")
+    return text.lower()
 
 
 def method_of(text: str) -> str:

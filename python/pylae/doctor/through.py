@@ -35,25 +35,34 @@ class Walked:
     document: Mapping[str, Any] | None = None
 
     @property
+    def status(self) -> int:
+        """That of the answer; 0: there was none."""
+        return self.answer.status if isinstance(self.answer, Answer) else 0
+
+    @property
     def request_id(self) -> str | None:
         """The gateway's id of the request, where it tells."""
         return self.answer.header(_ID) if isinstance(self.answer, Answer) else None
 
 
-def listener_for(listeners: Sequence[Listener], scheme: str) -> Place | None:
-    """Where this gateway takes requests of a scheme; None: nowhere."""
-    for listener in listeners:
-        if listener.is_tls == (scheme == "https") and "proxy_protocol" not in listener.flags:
-            return Place(_ANY.get(listener.address, listener.address), listener.port)
+def listener_for(listeners: Sequence[Listener], scheme: str) -> tuple[Place, bool] | None:
+    """Where this gateway takes requests of a scheme, and whether TLS is spoken there; None: nowhere.
+
+    Where it has no address with TLS, what stands before it ends TLS.
+    """
+    usable = [listener for listener in listeners if "proxy_protocol" not in listener.flags]
+    for listener in sorted(usable, key=lambda one: one.is_tls != (scheme == "https")):
+        if scheme == "https" or not listener.is_tls:
+            return Place(_ANY.get(listener.address, listener.address), listener.port), listener.is_tls
     return None
 
 
-async def walk(api: AdminApi, place: Place, request: Request, patience_s: float) -> Walked:
+async def walk(api: AdminApi, place: Place, request: Request, patience_s: float, *, is_tls: bool) -> Walked:
     """Sends the request once to the gateway itself."""
     question = Question(request.method, request.path, request.authority, request.headers, request.body)
     try:
         with await Link.connect(place, patience_s) as link:
-            if request.scheme == "https":
+            if is_tls:
                 await link.start_tls(handshakes.context(), request.host)
             answer = await ask(link, question)
     except LinkEnded as ended:
