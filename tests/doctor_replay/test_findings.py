@@ -121,6 +121,9 @@ def test_confidence_falls_with_what_was_not_run() -> None:
     assert sure.probes == ()
     assert assumed.probes
     assert "`impure` was not run: it is not marked pure" in unsure.evidence
+    # Who comes later, or only logs, has no part in it.
+    (later,) = found_live([culprit("raise"), row("response-transformer"), row("http-log"), row("latecomer")])
+    assert later.confidence == 0.85
     (recorded,) = found_in(record(), [row("impure"), culprit("raise")])
     assert recorded.confidence == 0.85
     (changed,) = found_in(record(), [culprit("raise")], is_config_current=False)
@@ -134,6 +137,10 @@ def test_bad_target_explains_the_connection_that_failed() -> None:
     (finding,) = found_in(made, [culprit("bad_host")])
     assert (finding.cause, finding.finding, finding.confidence) == ("dns_failed", "unsendable_request", 0.95)
     assert "the host `https://orders.internal/` that it is sent to is no name and no address" in finding.summary
+    made["attempts"] = [{"host": "https://orders.internal/"}]
+    assert found_in(made, [culprit("bad_host")])[0].confidence == 0.95
+    made["attempts"] = [{"host": "elsewhere.test"}]
+    assert found_in(made, [culprit("bad_host")])[0].confidence <= 0.4
     (unrecorded,) = found_live([culprit("bad_host")])
     assert unrecorded.confidence == 0.6
 

@@ -40,7 +40,7 @@ def test_no_smaller_set_fails_than_the_one_found(seed: int) -> None:
 
 def test_what_cannot_be_told_is_not_taken_for_failing() -> None:
     search = Search(lambda some: True if len(some) == 4 else None, lambda: True)
-    assert search.smallest([0, 1, 2, 3], 2, is_needed=False) == ([0, 1, 2, 3], True)
+    assert search.smallest([0, 1, 2, 3], 2, is_needed=False) == ([0, 1, 2, 3], False)
 
 
 def test_search_ends_and_says_that_a_smaller_set_may_be_left() -> None:

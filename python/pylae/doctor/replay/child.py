@@ -24,7 +24,7 @@ from pylae.doctor.replay.search import Exhausted, Search
 from pylae.doctor.replay.walk import Assumed, Place, ReplayWalker, Unusable
 from pylae.doctor.replay.watching import LonelyHost, Stopped, Watch, is_shown
 from pylae.sdk.loader import PluginNotLoaded, load
-from pylae.sdk.plugin import Plugin
+from pylae.sdk.plugin import PHASES, Plugin
 from pylae.sdk.references import MARK, secrets_in
 from pylae.sdk.walking import Link, in_order
 
@@ -83,7 +83,7 @@ class Replay:
         for position, one in applied.items():
             plugin = classes[one.name]
             mode, reason = self._mode_of(one, plugin)
-            self.report.members.append(Member(position, one.name, one.id, mode, reason))
+            self.report.members.append(Member(position, one.name, one.id, mode, reason, _may_change(plugin)))
             if isinstance(plugin, str) or mode in ("not_run", "unknown"):
                 continue
             try:
@@ -231,6 +231,11 @@ class Replay:
             except Exhausted:
                 left = None
             self.report.without.append((position, left))
+
+
+def _may_change(plugin: type[Plugin] | str) -> bool:
+    """Whether it has a phase before all is over."""
+    return isinstance(plugin, str) or any(hasattr(plugin, phase) for phase in PHASES if phase not in ("certificate", "log"))
 
 
 def _priority_of(plugin: type[Plugin] | str) -> float:

@@ -161,7 +161,7 @@ class _Telling:
     def _confidence(self, trouble: Trouble) -> float:
         is_reproduced = self._is_captured and self._is_reproduced()
         most = [0.95 if is_reproduced else 0.85]
-        modes = {member.mode for member in self._report.members}
+        modes = {member.mode for member in self._concerned(trouble)}
         if modes & {"not_run", "unknown"}:
             most.append(0.85 if is_reproduced else 0.6)
         if "assumed" in modes and not is_reproduced:
@@ -180,6 +180,14 @@ class _Telling:
         if self._is_captured and self._is_config_current is False:
             most.append(0.7)
         return min(most)
+
+    def _concerned(self, trouble: Trouble) -> list[Member]:
+        """The plugins that have a part in it: who runs after the one that failed has none."""
+        concerned = [member for member in self._report.members if member.may_change]
+        if trouble.kind == "upstream" or trouble.phase not in ("rewrite", "access"):
+            return concerned
+        before = [member for member in concerned if member.position == trouble.position]
+        return concerned[: concerned.index(before[0]) + 1] if before else concerned
 
     def _cure(self, trouble: Trouble, members: Sequence[Member]) -> tuple[str, ...]:
         name = self._name(trouble.position)
@@ -224,7 +232,8 @@ class _Telling:
             return False
         if trouble.kind == "upstream":
             if trouble.what.startswith("bad_target"):
-                return fault in NO_CONNECTION
+                hosts = [host for entry in entries(self._record, "attempts") if (host := _known_text(entry.get("host")))]
+                return fault in NO_CONNECTION and (not hosts or any(f"`{host}`" in trouble.text for host in hosts))
             return "too_long" in trouble.what and fault == TOO_LONG
         recorded = self._recorded_plugin()
         if recorded is None:

@@ -116,6 +116,7 @@ class Member(msgspec.Struct):
 
     Attributes:
         position: in the order's `plugins`.
+        may_change: whether it has a part in what comes of a request; else it only logs, or works elsewhere.
     """
 
     position: int
@@ -123,6 +124,7 @@ class Member(msgspec.Struct):
     id: str
     mode: Mode
     reason: str = ""
+    may_change: bool = True
 
 
 class Trouble(msgspec.Struct, frozen=True):

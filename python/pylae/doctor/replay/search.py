@@ -95,7 +95,11 @@ class Search:
             for size in range(1, len(best)):
                 for some in combinations(members, size - len(needed)):
                     if self.ask(frozenset((*needed, *some))):
-                        return sorted((*needed, *some)), True
+                        return sorted((*needed, *some)), self._is_all_told(size)
         except Exhausted:
             return best, False
-        return best, True
+        return best, self._is_all_told(len(best))
+
+    def _is_all_told(self, size: int) -> bool:
+        """Whether it could be told of every smaller set that was tried."""
+        return all(fails is not None for some, fails in self._known.items() if len(some) < size)

@@ -57,7 +57,7 @@ def flaws(exchange: MemoryExchange, head_bytes: int = 0) -> dict[str, str]:
         if not _is_host(host):
             found["bad_target_host"] = f"the host `{host}` that it is sent to is no name and no address"
         if port == 0:
-            found["bad_target_port"] = "port 0, which it is sent to, can't be connected to"
+            found["bad_target_port"] = f"port 0 of `{host}`, which it is sent to, can't be connected to"
     if _NOT_IN_PATH.search(request.path):
         found["bad_path"] = "the path that is sent holds a space, a control byte, `?` or `#`"
     hosts = 0
