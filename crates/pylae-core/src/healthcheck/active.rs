@@ -13,6 +13,7 @@ use crate::observe::Level;
 use crate::snapshot::hash::ConfigSet;
 use crate::snapshot::model::CheckType;
 use crate::snapshot::{CompiledUpstream, Id};
+use crate::upstream::handshake::Evidence;
 use crate::upstream::tls::UpstreamTls;
 use crate::upstream::{PoolKey, UpstreamConnection, connect};
 use std::cell::{Cell, RefCell};
@@ -272,7 +273,7 @@ async fn ask(upstream_tls: &UpstreamTls, probe: &Probe, own_host: &str, place: &
         (name, probe.verify)
     });
     let key = PoolKey { address: place.address(), tls };
-    let mut connection = match connect(&key, upstream_tls, probe.timeout).await {
+    let mut connection = match connect(&key, upstream_tls, probe.timeout, &mut Evidence::default()).await {
         Ok(connection) => connection,
         Err(fault) => return unconnected(&fault),
     };

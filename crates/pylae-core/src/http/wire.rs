@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What passed over a socket, and how did it end? Every socket, client's and upstream's, is wrapped here once.
 
+use crate::upstream::alert::Alert;
 use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
@@ -45,6 +46,10 @@ pub struct Wire {
     first: Vec<u8>,
     wants_first: bool,
     ended: Option<Ended>,
+    /// Writing met a reset, of which reading tells nothing any more.
+    was_reset: bool,
+    /// The TLS alert that ended it.
+    alert: Option<Alert>,
     deadline: Deadline,
 }
 
@@ -65,7 +70,7 @@ impl Ended {
         match self {
             Ended::Fin => "fin",
             Ended::Reset => "rst",
-            Ended::Error => "error",
+            Ended::Error => "failed",
         }
     }
 }
@@ -104,6 +109,8 @@ impl Wire {
             first: Vec::new(),
             wants_first: false,
             ended: None,
+            was_reset: false,
+            alert: None,
             deadline: Deadline::new(),
         }
     }
@@ -127,6 +134,11 @@ impl Wire {
     /// How the peer ended, if it did.
     pub fn ended(&self) -> Option<Ended> {
         self.ended
+    }
+
+    /// The TLS alert by which the peer ended it.
+    pub fn alert(&self) -> Option<Alert> {
+        self.alert
     }
 
     /// Bytes read and not yet consumed.
@@ -188,19 +200,25 @@ impl Wire {
             Stream::Tls(stream) => ready!(pin!(stream.read_buf(buffer)).poll(cx)),
         };
         match outcome {
-            Ok(0) => self.ended = Some(Ended::Fin),
+            Ok(0) => self.ended = Some(self.end_of_reading()),
             Ok(count) => self.received_bytes += count as u64,
             // A TLS peer that closes TCP without close_notify: the socket ended in order, whatever TLS makes of it.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                self.ended = Some(Ended::Fin);
+                self.ended = Some(self.end_of_reading());
                 return Poll::Ready(Ok(0));
             }
             Err(error) => {
+                self.alert = Alert::in_error(&error);
                 self.ended = Some(if is_reset(&error) { Ended::Reset } else { Ended::Error });
                 return Poll::Ready(Err(error));
             }
         }
         Poll::Ready(outcome)
+    }
+
+    /// How it ended, when there is nothing more to read: the kernel tells of a reset once, and may have told who wrote.
+    fn end_of_reading(&self) -> Ended {
+        if self.was_reset { Ended::Reset } else { Ended::Fin }
     }
 
     /// Reads once, or fails with `TimedOut` after `patience`.
@@ -220,6 +238,11 @@ impl Wire {
         self.deadline.arm(patience);
     }
 
+    /// The same, where the time is known.
+    pub fn arm_at(&mut self, now: Instant, patience: Duration) {
+        self.deadline.arm_at(now, patience);
+    }
+
     /// Ready with `TimedOut` once the time armed is over.
     pub fn poll_timeout<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         ready!(self.deadline.poll(cx));
@@ -232,8 +255,9 @@ impl Wire {
             Stream::Plain(stream) => ready!(Pin::new(stream).poll_write(cx, bytes)),
             Stream::Tls(stream) => ready!(Pin::new(stream).poll_write(cx, bytes)),
         };
-        if let Ok(count) = outcome {
-            self.sent_bytes += count as u64;
+        match &outcome {
+            Ok(count) => self.sent_bytes += *count as u64,
+            Err(error) => self.was_reset |= error.kind() == io::ErrorKind::ConnectionReset,
         }
         Poll::Ready(outcome)
     }
@@ -322,7 +346,12 @@ impl Deadline {
 
     /// Due `patience` from now.
     pub fn arm(&mut self, patience: Duration) {
-        self.due = Instant::now().checked_add(patience);
+        self.arm_at(Instant::now(), patience);
+    }
+
+    /// Due `patience` from `now`.
+    pub fn arm_at(&mut self, now: Instant, patience: Duration) {
+        self.due = now.checked_add(patience);
     }
 
     /// Ready once due.

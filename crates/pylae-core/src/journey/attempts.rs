@@ -4,16 +4,17 @@
 use super::choosing::{Choice, choose, observed, seen_of};
 use super::guarding::Guard;
 use super::{decided, hedging};
-use crate::exchange::{Exchange, ExchangeRef, Reused};
+use crate::exchange::{Exchange, ExchangeRef, Fired, Reused};
 use crate::fault::{Fault, FaultKind, Retry};
 use crate::gateway::Gateway;
 use crate::healthcheck::Outcome as Seen;
-use crate::http::head::ResponseHead;
+use crate::http::head::{ResponseHead, may_be_response};
 use crate::listener::connection::ClientConnection;
 use crate::observe::Level;
 use crate::proxy::repeating::{is_repeatable, may_repeat, may_resend};
 use crate::proxy::{self, Departure, Failure, Timeouts, doing};
 use crate::resilience::Policy;
+use crate::upstream::handshake::Evidence;
 use crate::upstream::{PoolKey, UpstreamConnection, connect, habits};
 use pylae_shared::tcp::TcpFacts;
 use std::future::Future;
@@ -92,7 +93,7 @@ pub(super) async fn proxy_heads(
         }
         if !missed.is_told {
             if let Some(guard) = guard.as_ref().filter(|_| !missed.is_idle_close) {
-                guard.failed(gateway, &mut fault, timeouts);
+                guard.failed(gateway, &mut fault, timeouts, exchange.borrow_mut().attempts.last_mut());
             }
             blame(gateway, exchange, choice.as_ref().filter(|_| !missed.is_idle_close), &fault, what);
         }
@@ -224,11 +225,13 @@ async fn connection_for(
         decided(gateway, exchange, || format!("connection.reused requests={requests} idle_ms={}", idle.as_millis()));
         if let Some(attempt) = exchange.borrow_mut().attempts.get_mut(at) {
             attempt.reused = Some(Reused { requests, idle, age });
+            attempt.tls.clone_from(&connection.tls);
         }
         return Ok(connection);
     }
+    let mut evidence = Evidence::default();
     let connected = {
-        let mut connecting = std::pin::pin!(connect(key, &gateway.upstream_tls, timeouts.connect));
+        let mut connecting = std::pin::pin!(connect(key, &gateway.upstream_tls, timeouts.connect, &mut evidence));
         std::future::poll_fn(|cx| match connecting.as_mut().poll(cx) {
             Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
             Poll::Pending => client.poll_departed(cx).map(|()| None),
@@ -236,31 +239,32 @@ async fn connection_for(
         .await
     };
     let mut borrowed = exchange.borrow_mut();
-    let attempt = borrowed.attempts.get_mut(at);
+    if let Some(attempt) = borrowed.attempts.get_mut(at) {
+        let ms = |from: Instant, to: Instant| to.saturating_duration_since(from).as_secs_f64() * 1000.0;
+        attempt.connect_ms = evidence.connected_at.map(|connected| ms(begun, connected));
+        attempt.tls_ms = evidence.connected_at.zip(evidence.secured_at).map(|(connected, secured)| ms(connected, secured));
+        attempt.tls = evidence.tls;
+        attempt.alert = evidence.alert;
+        if matches!(connected, Some(Err(_))) {
+            attempt.first_bytes = evidence.first_bytes;
+            attempt.ended = evidence.ended.unwrap_or("failed");
+        }
+    }
     match connected {
         None => Err(Failure::Gone),
         Some(Ok(connection)) => {
-            let took_ms = begun.elapsed().as_secs_f64() * 1000.0;
-            if let Some(attempt) = attempt {
-                attempt.connect_ms = Some(took_ms);
-            }
             drop(borrowed);
-            decided(gateway, exchange, || format!("connection.made ms={took_ms:.3}"));
+            decided(gateway, exchange, || format!("connection.made ms={:.3}", begun.elapsed().as_secs_f64() * 1000.0));
             Ok(connection)
         }
         Some(Err(fault)) => {
-            let what = match fault.kind {
-                FaultKind::UpstreamTlsFailed | FaultKind::UpstreamCertificateRejected => doing::HANDSHAKING,
-                _ => doing::CONNECTING,
-            };
-            if let Some(attempt) = attempt {
-                attempt.ended = match fault.kind {
-                    FaultKind::ConnectTimeout => "timeout: connect",
-                    FaultKind::ConnectRefused => "refused",
-                    _ => "failed",
-                };
+            let has_connected = evidence.connected_at.is_some();
+            if let Some(attempt) = borrowed.attempts.get_mut(at)
+                && fault.kind == FaultKind::ConnectTimeout
+            {
+                attempt.timer = Some(Fired { name: "connect_timeout", length: timeouts.connect });
             }
-            Err(Failure::Fault(fault, what))
+            Err(Failure::Fault(fault, if has_connected { doing::HANDSHAKING } else { doing::CONNECTING }))
         }
     }
 }
@@ -283,19 +287,25 @@ pub(super) async fn attempt(
     if let Some(attempt) = exchange.borrow_mut().attempts.get_mut(at) {
         // Told exactly at its end, unless it is given up before.
         attempt.sent_bytes = request.length_bytes();
+        attempt.request_bytes = request.total_bytes();
     }
     connection.requests += 1;
     let (sent_before, received_before) = (connection.wire.sent_bytes, connection.wire.received_bytes);
     connection.received_before = received_before;
     let outcome = proxy::exchange_heads(gateway, client, &mut connection, exchange, request, timeouts).await;
     let mut borrowed = exchange.borrow_mut();
+    let head_received = borrowed.moments.head_received;
     let Some(attempt) = borrowed.attempts.get_mut(at) else { unreachable!("choose() began the attempt") };
+    let account = &mut connection.account;
+    (attempt.sent_at, attempt.first_byte_at, attempt.head_bytes) = (account.sent_at, account.first_byte_at, account.head_bytes);
+    (attempt.largest_header, attempt.timer) = (account.largest_header.take(), account.timer);
     attempt.sent_bytes = connection.wire.sent_bytes - sent_before;
     attempt.received_bytes = connection.wire.received_bytes - received_before;
     let failure = match outcome {
         Ok(head) => {
             attempt.status = Some(head.status);
-            attempt.head_ms = Some(attempt.started.elapsed().as_secs_f64() * 1000.0);
+            let head_received = head_received.unwrap_or_else(Instant::now);
+            attempt.head_ms = Some(head_received.saturating_duration_since(attempt.started).as_secs_f64() * 1000.0);
             drop(borrowed);
             if connection.said.is_none()
                 && let Some(timeout) = head.headers.get("keep-alive").and_then(habits::timeout_said)
@@ -308,6 +318,15 @@ pub(super) async fn attempt(
         Err(failure) => failure,
     };
     attempt.first_bytes = connection.wire.first_bytes().to_vec();
+    attempt.alert = connection.wire.alert().map(|alert| format!("received: {}", alert.name()));
+    let come = connection.wire.buffered();
+    if account.head_bytes == 0 && !come.is_empty() && may_be_response(come) {
+        attempt.head_bytes = come.len();
+    }
+    if matches!(&failure, Failure::Fault(fault, _) if fault.kind == FaultKind::ResponseHeaderTooLarge) {
+        attempt.largest_header = proxy::largest_header(come);
+    }
+    (attempt.idle_limit, attempt.our_idle_limit) = gateway.pool.idle_limits(key, &connection);
     attempt.ended = match (&failure, connection.wire.ended()) {
         (_, Some(ended)) => ended.name(),
         (Failure::Fault(fault, _), None) => match fault.kind {
@@ -315,7 +334,8 @@ pub(super) async fn attempt(
             FaultKind::WriteTimeout => "timeout: write",
             _ => "closed by us",
         },
-        (_, None) => "closed: client gone",
+        (Failure::Client(_), None) => "closed by us",
+        (Failure::Gone, None) => "closed: client gone",
     };
     let is_stale = connection.idle.is_some()
         && attempt.received_bytes == 0

@@ -12,7 +12,7 @@ use crate::proxy::{Departure, Failure};
 use crate::resilience::Policy;
 use crate::snapshot::CompiledUpstream;
 use crate::upstream::PoolKey;
-use crate::upstream::dns::is_address;
+use crate::upstream::dns::{DnsFacts, DnsState, is_address};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -275,6 +275,11 @@ pub(super) async fn choose(
             }
         },
     };
+    let dns = match (&choice, own) {
+        (Some(choice), _) if choice.address.peer.address.is_none() => gateway.resolver.facts(&choice.address.peer.host, started),
+        (None, None) => gateway.resolver.facts(&host, started),
+        _ => Some(DnsFacts::of(DnsState::Literal)),
+    };
     if gateway.logs.is_enabled(Level::Debug) {
         let name = choice.as_ref().map_or(host.as_str(), |choice| &choice.address.peer.host);
         if !gateway.resolver.is_address(name) {
@@ -296,6 +301,6 @@ pub(super) async fn choose(
         (name, verify)
     });
     borrowed.attempts.reserve_exact(1);
-    borrowed.attempts.push(Attempt::new(Some(address), host, None, started));
+    borrowed.attempts.push(Attempt::new(Some(address), host, dns, started));
     Ok((PoolKey { address, tls: server_name }, choice))
 }

@@ -2,7 +2,7 @@
 //! May this request be tried now, and again? The plugin `resilience` at its host: the queue, the circuit, the budget of retries.
 
 use super::decided;
-use crate::exchange::{BodyStore, Exchange, ExchangeRef};
+use crate::exchange::{Attempt, BodyStore, Exchange, ExchangeRef};
 use crate::fault::{Fault, FaultKind, Side};
 use crate::gateway::Gateway;
 use crate::http::wire::Deadline;
@@ -88,14 +88,17 @@ impl Guard {
     }
 
     /// An attempt failed; `service` are the timeouts it had without a bound of its own.
-    pub fn failed(&self, gateway: &Gateway, fault: &mut Fault, service: Timeouts) {
+    pub fn failed(&self, gateway: &Gateway, fault: &mut Fault, service: Timeouts, attempt: Option<&mut Attempt>) {
         let bound = self.bounded(service);
-        let is_ours = match fault.kind {
-            FaultKind::ConnectTimeout => bound.connect < service.connect,
-            FaultKind::ReadTimeout => bound.read < service.read,
-            _ => false,
+        let ours = match fault.kind {
+            FaultKind::ConnectTimeout if bound.connect < service.connect => Some("per_try_timeout.connect"),
+            FaultKind::ReadTimeout if bound.read < service.read => Some("per_try_timeout.first_byte"),
+            _ => None,
         };
-        if is_ours {
+        if let Some(name) = ours {
+            if let Some(timer) = attempt.and_then(|attempt| attempt.timer.as_mut()) {
+                timer.name = name;
+            }
             fault.detail = format!("{}, as per_try_timeout of the plugin resilience says", fault.detail).into();
         }
         if fault.kind.facts().side == Side::Upstream {

@@ -242,7 +242,7 @@ impl<'a> Race<'a> {
             self.untry(begun);
         } else {
             self.exchange.borrow_mut().upstream.uri.clone_from(&begun.uri);
-            guard.failed(self.gateway, fault, service);
+            guard.failed(self.gateway, fault, service, self.exchange.borrow_mut().attempts.get_mut(begun.at));
             blame(self.gateway, self.exchange, begun.choice.as_ref(), fault, what);
             missed.is_told = true;
         }

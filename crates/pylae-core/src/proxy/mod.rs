@@ -5,7 +5,7 @@ pub mod relay;
 pub mod repeating;
 pub mod spool;
 
-use crate::exchange::{BodyStore, Exchange, ExchangeRef};
+use crate::exchange::{BodyStore, Exchange, ExchangeRef, Fired, LargestHeader};
 use crate::fault::{Fault, FaultKind};
 use crate::gateway::Gateway;
 use crate::http::body::write_chunk_line;
@@ -14,7 +14,8 @@ use crate::http::headers::write_field;
 use crate::http::hop::is_dropped;
 use crate::http::wire::{Ended, READ_BYTES};
 use crate::listener::connection::{BodyError, ClientConnection};
-use crate::upstream::UpstreamConnection;
+use crate::upstream::handshake::wants_certificate;
+use crate::upstream::{Account, UpstreamConnection};
 use pylae_shared::tcp::TcpFacts;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -24,6 +25,9 @@ use std::time::{Duration, Instant};
 
 /// A pooled connection on which nothing is acknowledged for this long carries nothing any more: a firewall has forgotten it.
 const DEAD_AFTER: Duration = Duration::from_secs(2);
+
+/// A head of so many bytes has its largest field told: proxies with buffers of 4 KiB (nginx) are near their limit.
+const LARGE_HEAD_BYTES: usize = 3 * 1024;
 
 /// What nginx says it was doing.
 pub mod doing {
@@ -197,12 +201,19 @@ pub struct Written {
     bytes: Vec<u8>,
     /// Does its body follow as the client sends it?
     is_streamed: bool,
+    /// Bytes of its body that follow; `None`: the client did not say how many.
+    rest_bytes: Option<u64>,
 }
 
 impl Written {
     /// Bytes that are sent at once.
     pub fn length_bytes(&self) -> u64 {
         self.bytes.len() as u64
+    }
+
+    /// Bytes there are to send in all; `None`: the client did not say how long its body is.
+    pub fn total_bytes(&self) -> Option<u64> {
+        self.rest_bytes.map(|rest| self.length_bytes() + rest)
     }
 }
 
@@ -212,11 +223,13 @@ pub fn write_request(gateway: &Gateway, client: &mut impl Departure, exchange: &
     let is_unread = exchange.upstream.body.is_none() && matches!(exchange.request.body, BodyStore::Unread);
     let streamed = client.client().filter(|_| is_unread).map(|client| client.body.remaining());
     write_request_head(&mut bytes, gateway, exchange, streamed);
+    let mut rest_bytes = streamed.unwrap_or(Some(0));
     match (&exchange.upstream.body, &exchange.request.body) {
         (Some(body), _) | (None, BodyStore::Memory(body)) => bytes.extend_from_slice(body),
+        (None, BodyStore::File(_, length)) => rest_bytes = Some(*length),
         _ => {}
     }
-    Written { bytes, is_streamed: streamed.is_some() }
+    Written { bytes, is_streamed: streamed.is_some(), rest_bytes }
 }
 
 /// Sends the request and waits for the head of the answer.
@@ -230,7 +243,8 @@ pub async fn exchange_heads(
 ) -> Result<ResponseHead, Failure> {
     upstream.wire.watch_first_bytes();
     upstream.is_request_whole = false;
-    let Written { bytes, is_streamed } = request;
+    upstream.account = Account::default();
+    let Written { bytes, is_streamed, .. } = request;
     let mut answered = send(client, upstream, &bytes, timeouts.write).await;
     crate::http::wire::give_buffer(bytes);
     if matches!(answered, Ok(false)) {
@@ -284,7 +298,7 @@ async fn send(client: &mut impl Departure, upstream: &mut UpstreamConnection, by
             Sent::Gone => return Err(Failure::Gone),
             Sent::Early => return Ok(true),
             Sent::Wrote(Ok(count)) => written += count,
-            Sent::Wrote(Err(error)) => return unsent(upstream, &error).await,
+            Sent::Wrote(Err(error)) => return unsent(upstream, &error, patience).await,
         }
     }
     let flushed = std::future::poll_fn(|cx| match upstream.wire.poll_flush(cx) {
@@ -296,18 +310,23 @@ async fn send(client: &mut impl Departure, upstream: &mut UpstreamConnection, by
     match flushed {
         None => Err(Failure::Gone),
         Some(Ok(())) => Ok(false),
-        Some(Err(error)) => unsent(upstream, &error).await,
+        Some(Err(error)) => unsent(upstream, &error, patience).await,
     }
 }
 
 /// Writing failed. A server that refuses a body answers first and closes then: what it said is worth more than our error.
-async fn unsent(upstream: &mut UpstreamConnection, error: &io::Error) -> Result<bool, Failure> {
+async fn unsent(upstream: &mut UpstreamConnection, error: &io::Error, patience: Duration) -> Result<bool, Failure> {
     if error.kind() == io::ErrorKind::TimedOut {
-        return Err(Failure::Fault(FaultKind::WriteTimeout.into(), doing::SENDING));
+        upstream.account.timer = Some(Fired { name: "write_timeout", length: patience });
+        let fault = Fault::new(FaultKind::WriteTimeout, format!("the server took no byte for {} ms", patience.as_millis()));
+        return Err(Failure::Fault(fault, doing::SENDING));
     }
     let _ = upstream.wire.fill(Duration::from_millis(1)).await;
     if !upstream.wire.buffered().is_empty() {
         return Ok(true);
+    }
+    if let Some(fault) = alerted(upstream) {
+        return Err(Failure::Fault(fault, doing::SENDING));
     }
     let fault = match error.kind() {
         io::ErrorKind::BrokenPipe => Fault::from(FaultKind::WriteFailed),
@@ -317,6 +336,19 @@ async fn unsent(upstream: &mut UpstreamConnection, error: &io::Error) -> Result<
         }
     };
     Err(Failure::Fault(fault, doing::SENDING))
+}
+
+/// What it means that the server ended with a TLS alert before it answered, if it did. Whether a client certificate will do is
+/// told by TLS 1.3 only after the handshake, to whoever reads then.
+fn alerted(upstream: &UpstreamConnection) -> Option<Fault> {
+    let alert = upstream.wire.alert()?;
+    let facts = upstream.tls.as_ref()?;
+    let is_first = upstream.requests <= 1 && upstream.wire.received_bytes == upstream.received_before;
+    if is_first && alert.wants_certificate(facts.is_certificate_wanted) {
+        return Some(wants_certificate(alert, facts, "SSL_read()"));
+    }
+    let phrase = format!("SSL_read() failed (SSL: {})", alert.openssl_text());
+    Some(Fault::with_phrase(FaultKind::ResetBeforeHeaders, format!("the server ended with TLS alert {}", alert.name()), phrase))
 }
 
 /// Sends a spilled body.
@@ -441,10 +473,17 @@ async fn read_head(
     patience: Duration,
 ) -> Result<ResponseHead, Failure> {
     let mut is_first_look = upstream.idle.is_some() && patience > DEAD_AFTER && repeating::may_resend(&exchange.borrow(), client);
-    upstream.wire.arm(if is_first_look { DEAD_AFTER } else { patience });
+    let now = Instant::now();
+    upstream.account.sent_at = upstream.is_request_whole.then_some(now);
+    upstream.wire.arm_at(now, if is_first_look { DEAD_AFTER } else { patience });
     let mut searched = 0;
     loop {
         let bytes = upstream.wire.buffered();
+        let mut looked_at = None;
+        if !bytes.is_empty() && upstream.account.first_byte_at.is_none() {
+            looked_at = Some(Instant::now());
+            upstream.account.first_byte_at = looked_at;
+        }
         if !head::may_be_response(bytes) {
             let whole = memchr::memchr(b'\n', bytes).map_or(bytes, |end| &bytes[..=end]);
             let fault = head::parse_response(whole).err().unwrap_or_else(|| FaultKind::ProtocolMismatch.into());
@@ -455,13 +494,17 @@ async fn read_head(
                 return Err(Failure::Fault(too_large(), doing::READING_HEAD));
             }
             let parsed = head::parse_response(&bytes[..end]).map_err(|fault| Failure::Fault(fault, doing::READING_HEAD))?;
+            upstream.account.head_bytes = end;
+            if end >= LARGE_HEAD_BYTES {
+                upstream.account.largest_header = largest_header(&bytes[..end]);
+            }
             upstream.wire.consume(end);
             if parsed.status == 101 {
                 let fault = Fault::new(FaultKind::BadResponse, "101 Switching Protocols to a request that did not ask for it");
                 return Err(Failure::Fault(fault, doing::READING_HEAD));
             }
             if parsed.status >= 200 {
-                exchange.borrow_mut().moments.head_received = Some(Instant::now());
+                exchange.borrow_mut().moments.head_received = Some(looked_at.unwrap_or_else(Instant::now));
                 return Ok(parsed);
             }
             searched = 0;
@@ -483,18 +526,16 @@ async fn read_head(
         .await;
         let fault = match outcome {
             None => return Err(Failure::Gone),
-            Some(Ok(0)) => Fault::new(
-                FaultKind::ClosedBeforeHeaders,
-                match upstream.wire.buffered().len() {
-                    0 => "closed without a byte of an answer".to_owned(),
-                    count => format!("closed after {count} bytes of a head"),
-                },
-            ),
+            Some(Ok(0)) if upstream.wire.ended() == Some(Ended::Reset) => {
+                Fault::new(FaultKind::ResetBeforeHeaders, cut_at("reset", upstream))
+            }
+            Some(Ok(0)) => Fault::new(FaultKind::ClosedBeforeHeaders, cut_at("closed", upstream)),
             Some(Ok(_)) => continue,
             Some(Err(error)) if error.kind() == io::ErrorKind::TimedOut => {
                 let waited = if is_first_look { DEAD_AFTER } else { patience };
                 let is_dead = |facts: TcpFacts| facts.owes_ack && facts.since_last_ack >= waited;
                 if upstream.idle.is_some() && TcpFacts::of(upstream.wire.socket()).is_some_and(is_dead) {
+                    upstream.account.timer = Some(Fired { name: "acknowledgement", length: waited });
                     let text = format!("nothing sent on a pooled connection was acknowledged within {} ms", waited.as_millis());
                     Fault::new(FaultKind::ConnectionDead, text)
                 } else if is_first_look {
@@ -502,12 +543,14 @@ async fn read_head(
                     upstream.wire.arm(patience.saturating_sub(DEAD_AFTER));
                     continue;
                 } else {
+                    upstream.account.timer = Some(Fired { name: "read_timeout", length: patience });
                     Fault::new(FaultKind::ReadTimeout, format!("no head within {} ms", patience.as_millis()))
                 }
             }
-            Some(Err(error)) => match upstream.wire.ended() {
-                Some(Ended::Reset) => FaultKind::ResetBeforeHeaders.into(),
-                _ => {
+            Some(Err(error)) => match (alerted(upstream), upstream.wire.ended()) {
+                (Some(fault), _) => fault,
+                (None, Some(Ended::Reset)) => Fault::new(FaultKind::ResetBeforeHeaders, cut_at("reset", upstream)),
+                (None, _) => {
                     let text = crate::upstream::errno_text(&error);
                     Fault::with_phrase(FaultKind::ResetBeforeHeaders, text.clone(), format!("recv() failed ({text})"))
                 }
@@ -517,6 +560,54 @@ async fn read_head(
     }
 }
 
+/// Where in the head of an answer it ended, and what was asked for in the handshake that was not given.
+fn cut_at(word: &str, upstream: &UpstreamConnection) -> String {
+    let mut text = match upstream.wire.buffered().len() {
+        0 => format!("{word} without a byte of an answer"),
+        count => format!("{word} after {count} bytes of a head"),
+    };
+    if upstream.requests <= 1 && upstream.tls.as_ref().is_some_and(|tls| tls.is_certificate_wanted) {
+        text.push_str("; the server had asked for a client certificate, and got none");
+    }
+    text
+}
+
+/// The largest field of a head, or of as much of one as there is: its name, and the bytes of its line.
+pub fn largest_header(head: &[u8]) -> Option<LargestHeader> {
+    let mut largest: Option<&[u8]> = None;
+    let mut rest = memchr::memchr(b'\n', head).map(|end| &head[end + 1..])?;
+    while !rest.is_empty() {
+        let end = memchr::memchr(b'\n', rest).map_or(rest.len(), |end| end + 1);
+        let (line, after) = rest.split_at(end);
+        if largest.is_none_or(|known| line.len() > known.len()) {
+            largest = Some(line);
+        }
+        rest = after;
+    }
+    let line = largest?;
+    let name = &line[..memchr::memchr(b':', line)?];
+    Some(LargestHeader { name: head::printable(name, 64), bytes: line.len() })
+}
+
 fn too_large() -> Fault {
     Fault::new(FaultKind::ResponseHeaderTooLarge, format!("the head is over {RESPONSE_HEAD_LIMIT_BYTES} bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn test_the_largest_field_of_a_head_is_named_and_never_its_value() {
+        let head = b"HTTP/1.1 200 OK\r\nServer: x\r\nSet-Cookie: 0123456789\r\nA: b\r\n\r\n";
+        assert_eq!(largest_header(head), Some(LargestHeader { name: "Set-Cookie".to_owned(), bytes: 24 }));
+        let cut = [&b"HTTP/1.1 200 OK\r\nA: b\r\nCookie: "[..], &[b'x'; 100]].concat();
+        assert_eq!(largest_header(&cut), Some(LargestHeader { name: "Cookie".to_owned(), bytes: 108 }));
+        for head in [&b""[..], b"HTTP/1.1 200 OK", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\n\r\n", b"\n\n\xff\xff\xff"] {
+            assert_eq!(largest_header(head), None, "{head:?}");
+        }
+        let evil = [&b"HTTP/1.1 200 OK\r\n\x1b[31m"[..], &[b'n'; 500], b": v\r\n"].concat();
+        let name = largest_header(&evil).expect("a field").name;
+        assert!(name.starts_with("\\x1B[31m") && name.len() < 80, "{name}");
+    }
 }

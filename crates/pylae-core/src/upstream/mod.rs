@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Is there a connection? Names, the pool of idle connections, connecting, TLS.
 
+pub mod alert;
 pub mod certificate;
 pub mod dns;
 pub mod habits;
@@ -8,13 +9,16 @@ pub mod handshake;
 pub mod pool;
 pub mod tls;
 
+use crate::exchange::{Fired, LargestHeader};
 use crate::fault::{Fault, FaultKind};
 use crate::http::wire::{Stream, Wire};
 use crate::resilience::queue::Place;
+use handshake::{Evidence, UpstreamTlsFacts};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
@@ -48,6 +52,25 @@ pub struct UpstreamConnection {
     pub place: Option<Place>,
     /// Was the whole request sent? Else what is still owed would be read as the next request.
     pub is_request_whole: bool,
+    /// What its handshake told.
+    pub tls: Option<Rc<UpstreamTlsFacts>>,
+    /// What the exchange that holds it, or held it last, saw of it.
+    pub account: Account,
+}
+
+/// What one exchange sees of a connection besides the bytes.
+#[derive(Debug, Default)]
+pub struct Account {
+    /// The last byte of the request was handed to the socket.
+    pub sent_at: Option<Instant>,
+    /// The first byte of an answer came.
+    pub first_byte_at: Option<Instant>,
+    /// Bytes of the head of the answer, or of what came of it.
+    pub head_bytes: usize,
+    /// The largest field of a large head.
+    pub largest_header: Option<LargestHeader>,
+    /// The timer that ended it.
+    pub timer: Option<Fired>,
 }
 
 impl UpstreamConnection {
@@ -63,34 +86,62 @@ impl UpstreamConnection {
             idle: None,
             place: None,
             is_request_whole: true,
+            tls: None,
+            account: Account::default(),
         }
     }
 }
 
-/// Connects, and shakes hands when the key says TLS.
+/// Connects, and shakes hands when the key says TLS. `evidence` is kept whatever comes of it.
 ///
 /// # Errors
 /// A fault of room `upstream`, with nginx's phrase.
-pub async fn connect(key: &PoolKey, tls: &tls::UpstreamTls, patience: Duration) -> Result<UpstreamConnection, Fault> {
-    let work = async {
-        let stream = TcpStream::connect(key.address).await.map_err(|error| connect_fault(&error))?;
-        let _ = stream.set_nodelay(true);
-        let stream = match &key.tls {
-            None => Stream::Plain(stream),
-            Some((name, verify)) => Stream::Tls(Box::new(tls.handshake(stream, name, *verify).await?)),
+pub async fn connect(
+    key: &PoolKey,
+    tls: &tls::UpstreamTls,
+    patience: Duration,
+    evidence: &mut Evidence,
+) -> Result<UpstreamConnection, Fault> {
+    let outcome = {
+        let work = async {
+            let stream = TcpStream::connect(key.address).await.map_err(|error| {
+                evidence.ended = Some(ended_in_connect(&error));
+                connect_fault(&error)
+            })?;
+            evidence.connected_at = Some(Instant::now());
+            let _ = stream.set_nodelay(true);
+            let stream = match &key.tls {
+                None => Stream::Plain(stream),
+                Some((name, verify)) => Stream::Tls(Box::new(tls.handshake(stream, name, *verify, evidence).await?)),
+            };
+            Ok(UpstreamConnection { tls: evidence.tls.clone(), ..UpstreamConnection::new(Wire::new(stream)) })
         };
-        Ok(UpstreamConnection::new(Wire::new(stream)))
+        let mut work = pin!(work);
+        let mut deadline = crate::http::wire::Deadline::new();
+        deadline.arm(patience);
+        std::future::poll_fn(|cx| match work.as_mut().poll(cx) {
+            Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+            Poll::Pending => deadline.poll(cx).map(|()| None),
+        })
+        .await
     };
-    let mut work = pin!(work);
-    let mut deadline = crate::http::wire::Deadline::new();
-    deadline.arm(patience);
-    std::future::poll_fn(|cx| match work.as_mut().poll(cx) {
-        Poll::Ready(outcome) => Poll::Ready(outcome),
-        Poll::Pending => deadline
-            .poll(cx)
-            .map(|()| Err(Fault::new(FaultKind::ConnectTimeout, format!("no connection within {} ms", patience.as_millis())))),
+    outcome.unwrap_or_else(|| {
+        let ms = patience.as_millis();
+        evidence.ended = Some("timeout: connect");
+        let text = match evidence.connected_at {
+            None => format!("no connection within {ms} ms"),
+            Some(_) => format!("connected, and the TLS handshake was not done within {ms} ms of the begin"),
+        };
+        Err(Fault::new(FaultKind::ConnectTimeout, text))
     })
-    .await
+}
+
+fn ended_in_connect(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "refused",
+        io::ErrorKind::ConnectionReset => "rst",
+        _ => "failed",
+    }
 }
 
 fn connect_fault(error: &io::Error) -> Fault {

@@ -185,6 +185,12 @@ impl Pool {
         }
     }
 
+    /// How long a connection to its server may lie idle, as it said or as was learned, and how long we keep it at most.
+    pub fn idle_limits(&self, key: &PoolKey, connection: &UpstreamConnection) -> (Option<Duration>, Option<Duration>) {
+        let learned = self.servers.borrow().get(&key.address).and_then(Habits::idle_limit);
+        (shortest([learned, connection.said]), self.idle_timeout)
+    }
+
     /// A pooled connection was dead without a word: so may the others of its key be.
     pub fn met_dead(&self, key: &PoolKey, connection: &UpstreamConnection) {
         if let Some(lane) = self.lanes.borrow_mut().remove(key) {

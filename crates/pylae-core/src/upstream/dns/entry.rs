@@ -3,7 +3,7 @@
 
 use super::query::Type;
 use super::resolve::Failure;
-use super::{Answer, Kind};
+use super::{Answer, DnsFacts, DnsState, Kind};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -88,6 +88,18 @@ impl Entry {
             Some(failure) if !may_ask => Standing::Failed(failure),
             failure => Standing::Lapsed(failure),
         }
+    }
+
+    /// How what is known stands for who uses it now.
+    pub fn facts(&self, now: Instant) -> Option<DnsFacts> {
+        let known = self.known.as_ref()?;
+        let may_ask = self.missed.as_ref().is_none_or(|missed| now >= missed.until);
+        let state = match known.answer.is_once {
+            true if may_ask => DnsState::Once,
+            false if now < known.expires => DnsState::Fresh,
+            _ => DnsState::Stale,
+        };
+        Some(DnsFacts { state, age: Some(now.saturating_duration_since(known.found)), ttl: Some(known.ttl), server: known.server })
     }
 
     /// What may serve when nobody can be asked.
@@ -194,6 +206,9 @@ mod tests {
         assert_eq!(at(&entry, 9), Standing::Fresh(Arc::clone(&answer)));
         assert_eq!(at(&entry, 10), Standing::Stale { answer: Arc::clone(&answer), may_ask: true });
         assert_eq!(at(&entry, 100), Standing::Lapsed(None));
+        let state = |entry: &Entry, s| entry.facts(found + Duration::from_secs(s)).map(|facts| (facts.state, facts.age));
+        assert_eq!(state(&entry, 9), Some((DnsState::Fresh, Some(Duration::from_secs(9)))));
+        assert_eq!(state(&entry, 10), Some((DnsState::Stale, Some(Duration::from_secs(10)))));
         entry.missed = Some(missed(21, found));
         assert_eq!(at(&entry, 20), Standing::Stale { answer: Arc::clone(&answer), may_ask: false });
         assert_eq!(at(&entry, 21), Standing::Stale { answer, may_ask: true });
@@ -205,7 +220,9 @@ mod tests {
         let (answer, found) = (Arc::clone(&known.answer), known.found);
         let mut entry = Entry { known: Some(known), ..Entry::default() };
         assert_eq!(entry.standing(found), Standing::Once { answer: Arc::clone(&answer), age: Duration::ZERO });
+        assert_eq!(entry.facts(found).map(|facts| facts.state), Some(DnsState::Once));
         entry.missed = Some(missed(200, found));
+        assert_eq!(entry.facts(found).map(|facts| (facts.state, facts.server)), Some((DnsState::Stale, "10.0.0.53:53".parse().ok())));
         assert_eq!(entry.standing(found), Standing::Stale { answer, may_ask: false });
         assert!(matches!(entry.standing(found + Duration::from_secs(100)), Standing::Failed(_)));
     }

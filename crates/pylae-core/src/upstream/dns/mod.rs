@@ -449,6 +449,20 @@ impl Resolver {
         state.begin_reporting();
     }
 
+    /// How what is known of a host stands for who uses it now; `None`: nothing is known any more.
+    pub fn facts(&self, host: &str, now: std::time::Instant) -> Option<DnsFacts> {
+        let name = name::normalise(host);
+        if let Some(facts) = self.state.entries.borrow().get(&name).and_then(|entry| entry.facts(now.into())) {
+            return Some(facts);
+        }
+        if is_address(&name).is_some() {
+            return Some(DnsFacts::of(DnsState::Literal));
+        }
+        let bare = name::bare(&name);
+        let is_local = self.state.files.hosts().get(bare).is_some() || is_below(bare, "localhost");
+        is_local.then_some(DnsFacts::of(DnsState::Hosts))
+    }
+
     /// What is known of a host, in words: `kind=A age_ms=12 …`.
     pub fn describe(&self, host: &str) -> String {
         let name = name::normalise(host);

@@ -101,6 +101,16 @@ fn test_srv_records_take_turns_by_weight() {
     assert!(shares(&resolver(), &largest, 1024).iter().all(|&count| count.abs_diff(4) <= 2));
 }
 
+#[test]
+fn test_how_an_answer_stands_is_told_of_literals_and_of_the_hosts_file() {
+    let resolver = resolver();
+    let state = |host: &str| resolver.facts(host, std::time::Instant::now()).map(|facts| (facts.state.name(), facts.age));
+    assert_eq!(state("10.0.0.1"), Some(("literal", None)));
+    assert_eq!(state("[::1]"), Some(("literal", None)));
+    assert_eq!(state("Localhost"), Some(("hosts", None)));
+    assert_eq!(state("nobody-asked.test"), None);
+}
+
 /// A resolver whose server takes questions and says nothing.
 async fn resolver_of_silence() -> (Resolver, tokio::net::UdpSocket) {
     let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
