@@ -46,9 +46,14 @@ class Call:
         self.order: Order
         self.report: Report
 
+        consumer_id = self.record["client"].get("consumer_id")
+        self.consumer = gateway.admin.get(f"/consumers/{consumer_id}") if consumer_id else None
+
     def replay(self, route_id: str) -> None:
         rows = [row for row in self.rows if row["route"] is not None and row["route"]["id"] == route_id]
-        self.order = order_of_record(self.record, rows, upstream_names=self.upstream_names, plugin_path=[PLUGIN_PATH])
+        self.order = order_of_record(
+            self.record, rows, consumer=self.consumer, upstream_names=self.upstream_names, plugin_path=[PLUGIN_PATH]
+        )
         self.report = replay(self.order, most_s=PATIENCE_S)
 
 
@@ -77,6 +82,24 @@ def test_exception_is_the_one_that_the_gateway_logs(gateway: Gateway, origin: Or
     assert names(made.report, made.report.smallest) == ["culprit"]
     (finding,) = findings(made.order, made.report, record=made.record)
     assert finding.cause == made.record["fault"]
+    assert "the record says the same" in finding.evidence
+    assert finding.confidence == 0.95
+
+
+def test_client_whom_a_plugin_found_is_taken_from_the_record(gateway: Gateway, origin: Origin) -> None:
+    blueprints = Blueprints(gateway)
+    route = blueprints.route(blueprints.service(origin))
+    key = blueprints.key(blueprints.consumer(username="bob"))
+    blueprints.plugin("key-auth", route, "route")
+    blueprints.plugin("culprit", route, "route", does="fail_for_bob")
+    gateway.settle()
+    made = Call(gateway, gateway.get(route["paths"][0], f"apikey: {key}"))
+    made.replay(route["id"])
+    assert key not in str(made.record)
+    (finding,) = findings(made.order, made.report, record=made.record)
+    assert (finding.status, finding.confidence) == (500, 0.95)
+    assert trouble_of(made.report).what == "LookupError"
+    assert any(line.startswith("`key-auth` is assumed") for line in finding.evidence)
 
 
 def test_plugin_that_fails_by_another_is_found_with_it(gateway: Gateway, origin: Origin) -> None:

@@ -170,6 +170,11 @@ class Culprit(Plugin):
         consumer = exchange.client.consumer
         return None if consumer is not None and consumer["id"] else exchange.error(403, "no")
 
+    def _fail_for_bob(self, exchange: Exchange, config: Any) -> None:
+        consumer = exchange.client.consumer
+        if consumer is not None and consumer["username"] == "bob" and exchange.service.request.get_header("X-Consumer-Username"):
+            raise LookupError("nobody maps bob")
+
     def _alternate(self, exchange: Exchange, config: Any) -> None:
         self.has_run = not getattr(self, "has_run", False)
         if self.has_run:

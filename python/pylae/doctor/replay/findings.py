@@ -220,10 +220,13 @@ class _Telling:
         name = _known_text(self._record.get("plugin"))
         if fault not in FAILED | REFUSED or name is None:
             return None
-        for entry in entries(self._record, "plugins"):
-            if entry.get("name") == name and entry.get("outcome") in ("answered", "failed"):
-                return name, _known_text(entry.get("id")) or ""
-        return name, ""
+        steps = self._failing_steps(name)
+        return name, (_known_text(steps[0].get("id")) or "") if steps else ""
+
+    def _failing_steps(self, name: str) -> list[Row]:
+        """The phases in which a plugin failed or answered, as recorded."""
+        steps = (step for step in entries(self._record, "plugins") if step.get("name") == name)
+        return [step for step in steps if step.get("outcome") in ("answered", "failed")]
 
     def _is_reproduced(self) -> bool:
         """Whether the replay shows what was recorded."""
@@ -262,8 +265,7 @@ class _Telling:
 
     def _of_record(self, name: str, plugin_id: str) -> Finding:
         """What was recorded of a plugin and not seen again."""
-        entry = next((one for one in entries(self._record, "plugins") if one.get("id") == plugin_id), {})
-        phase = _known_text(entry.get("phase")) or "access"
+        phase = next((_known_text(step.get("phase")) for step in self._failing_steps(name)), None) or "access"
         member = next((one for one in self._report.members if one.name == name and plugin_id in ("", one.id)), None)
         was_run = member is not None and member.mode == "run"
         if member is None:
