@@ -274,3 +274,73 @@ fn write_debug(out: &mut Vec<u8>, exchange: &Exchange) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fault::FaultKind;
+    use crate::observe::record::examples;
+
+    fn head(tells_fault: bool, arrange: impl FnOnce(&mut Exchange)) -> String {
+        let gateway = examples::gateway();
+        let mut exchange = examples::exchange(&gateway);
+        exchange.response = Some(examples::answer(502, Source::Error));
+        arrange(&mut exchange);
+        let facts = HeadFacts {
+            added: gateway.added,
+            token: "pylae/1",
+            framing: ClientFraming::Length(0),
+            keep_alive: true,
+            allow_debug: false,
+            tells_fault,
+        };
+        let mut out = Vec::new();
+        write_head(&mut out, &exchange, &facts, &gateway.logs.clock);
+        String::from_utf8(out).expect("ASCII")
+    }
+
+    #[test]
+    fn test_a_fault_is_told_in_the_head_where_it_is_asked_for() {
+        let failed = |exchange: &mut Exchange| exchange.fault = Some(FaultKind::ConnectRefused.into());
+        let told = head(true, failed);
+        assert!(told.contains(
+            "\r\nProxy-Status: pylae; error=connection_refused; details=\"connect() failed (111: Connection refused)\"\r\n\
+             X-Pylae-Fault: connect_refused\r\n"
+        ));
+        for quiet in [head(false, failed), head(true, |_| {})] {
+            assert!(!quiet.contains("Proxy-Status") && !quiet.contains("X-Pylae-Fault"));
+        }
+    }
+
+    #[test]
+    fn test_what_was_found_cannot_break_out_of_the_head() {
+        let told = head(true, |exchange| {
+            exchange.fault =
+                Some(Fault::new(FaultKind::BadResponse, format!("a \"line\" \\ \r\nSet-Cookie: x=y\u{e9}{}", "z".repeat(9000))));
+        });
+        assert!(told.contains(r#"details="a \"line\" \\ ??Set-Cookie: x=y?zzz"#));
+        assert!(!told.contains("\nSet-Cookie"));
+        assert!(told.len() < 1000);
+    }
+
+    #[test]
+    fn test_the_status_list_of_a_server_behind_stands_before_ours_and_its_fault_is_replaced() {
+        let told = head(true, |exchange| {
+            let mut response = examples::answer(502, Source::Service);
+            response.headers.add("Proxy-Status", "inner; error=dns_error");
+            response.headers.add("x-pylae-fault", "dns_failed");
+            exchange.response = Some(response);
+            exchange.noticed = Some(FaultKind::BadGatewayBehind.into());
+        });
+        let lines: Vec<&str> =
+            told.lines().filter(|line| line.starts_with("Proxy-Status") || line.to_lowercase().contains("pylae-fault")).collect();
+        assert_eq!(
+            lines,
+            [
+                "Proxy-Status: inner; error=dns_error",
+                "Proxy-Status: pylae; received-status=502; details=\"upstream answered 502\"",
+                "X-Pylae-Fault: bad_gateway_behind",
+            ]
+        );
+    }
+}
