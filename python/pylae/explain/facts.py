@@ -43,6 +43,8 @@ class RequestFacts(msgspec.Struct, frozen=True):
     header_limit_bytes: int | None = None
     head_limit_bytes: int | None = None
     headers: list[tuple[str, str | None]] = []
+    headers_left_out: int | None = None
+    query_left_out: int | None = None
 
     def header(self, name: str) -> str | None:
         """The kept value of a field; `None` when it did not come or was withheld."""
@@ -143,7 +145,9 @@ class TlsFacts(msgspec.Struct, frozen=True):
     subject: str | None = None
     issuer: str | None = None
     names: list[str] = []
+    not_before: str | None = None
     not_after: str | None = None
+    wants_certificate: bool | None = None
     alert: str | None = None
 
 
@@ -196,6 +200,7 @@ class AnswerFacts(msgspec.Struct, frozen=True):
     via: str | None = None
     proxy_status: str | None = None
     content_type: str | None = None
+    retry_after: str | None = None
     length: int | None = None
     written_by: str | None = None
     mark: str | None = None
@@ -240,6 +245,7 @@ class Facts(msgspec.Struct, frozen=True):
     service: ServiceFacts | None = None
     upstream: UpstreamFacts | None = None
     plugins: list[PluginStep] = []
+    plugins_left_out: int | None = None
     answered_by: str | None = None
     plugin: str | None = None
     attempts: list[AttemptFacts] = []

@@ -11,7 +11,6 @@ import msgspec
 from pylae import _core
 from pylae.explain.facts import Facts
 
-
 NO_NAME = "-"
 """What the table holds where others have no name for it."""
 

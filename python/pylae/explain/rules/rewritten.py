@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from pylae.explain import calls
 from pylae.explain.case import Case, Finding
 from pylae.explain.facts import PluginStep
 from pylae.explain.words import escaped, quoted
@@ -27,7 +28,7 @@ def rewriters(case: Case) -> list[PluginStep]:
 
 
 def target_changed(case: Case, host: str | None, outcome: str, *, confidence: float) -> Finding | None:
-    """The request went to another host than the Service names, and no Upstream stands between.
+    """The request went elsewhere than the Service says, and no Upstream stands between.
 
     Args:
         case: of the exchange.
@@ -38,17 +39,28 @@ def target_changed(case: Case, host: str | None, outcome: str, *, confidence: fl
     service = case.facts.service
     if case.facts.upstream is not None or service is None or not service.host or not host:
         return None
-    if _bare(service.host) == _bare(host):
+    port = _port(case)
+    if _bare(service.host) != _bare(host):
+        wanted, went = service.host, host
+    elif service.port is not None and port is not None and service.port != port:
+        wanted, went = f"{service.host}:{service.port}", f"{host}:{port}"
+    else:
         return None
     return Finding(
         hop="plugin",
         name="target_changed_by_plugin",
-        summary=f"A plugin sent the request to {quoted(host)}, not to {quoted(service.host)} as the Service says, {outcome}.",
+        summary=f"A plugin sent the request to {quoted(went)}, not to {quoted(wanted)} as the Service says, {outcome}.",
         confidence=confidence,
-        evidence=[f"the Service's host is {quoted(service.host)}; the request went to {quoted(host)}", _suspects(case)],
+        evidence=[f"the Service says {quoted(wanted)}; the request went to {quoted(went)}", _suspects(case)],
         cure=["look at the plugin that sets host or URI; to see what happens without it:", _without(case)],
         probes=[case.doctor()],
     )
+
+
+def _port(case: Case) -> int | None:
+    """The port that was called; `None` where a SRV record may have named it."""
+    found = calls.split_address(case.address)
+    return int(found[1]) if found is not None and not case.is_named and len(found[1]) <= 5 else None
 
 
 def scheme_changed(case: Case, scheme: str, shown: list[str]) -> Finding | None:

@@ -45,6 +45,9 @@ _ALERTS: Final = {
 }
 """By the alert that the server sent: the finding, what it means, and a cure."""
 
+_NO_TLS: Final = ("does not speak tls", "wrong version number", "invalidmessage", "corrupt message", "invalidcontenttype")
+"""What the TLS library says of bytes that are no TLS."""
+
 _REJECTED: Final = {
     "10:": ("certificate_expired", "has expired"),
     "9:": ("certificate_not_yet_valid", "is not valid yet"),
@@ -73,10 +76,7 @@ def failed(case: Case) -> Finding:
     plain = _not_tls(case, said)
     if plain is not None:
         return plain
-    for alert, (name, words, cure) in _ALERTS.items():
-        if alert in case.hints or alert.replace("_", "") in case.hints:
-            return _alerted(case, name, words, cure)
-    if "handshake_failure" in case.hints or "incompatible" in case.hints or "unsupported protocol" in case.hints:
+    if any(words in case.hints for words in ("incompatible", "unsupported protocol", "no version or cipher in common")):
         return Finding(
             hop="upstream",
             name="no_common_version",
@@ -85,6 +85,9 @@ def failed(case: Case) -> Finding:
             evidence=said,
             cure=["let the server speak TLS 1.2 or 1.3 with ECDHE and AES-GCM or ChaCha20-Poly1305"],
         )
+    for alert, (name, words, cure) in _ALERTS.items():
+        if alert in case.hints or alert.replace("_", "") in case.hints:
+            return _alerted(case, name, words, cure)
     return _broke_off(case, said)
 
 
@@ -105,10 +108,8 @@ def _said(case: Case) -> list[str]:
 def _not_tls(case: Case, said: list[str]) -> Finding | None:
     """What came back is no TLS record."""
     banner = banners.told(case.first_bytes_hex, case.attempt.first_bytes)
-    is_garbled = any(
-        word in case.hints for word in ("wrong version number", "invalidmessage", "corrupt message", "invalidcontenttype")
-    )
-    if not is_garbled and (banner is None or banner.is_tls):
+    is_garbled = any(words in case.hints for words in _NO_TLS) and "malformed tls message" not in case.hints
+    if (banner is not None and banner.is_tls) or (banner is None and not is_garbled):
         return None
     shown = case.first_bytes()
     evidence = [*said, *([shown] if shown else []), "a TLS server begins with 16 03 (or 15 03 for an alert)"]
@@ -141,7 +142,8 @@ def _not_tls(case: Case, said: list[str]) -> Finding | None:
 
 
 def _alerted(case: Case, name: str, words: str, cure: str) -> Finding:
-    sni = quoted(case.attempt.tls.sni or case.attempt.host)
+    asked = case.attempt.tls.sni
+    sni = quoted(asked) if asked else "(none, as the host is an address)" if not case.is_named else quoted(case.attempt.host)
     is_sent_by_us = (case.attempt.tls.alert or "").startswith("sent")
     lines = [cure]
     if name in ("sni_refused", "tls_server_error"):
@@ -177,6 +179,16 @@ def _broke_off(case: Case, said: list[str]) -> Finding:
             probes=[calls.show_certificate(case.address, case.attempt.host), case.doctor()],
         )
     did = "reset" if is_reset else "closed"
+    if case.attempt.tls.wants_certificate:
+        return Finding(
+            hop="upstream",
+            name="closed_without_client_certificate",
+            summary=f"{case.server} asked for a client certificate (mTLS), got none, and {did} the connection.",
+            confidence=0.75,
+            evidence=[*said, f"it had asked for a client certificate, and {did} the connection without an alert"],
+            cure=without_certificate(case),
+            probes=[calls.show_certificate(case.address, case.attempt.tls.sni or case.attempt.host), case.doctor()],
+        )
     return Finding(
         hop="upstream",
         name="tls_reset_in_handshake" if is_reset else "tls_closed_in_handshake",
@@ -220,6 +232,10 @@ def rejected(case: Case) -> Finding:
         evidence.append(
             f"it is valid until {escaped(tls.not_after, 40)}; the request came at {escaped(case.facts.time or '?', 40)}"
         )
+    if tls.not_before and name == "certificate_not_yet_valid":
+        evidence.append(
+            f"it is valid from {escaped(tls.not_before, 40)}; the request came at {escaped(case.facts.time or '?', 40)}"
+        )
     if called:
         evidence.append(f"we called {quoted(called)}")
     show = calls.show_certificate(case.address, called)
@@ -262,10 +278,20 @@ def _certificate_cure(case: Case, name: str, show: str) -> list[str]:
     return ["renew the certificate at the server; this shows what it has:", show, *unchecked]
 
 
+def without_certificate(case: Case) -> list[str]:
+    """What can be done where a server wants a certificate that we don't show."""
+    return [
+        "let the server take the gateway without one (by its address, or on another port): this version shows no client "
+        "certificate to upstreams, `client_certificate` of a Service has no effect yet",
+        "or put a proxy between that has a certificate (nginx with proxy_ssl_certificate, stunnel), and call that:",
+        case.patch_target(host="PROXY", port="PORT"),
+    ]
+
+
 def wanted(case: Case) -> Finding:
     """`upstream_wants_certificate`."""
     is_answered = case.attempt.status is not None
-    alert = (case.attempt.tls.alert or case.detail or "").lower()
+    alert = f"{case.attempt.tls.alert or ''} {case.detail}".lower()
     is_refused = any(
         word in alert for word in ("bad_certificate", "badcertificate", "unknown_ca", "unknownca", "expired", "revoked")
     )
@@ -278,12 +304,7 @@ def wanted(case: Case) -> Finding:
         summary=f"{case.server} wants a client certificate (mTLS), and got none.",
         confidence=0.9,
         evidence=evidence,
-        cure=[
-            "let the server take the gateway without one (by its address, or on another port): this version shows no client "
-            "certificate to upstreams, `client_certificate` of a Service has no effect yet",
-            "or put a proxy between that has a certificate (nginx with proxy_ssl_certificate, stunnel), and call that:",
-            case.patch_target(host="PROXY", port="PORT"),
-        ],
+        cure=without_certificate(case),
     )
 
 
