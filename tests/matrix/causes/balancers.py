@@ -228,7 +228,7 @@ def first_nginx_gives_up(bed: Bed, variant: Variant) -> Iterator[Broken]:
     is_stock=False,
 )
 def first_haproxy_gives_up(bed: Bed, variant: Variant) -> Iterator[Broken]:
-    with _first_haproxy(bed, "200ms") as port, bed.faulty(variant, sends(b"", hangs), service=LONG, port=port) as broken:
+    with first_haproxy(bed, "200ms") as port, bed.faulty(variant, sends(b"", hangs), service=LONG, port=port) as broken:
         yield broken
 
 
@@ -239,16 +239,17 @@ def first_haproxy_gives_up(bed: Bed, variant: Variant) -> Iterator[Broken]:
     right("client", "client_gone", unsure="first_lb upstream"),
     is_stock=False,
 )
-def client_of_first_haproxy_leaves(bed: Bed, variant: Variant) -> Iterator[Broken]:
+def client_of_haproxy_leaves(bed: Bed, variant: Variant) -> Iterator[Broken]:
     with (
-        _first_haproxy(bed, "20s") as port,
+        first_haproxy(bed, "20s") as port,
         bed.faulty(variant, sends(b"", hangs), service=LONG, port=port, leaves=True) as broken,
     ):
         yield broken
 
 
 @contextmanager
-def _first_haproxy(bed: Bed, patience: str) -> Iterator[int]:
+def first_haproxy(bed: Bed, patience: str) -> Iterator[int]:
+    """An HAProxy before the gateway that gives up after so long; its port."""
     port = free_port()
     haproxy = Haproxy(port, port)
     (haproxy.folder / "haproxy.cfg").write_text(

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tests.matrix.bed import OK, SHORT, Bed, hangs, sends
-from tests.matrix.case import BOTH_REUSED, BOTH_SCHEMES, FRESH, Broken, Variant, cause, right
+from tests.matrix.case import BOTH_REUSED, BOTH_SCHEMES, FRESH, Broken, Switch, Variant, cause, right
 from tests.support.origin import Connection, FullBacklog, Received
 from tests.support.ports import free_port
 
@@ -40,6 +40,23 @@ def _ruled(bed: Bed, variant: Variant, rule: str, *outgoing: str, **broken: obje
             yield made
         finally:
             network.rules()
+
+
+class _Mending:
+    """Passes on who arms and disarms, and lets all packets pass again with the latter."""
+
+    def __init__(self, bed: Bed, armed: Switch | None) -> None:
+        assert armed
+        self._bed, self._armed = bed, armed
+
+    def set(self) -> None:
+        """From now on it is broken."""
+        self._armed.set()
+
+    def clear(self) -> None:
+        """From now on it is good."""
+        self._bed.network.rules()
+        self._armed.clear()
 
 
 @cause(
@@ -161,6 +178,7 @@ def lost_half_way(bed: Bed, variant: Variant) -> Iterator[Broken]:
 
     try:
         with bed.faulty(variant, fault, listener=network.listen(), service=SHORT) as broken:
+            broken.armed = _Mending(bed, broken.armed)
             yield broken
     finally:
         network.rules()
@@ -214,6 +232,7 @@ def answer_lost(bed: Bed, variant: Variant) -> Iterator[Broken]:
     method = "POST" if variant.reused else "GET"
     try:
         with bed.faulty(variant, fault, listener=network.listen(), service=SHORT, method=method) as broken:
+            broken.armed = _Mending(bed, broken.armed)
             yield broken
     finally:
         network.rules()
@@ -253,7 +272,9 @@ def _forgotten(bed: Bed, variant: Variant, treatment: str) -> Iterator[Broken]:
 
         def set(self) -> None:
             ports = ", ".join(map(str, links))
-            network.rules(f"tcp sport {{ {ports} }} {treatment}")
+            # Either way: what the server sends again is lost, too.
+            outgoing = (f"tcp dport {{ {ports} }} drop",) if treatment == "drop" else ()
+            network.rules(f"tcp sport {{ {ports} }} {treatment}", outgoing=outgoing)
 
         def clear(self) -> None:
             network.rules()

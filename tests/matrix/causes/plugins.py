@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tests.matrix.bed import Bed, hangs, when_asked
+from tests.matrix.bed import Bed, hangs
 from tests.matrix.case import Broken, Variant, cause, right
+from tests.matrix.causes.balancers import first_haproxy
 from tests.support.origin import Connection, good, silent
 from tests.support.ports import free_port
 
@@ -75,15 +76,15 @@ def blocks(bed: Bed, variant: Variant) -> Iterator[Broken]:
 
 @cause(
     GROUP,
-    "a plugin awaits something for so long that the client gives up",
-    right("plugin", "client_gone", "matrix-probe", unsure="client"),
+    "a plugin awaits something for so long that HAProxy before us gives up",
+    right("plugin", "client_gone", "matrix-probe", unsure="client first_lb"),
     is_fast=True,
     is_stock=False,
 )
 def waits(bed: Bed, variant: Variant) -> Iterator[Broken]:
-    with bed.behind(silent) as provider, bed.behind(good) as origin:
+    with bed.behind(silent) as provider, bed.behind(good) as origin, first_haproxy(bed, "200ms") as port:
         path = bed.blueprints.plugged(origin, "matrix-probe", idp_port=provider.port, patience_ms=20_000)
-        yield Broken(path=path, leave_after=when_asked(provider))
+        yield Broken(path=path, port=port)
 
 
 @cause(
