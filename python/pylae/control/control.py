@@ -272,7 +272,7 @@ class Control:
         await self.line.stop()
         await self.streams.stop()
         self.explain.look()
-        self._failure_lines.tell_untold()
+        self._failure_lines.tell_all()
         await self.database.close()
 
 

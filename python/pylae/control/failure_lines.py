@@ -2,14 +2,14 @@
 """How is a request that failed told in `error.log`?
 
 One line with the verdict for each, up to a number a second; of those beyond it, one line a second counts them by cause
-and Service.
+and Service. A few lines are made at once, then the lines to the workers have their turn.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -18,6 +18,9 @@ from pylae.control.line import Log
 from pylae.explain.verdict import Verdict
 
 LINES_PER_S: Final = 50
+"""Of each kind that has lines."""
+LINES_AT_ONCE: Final = 4
+"""A verdict takes as long as many records take to be kept."""
 MAX_TOLD: Final = 10
 """Pairs of cause and Service in the line that counts."""
 MAX_COUNTED: Final = 1000
@@ -51,13 +54,19 @@ class FailureLines:
         self._verdict = verdict
         self._clock_s = clock_s
         self._second = -1
-        self._line_count = 0
+        self._line_counts: Counter[Kind] = Counter()
+        self._waiting: deque[Kept] = deque()
         # By kind, cause and Service.
         self._untold: Counter[tuple[Kind, str, str]] = Counter()
         self._timer: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
-        return f"<failure lines untold={self._untold.total()}>"
+        return f"<failure lines waiting={self.waiting_count} untold={self._untold.total()}>"
+
+    @property
+    def waiting_count(self) -> int:
+        """Lines that are still to be written."""
+        return len(self._waiting)
 
     def take(self, kept: Kept, head: Head) -> None:
         """Tells of one request, or counts it."""
@@ -68,15 +77,34 @@ class FailureLines:
         second = int(self._clock_s())
         if second != self._second:
             self.tell_untold()
-            self._second, self._line_count = second, 0
-        if self._line_count < LINES_PER_S:
-            self._line_count += 1
-            self._log(level[0], self._line(kept))
+            self._second = second
+            self._line_counts.clear()
+        if self._line_counts[kept.kind] < LINES_PER_S:
+            self._line_counts[kept.kind] += 1
+            self._waiting.append(kept)
+            if len(self._waiting) == 1:
+                asyncio.get_running_loop().call_soon(self._tell_some)
             return
         key = kept.kind, kept.cause or "unknown", kept.service[1] or kept.service[0] or "none"
         self._untold[key if key in self._untold or len(self._untold) < MAX_COUNTED else (kept.kind, "other", "other")] += 1
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(1, self.tell_untold)
+
+    def _tell_some(self) -> None:
+        for _ in range(min(LINES_AT_ONCE, len(self._waiting))):
+            self._tell_next()
+        if self._waiting:
+            asyncio.get_running_loop().call_soon(self._tell_some)
+
+    def _tell_next(self) -> None:
+        kept = self._waiting.popleft()
+        self._log(LEVELS[kept.kind][0], self._line(kept))
+
+    def tell_all(self) -> None:
+        """Writes every line that is still to be written."""
+        while self._waiting:
+            self._tell_next()
+        self.tell_untold()
 
     def _line(self, kept: Kept) -> str:
         try:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import shlex
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from pylae.control.explain import Explain, Kept, Kind
-from pylae.control.failure_lines import LINES_PER_S, FailureLines, line_of
+from pylae.control.failure_lines import LINES_AT_ONCE, LINES_PER_S, FailureLines, line_of
 from pylae.control.log import LEVELS
 from pylae.explain import facts
 from pylae.explain.verdict import Verdict, verdict_of
@@ -47,6 +48,8 @@ class Rig:
     async def keep(self, number: int, kind: Kind = "failed", **fields: Any) -> None:
         self.explain.take(None, [item(number, kind, **fields)])
         self.explain.look()
+        while self.failure_lines.waiting_count:
+            await asyncio.sleep(0)
 
 
 @on_loop
@@ -169,3 +172,27 @@ async def test_a_mistake_in_a_verdict_hides_no_failure() -> None:
         f'request failed: status=502 cause=reset summary="no verdict: ValueError: of {request_id(1)}\\x0A" '
         f'request_id="{request_id(1)}"'
     )
+
+
+@on_loop
+async def test_lines_are_made_a_few_at_once_and_none_is_left_at_the_end() -> None:
+    rig = Rig()
+    rig.explain.take(None, [item(number, status=502, fault="reset") for number in range(LINES_PER_S)])
+    rig.explain.look()
+    assert rig.lines == []
+    await asyncio.sleep(0)
+    assert len(rig.lines) == LINES_AT_ONCE
+    rig.failure_lines.tell_all()
+    assert len(rig.lines) == LINES_PER_S
+    await asyncio.sleep(0)
+    assert [line.rpartition("=")[2].strip('"') for _, line in rig.lines] == [request_id(number) for number in range(LINES_PER_S)]
+
+
+@on_loop
+async def test_refused_requests_take_no_line_from_failed_ones() -> None:
+    rig = Rig("info")
+    for number in range(LINES_PER_S + 1):
+        await rig.keep(number, "refused", status=404, fault="no_route", side="client")
+    await rig.keep(1000, status=502, fault="reset")
+    assert len(rig.lines) == LINES_PER_S + 1
+    assert rig.lines[-1][0] == "warn"
