@@ -74,6 +74,13 @@ def test_a_good_answer_is_told_as_one() -> None:
     assert "200" in found.summary
 
 
+def test_a_bad_answer_without_a_fault_is_not_told_as_well() -> None:
+    found = verdict(record(None, attempt(None, status=503), status=503))
+    assert (found.hop, found.cause, found.finding) == ("upstream", None, "answered_without_a_fault")
+    assert found.confidence < SURE
+    assert found.probes
+
+
 def test_a_saved_request_tells_what_it_was_saved_from() -> None:
     saved = record(
         None, pooled("closed_before_headers", ended="fin"), attempt(None, offset_ms=2.5, status=200), kind="recovered", status=200

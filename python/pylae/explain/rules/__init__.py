@@ -54,6 +54,16 @@ def _unknown_fault(case: Case) -> Finding:
 
 def _nothing_failed(case: Case) -> Finding:
     status = case.facts.status
+    if status is not None and (status >= 500 or case.facts.kind == "failed"):
+        return Finding(
+            hop="upstream" if case.facts.answered_by in (None, "upstream") else "gateway",
+            name="answered_without_a_fault",
+            summary=f"The request was answered {status}, and the worker that served it named no fault.",
+            confidence=0.5,
+            evidence=[f"{case.server} answered {case.attempt.status}"] if case.attempt.status is not None else [],
+            cure=["look into the server's log at that second"],
+            probes=[case.doctor()],
+        )
     by = f" by {quoted(case.facts.plugin)}" if case.facts.answered_by == "plugin" and case.facts.plugin else ""
     return Finding(
         hop=None,
