@@ -10,7 +10,7 @@ pub(super) use described::{Described, Truth};
 use super::{Match, RequestView, Router};
 use crate::http::headers::Headers;
 use crate::snapshot::model::Route;
-use conditions::{Condition, conditions_of};
+use conditions::{Condition, conditions_of, visit};
 use std::cmp::Reverse;
 use std::sync::Arc;
 
@@ -91,6 +91,13 @@ struct Runner {
     position: u32,
 }
 
+impl Runner {
+    /// The least is the nearest.
+    fn key(&self) -> (usize, Reverse<usize>, u32) {
+        (self.failures, Reverse(self.common_prefix), self.position)
+    }
+}
+
 impl Router {
     /// Which Route a request that is only described belongs to, why, and the `limit` nearest that do not match. Takes time in proportion
     /// to the number of Routes.
@@ -122,29 +129,33 @@ impl Router {
             is_seen[matcher.order[position as usize].route as usize] = true;
         }
         let mut outranked = Vec::new();
+        // In order, at most `limit`.
         let mut runners: Vec<Runner> = Vec::new();
         for (position, place) in (0..).zip(&matcher.order) {
             if std::mem::replace(&mut is_seen[place.route as usize], true) {
                 continue;
             }
+            let most = if runners.len() < limit { usize::MAX } else { runners.last().map_or(0, |last| last.failures) };
             let alternatives = &matcher.conditions[place.route as usize].alternatives;
-            let truths = conditions_of(alternatives);
-            let truths = truths.iter().map(|condition| condition.truth(alternatives, described));
-            let (failures, unknowns) = truths.fold((0, 0), |(failures, unknowns), truth| {
-                (failures + usize::from(truth == Truth::No), unknowns + usize::from(truth == Truth::Unknown))
+            let (mut failures, mut unknowns) = (0, 0);
+            visit(alternatives, |condition| {
+                let truth = condition.truth(alternatives, described);
+                failures += usize::from(truth == Truth::No);
+                unknowns += usize::from(truth == Truth::Unknown);
+                failures <= most
             });
             match (failures, unknowns) {
                 (0, 0) if outranked.len() < limit => outranked.push(Arc::clone(&self.rows[place.route as usize].route)),
                 (0, _) => {}
-                _ => runners.push(Runner { failures, common_prefix: described.common_prefix(alternatives), position }),
+                _ if failures > most => {}
+                _ => {
+                    let runner = Runner { failures, common_prefix: described.common_prefix(alternatives), position };
+                    let at = runners.partition_point(|other| other.key() <= runner.key());
+                    runners.insert(at, runner);
+                    runners.truncate(limit);
+                }
             }
         }
-        let key = |runner: &Runner| (runner.failures, Reverse(runner.common_prefix), runner.position);
-        if runners.len() > limit {
-            runners.select_nth_unstable_by_key(limit, key);
-            runners.truncate(limit);
-        }
-        runners.sort_unstable_by_key(key);
         (outranked, runners.iter().map(|runner| self.near(runner.position, described)).collect())
     }
 

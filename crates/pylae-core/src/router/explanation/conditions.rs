@@ -19,25 +19,30 @@ pub(super) enum Condition<'a> {
     Predicate(Predicate<'a>),
 }
 
+/// Goes over the conditions of a Route, or of a part of it, each of which must hold, for as long as `look` wants to see more.
+pub(super) fn visit<'a>(alternatives: &'a [Alternative], mut look: impl FnMut(Condition<'a>) -> bool) {
+    let Some(first) = alternatives.first() else { return };
+    let plain = [
+        (first.scheme.is_some(), Condition::Protocols),
+        (!first.methods.is_empty(), Condition::Methods),
+        (!first.hosts.is_empty(), Condition::Hosts),
+        (!first.paths.is_empty(), Condition::Paths),
+        (!first.snis.is_empty(), Condition::Snis),
+    ];
+    let plain = plain.into_iter().filter(|(is_set, _)| *is_set).map(|(_, condition)| condition);
+    let goes_on = plain.chain(first.headers.iter().map(Condition::Header)).all(&mut look);
+    if let Some(program) = first.program.as_ref().filter(|_| goes_on) {
+        program.visit(&mut |predicate| look(Condition::Predicate(predicate)));
+    }
+}
+
 /// The conditions of a Route, or of a part of it; each must hold.
 pub(super) fn conditions_of(alternatives: &[Alternative]) -> Vec<Condition<'_>> {
-    let Some(first) = alternatives.first() else { return Vec::new() };
     let mut found = Vec::new();
-    let mut add = |is_set: bool, condition: Condition<'static>| {
-        if is_set {
-            found.push(condition);
-        }
-    };
-    add(first.scheme.is_some(), Condition::Protocols);
-    add(!first.methods.is_empty(), Condition::Methods);
-    add(!first.hosts.is_empty(), Condition::Hosts);
-    add(!first.paths.is_empty(), Condition::Paths);
-    add(!first.snis.is_empty(), Condition::Snis);
-    let mut found: Vec<Condition<'_>> = found;
-    found.extend(first.headers.iter().map(Condition::Header));
-    if let Some(program) = &first.program {
-        found.extend(program.predicates().into_iter().map(Condition::Predicate));
-    }
+    visit(alternatives, |condition| {
+        found.push(condition);
+        true
+    });
     found
 }
 

@@ -114,7 +114,7 @@ impl PathKey {
         PathKey { start: start.into(), inner: inner.into() }
     }
 
-    pub(super) fn of(check: &Check) -> Option<Self> {
+    fn of(check: &Check) -> Option<Self> {
         let key = match check {
             Check::Equals(text) | Check::BeginsWith(text) => PathKey::new(text, b""),
             Check::EndsWith(text) | Check::Contains(text) => PathKey::new(b"", text),

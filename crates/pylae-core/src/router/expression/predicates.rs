@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which parts of an expression hold and which do not, in the words of the language? For explanations, not for requests.
 
-use super::keys::PathKey;
 use super::{Check, Comparison, Field, Network, Node, Program, Test};
 use crate::router::explanation::{Described, Truth};
 use std::fmt::{self, Display};
@@ -10,18 +9,16 @@ use std::fmt::{self, Display};
 pub(in crate::router) struct Predicate<'a>(&'a Node);
 
 impl Program {
-    /// The parts that must all hold: those of a conjunction, or the whole expression.
-    pub(in crate::router) fn predicates(&self) -> Vec<Predicate<'_>> {
-        let mut found = Vec::new();
-        gather(&self.root, &mut found);
-        found
+    /// Goes over the parts that must all hold, those of a conjunction or the whole expression, for as long as `look` wants to see more.
+    pub(in crate::router) fn visit<'a>(&'a self, look: &mut dyn FnMut(Predicate<'a>) -> bool) {
+        visit(&self.root, look);
     }
 }
 
-fn gather<'a>(node: &'a Node, found: &mut Vec<Predicate<'a>>) {
+fn visit<'a>(node: &'a Node, look: &mut dyn FnMut(Predicate<'a>) -> bool) -> bool {
     match node {
-        Node::All(parts) => parts.iter().for_each(|part| gather(part, found)),
-        other => found.push(Predicate(other)),
+        Node::All(parts) => parts.iter().all(|part| visit(part, look)),
+        other => look(Predicate(other)),
     }
 }
 
@@ -76,9 +73,13 @@ impl Test {
     fn truth(&self, described: &Described<'_>) -> Truth {
         let facts = described.facts();
         if !described.is_unknown(&self.field) {
-            // Of ten thousand expressions few begin as the path does: the others are not compiled.
-            let may_hold = !(self.field == Field::Path && matches!(self.check, Check::Matches(_)) && !self.is_lower)
-                || PathKey::of(&self.check).is_none_or(|key| facts.path.is_some_and(|path| path.starts_with(&key.start)));
+            let may_hold = match &self.check {
+                // Of ten thousand expressions few begin as the path does: the others are not compiled.
+                Check::Matches(regex) if self.field == Field::Path && !self.is_lower => {
+                    facts.path.is_some_and(|path| path.starts_with(certain_start(regex.pattern())))
+                }
+                _ => true,
+            };
             return Truth::of(may_hold && self.holds(facts));
         }
         let (has_known_value, holds) = match &self.field {
@@ -93,6 +94,16 @@ impl Test {
             _ => Truth::Unknown,
         }
     }
+}
+
+/// What every match begins with, as far as that is plain to see.
+fn certain_start(pattern: &str) -> &[u8] {
+    let Some(rest) = pattern.strip_prefix('^').map(str::as_bytes).filter(|rest| !rest.contains(&b'|')) else { return b"" };
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_');
+    let length = rest.iter().position(|byte| !is_plain(byte)).unwrap_or(rest.len());
+    // What is repeated may be there no time.
+    let is_repeated = matches!(rest.get(length), Some(b'*' | b'?' | b'{' | b'+'));
+    &rest[..length.saturating_sub(usize::from(is_repeated))]
 }
 
 impl Field {
@@ -220,5 +231,32 @@ impl Comparison {
 impl Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::certain_start;
+
+    #[test]
+    fn what_a_match_begins_with_is_never_too_long() {
+        for (pattern, start) in [
+            ("^/a/b$", "/a/b"),
+            ("^/ab?c", "/a"),
+            ("^/ab*", "/a"),
+            ("^/ab{0,2}", "/a"),
+            ("^/a|/b", ""),
+            ("^(?i)/a", ""),
+            ("^/a.b", "/a"),
+            ("/a", ""),
+            ("^/a\\.b", "/a"),
+            ("^/\u{e4}?b", "/"),
+            ("^", ""),
+            ("^a", "a"),
+            ("^a?", ""),
+            ("^?", ""),
+        ] {
+            assert_eq!(certain_start(pattern), start.as_bytes(), "{pattern}");
+        }
     }
 }

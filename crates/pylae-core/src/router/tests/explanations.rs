@@ -3,8 +3,17 @@
 
 use super::model::{Asked, LISTEN_PORT, Tree, build, roll_row};
 use super::*;
-use crate::router::expression::Predicate;
 use crate::router::expression::{Program, Subsystem};
+
+/// The parts of an expression that must all hold.
+fn predicates(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    Program::new(text, Subsystem::Http).unwrap().visit(&mut |predicate| {
+        found.push(predicate.to_string());
+        true
+    });
+    found
+}
 
 const FLAVOURS: [Flavour; 3] = [Flavour::Traditional, Flavour::TraditionalCompatible, Flavour::Expressions];
 
@@ -197,8 +206,7 @@ fn rolled_rows(dice: &mut Dice, flavour: Flavour) -> Vec<Route> {
 fn split(route: &Route, failed: &[Failed]) -> (Vec<Route>, Option<Route>) {
     let bare = Route { methods: None, hosts: None, paths: None, headers: None, snis: None, ..route.clone() };
     if let Some(text) = &route.expression {
-        let program = Program::new(text, Subsystem::Http).unwrap();
-        let texts: Vec<String> = program.predicates().iter().map(Predicate::to_string).collect();
+        let texts = predicates(text);
         let is_failed = |text: &String| failed.iter().any(|failed| failed.wanted[0] == *text);
         let alone = texts.iter().filter(|text| is_failed(text)).map(|text| Route { expression: Some(text.clone()), ..bare.clone() });
         let rest: Vec<String> = texts.iter().filter(|text| !is_failed(text)).map(|text| format!("({text})")).collect();
@@ -360,10 +368,7 @@ fn an_expression_is_shown_in_its_own_language() {
     let dice = &mut Dice(0x51_7cc1_b727_220a);
     for _ in 0..3000 {
         let text = Tree::roll(dice, 4).text();
-        let joined = |text: &str| {
-            let program = Program::new(text, Subsystem::Http).unwrap();
-            program.predicates().iter().map(|predicate| format!("({predicate})")).collect::<Vec<_>>().join(" && ")
-        };
+        let joined = |text: &str| predicates(text).iter().map(|predicate| format!("({predicate})")).collect::<Vec<_>>().join(" && ");
         let shown = joined(&text);
         assert_eq!(joined(&shown), shown, "{text}");
         let (before, after) = (of_expressions(&[&text]), of_expressions(&[&shown]));
