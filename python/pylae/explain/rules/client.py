@@ -104,8 +104,8 @@ def _slow_cure(case: Case, seconds: int | None, after: float | None) -> list[str
 
 
 def _slow_plugin(case: Case, after: float | None) -> PluginStep | None:
-    """The plugin in which most of the time went, where no attempt had begun."""
-    if case.facts.attempts or after is None:
+    """The plugin in which most of the time went."""
+    if after is None:
         return None
     steps = [step for step in case.facts.plugins if step.took_us is not None]
     slowest = max(steps, key=lambda step: step.took_us or 0.0, default=None)

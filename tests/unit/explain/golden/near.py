@@ -136,7 +136,11 @@ GOLDEN: tuple[Golden, ...] = (
         "plugin",
         "thin",
         record(
-            "client_gone", status=499, duration_ms=5_001.0, plugins=[{"name": "mine", "phase": "access", "took_us": 4_900_000.0}]
+            "client_gone",
+            attempt(None, offset_ms=4_901.0),
+            status=499,
+            duration_ms=5_001.0,
+            plugins=[{"name": "mine", "phase": "access", "took_us": 4_900_000.0, "waited": False}],
         ),
         ("held the worker",),
     ),
