@@ -124,7 +124,8 @@ def _order(arguments: Namespace, settings: Settings) -> Order:
         body=body,
         patience_s=arguments.timeout,
         given=Given(*(None if given is None else given * 1000 for given in _waits(arguments))),
-        probe_key=_probe_key(settings) if arguments.hops else None,
+        probe_key=_probe_key(settings, is_needed=arguments.hops),
+        follows_hops=arguments.hops,
         tests_idleness=arguments.keepalive,
     )
 
@@ -133,11 +134,11 @@ def _waits(arguments: Namespace) -> tuple[float | None, float | None, float | No
     return arguments.client_timeout, arguments.first_lb_timeout, arguments.second_lb_timeout
 
 
-def _probe_key(settings: Settings) -> bytes:
+def _probe_key(settings: Settings, *, is_needed: bool) -> bytes | None:
     """What the gateway knows probes by.
 
     Raises:
-        CannotLook: it can't be read.
+        CannotLook: it is needed, and can't be read.
     """
     from pylae.doctor import marks
     from pylae.doctor.configured import CannotLook
@@ -146,8 +147,10 @@ def _probe_key(settings: Settings) -> bytes:
     try:
         key = marks.key_of(path.read_text(encoding="ascii"))
     except (OSError, UnicodeDecodeError) as error:
+        if not is_needed:
+            return None
         raise CannotLook(f"{path} can't be read: {error}; hint: run it as the gateway's user, on the gateway's host") from error
-    if key is None:
+    if key is None and is_needed:
         raise CannotLook(f"{path} holds no key; hint: remove it and restart")
     return key
 

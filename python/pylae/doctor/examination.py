@@ -33,7 +33,8 @@ class Order:
         request: a request as a client would send it; None: Services are looked at.
         request_id: of a request whose record the gateway keeps.
         service: name or id; None: every one.
-        probe_key: what marked probes are signed with; None: none is sent.
+        probe_key: what probes are marked with; None: they are not.
+        follows_hops: whether a marked probe is sent to the URL.
     """
 
     request: Request | None = None
@@ -45,6 +46,7 @@ class Order:
     patience_s: float = 5.0
     given: Given = field(default_factory=Given)
     probe_key: bytes | None = None
+    follows_hops: bool = False
     tests_idleness: bool = False
 
 
@@ -123,7 +125,7 @@ async def _of_request(request: Request, order: Order, settings: Settings, api: A
     works: list[Coroutine[Any, Any, Report]] = []
     if subject is not None:
         works.append(examine(subject, tools, asked))
-    if order.probe_key is not None:
+    if order.follows_hops and order.probe_key is not None:
         works.append(hops.follow(api, request, order.probe_key, tools.resolution, tools.patience_s))
     is_there, *others = await asyncio.gather(_through_gateway(report, request, order, settings, api, routed), *works)
     reports = [report, *(one for one in others if one is not None)]
@@ -151,9 +153,8 @@ async def _through_gateway(
     if listener is None:
         report.add("gateway", f"proxy_listen has no address for {request.scheme}", is_known=False)
         return False
-    place, is_tls = listener
-    walked = await through.walk(api, place, request, order.patience_s, is_tls=is_tls)
-    through.judge(report, walked, place, request)
+    walked = await through.walk(api, listener, request, order.patience_s, order.probe_key)
+    through.judge(report, walked, listener[0], request)
     before = list(report.findings)
     await plugins.judge_request(report, request, routed, walked.document, walked.status, api, settings)
     replayed = [finding for finding in report.findings if finding not in before]
@@ -161,7 +162,7 @@ async def _through_gateway(
         # They name the plugins that it takes, which the one request that was sent cannot.
         of_sent = [finding for finding in before if finding.request_id is None or not plugins.wraps_plugin(finding)]
         report.findings = [*of_sent, *(replace(finding, request_id=walked.request_id) for finding in replayed)]
-    return walked.status != 0
+    return walked.status != 0 or walked.document is not None
 
 
 def _doubted(finding: Finding) -> Finding:

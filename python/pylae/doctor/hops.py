@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime
 import time
 from collections.abc import Mapping
@@ -21,13 +20,11 @@ from pylae.doctor.names import look_up
 from pylae.doctor.reports import Report
 from pylae.doctor.requests import Request
 from pylae.doctor.resolution import Resolution
-from pylae.doctor.through import finding_of
+from pylae.doctor.through import finding_of, unexplained
+from pylae.doctor.waiting import still_waiting
 from pylae.explain.case import LOAD_BALANCERS
 from pylae.explain.words import count, escaped, ms, quoted
 
-SEEN_WITHIN_S: Final = 2.0
-"""A record leaves the worker within a moment; after this it is not awaited any more."""
-_LOOK_AGAIN_S: Final = 0.05
 _BY_STATUS: Final = {502: "bad_gateway_behind", 503: "unavailable_behind", 504: "timeout_behind", 404: "no_route"}
 _BY_END: Final = {"refused": "connect_refused", "timeout": "connect_timeout", "unreachable": "connect_failed", "rst": "reset"}
 _BROKEN: Final = 500
@@ -46,6 +43,7 @@ class Sent:
 
     place: Place | None = None
     local_ip: str = ""
+    local: str = ""
     answer: Answer | NoAnswer | None = None
     failed: str | None = None
     detail: str = ""
@@ -62,7 +60,7 @@ async def follow(
     mark = marks.mark(key, request.method, request.bare_path, time.time() if now_s is None else now_s)
     report = Report(f"Marked probe {mark.nonce}  {escaped(request.url, 200)}")
     sent = await _send(request, mark, resolution, patience_s)
-    row = await _seen(api, mark.nonce) if sent.failed is None else None
+    row = await marks.seen(api.call, mark.nonce) if sent.failed is None else None
     document = None
     if row is not None:
         status, found = await api.call("GET", f"/explain/{row.get('request_id')}")
@@ -86,7 +84,7 @@ async def _send(request: Request, mark: marks.Mark, resolution: Resolution, pati
     headers = [*request.headers, (marks.HEADER, mark.value), ("Cache-Control", "no-cache")]
     try:
         with await Link.connect(sent.place, patience_s) as link:
-            sent.local_ip, sent.failed = link.local_ip, None
+            sent.local_ip, sent.local, sent.failed = link.local.ip, str(link.local), None
             if request.scheme == "https":
                 await link.start_tls(handshakes.context(), request.host)
                 tls = link.tls
@@ -99,19 +97,6 @@ async def _send(request: Request, mark: marks.Mark, resolution: Resolution, pati
         sent.failed, sent.detail = "client_tls", str(error)
     sent.took_ms = (time.monotonic() - started_s) * 1000
     return sent
-
-
-async def _seen(api: AdminApi, nonce: str) -> Mapping[str, Any] | None:
-    """The record of the probe, once the gateway has it."""
-    deadline_s = time.monotonic() + SEEN_WITHIN_S
-    while True:
-        status, body = await api.call("GET", f"/explain?probe={nonce}")
-        rows = [row for row in body.get("data") or [] if isinstance(row, Mapping)] if status == 200 else []
-        if rows:
-            return rows[0]
-        if status != 200 or time.monotonic() > deadline_s:
-            return None
-        await asyncio.sleep(_LOOK_AGAIN_S)
 
 
 # === the client's end ===
@@ -184,8 +169,9 @@ def _not_seen(report: Report, request: Request, sent: Sent, row: Mapping[str, An
             cause,
             "lost_before_gateway",
             f"{sent.place} took the request, gave no answer ({how}), and the gateway did not see it.",
-            0.6,
-            [f"the gateway has no record of the probe {SEEN_WITHIN_S:g} s later"],
+            # What still waits for the gateway has no record yet.
+            0.3 if how == "timeout" else 0.6,
+            [f"the gateway has no record of the probe {marks.SEEN_WITHIN_S:g} s later"],
         )
         report.add("client", f"sent {request.method} {request.path} to {sent.place}: no answer ({how})")
         report.add("first_lb", "took it, and did not pass it on to this gateway", [finding])
@@ -211,7 +197,7 @@ def _not_seen(report: Report, request: Request, sent: Sent, row: Mapping[str, An
         # What still waits for the gateway has no record yet.
         0.85 if name and answer.status != _TIMED_OUT else 0.5,
         [
-            f"the gateway has no record of the probe {SEEN_WITHIN_S:g} s later",
+            f"the gateway has no record of the probe {marks.SEEN_WITHIN_S:g} s later",
             *([f"written by {who}: {author.mark or (passed[1] if passed else '')}"] if name else []),
         ],
         written_by=name or author.name,
@@ -254,12 +240,11 @@ def _before(
 
 
 def _seen_by_all(report: Report, request: Request, sent: Sent, document: Mapping[str, Any]) -> None:
-    client, answer = _part(document, "client"), sent.answer
+    client, answer, status = _part(document, "client"), sent.answer, document.get("status")
     peer, via = str(client.get("peer") or "?"), str(client.get("via") or "")
     forwarded = client.get("forwarded_for_count") or 0
-    peer_ip = peer.rpartition(":")[0].strip("[]") if peer.count(":") == 1 or peer.startswith("[") else peer
-    is_direct = not via and not forwarded and peer_ip == sent.local_ip
-    if is_direct:
+    replaced = _replaced(sent, document)
+    if peer in (sent.local_ip, sent.local):
         report.add("first_lb", "there is none: the gateway was reached directly")
     else:
         told = [f"{peer} passed it on"]
@@ -267,21 +252,47 @@ def _seen_by_all(report: Report, request: Request, sent: Sent, document: Mapping
         told += [f"X-Forwarded-For with {count(int(forwarded), 'address', 'addresses')}"] if forwarded else []
         if forwarded and client.get("is_trusted") is False:
             told.append("it is not in trusted_ips, so what it says of the client is not believed")
-        report.add("first_lb", "; ".join(told), _replaced(sent, document))
+        report.add("first_lb", "; ".join(told), replaced)
     verdict = finding_of(document)
-    status = document.get("status")
+    if isinstance(answer, NoAnswer) and answer.how == "timeout":
+        verdict = still_waiting(document, answer.took_ms) or verdict
+    elif verdict is None and isinstance(answer, Answer) and answer.status >= _BROKEN and not replaced:
+        verdict = unexplained(answer, document)
+    elif replaced and verdict is not None and verdict.hop in ("client", "first_lb"):
+        verdict = None  # it is said already, with what the client's end saw
     route = _part(document, "route")
     name = route.get("name") or route.get("id")
     text = f"saw it as {document.get('request_id')}, answered {status}, {f'Route {name}' if name else 'no Route'}"
     by_us = [verdict] if verdict is not None and verdict.hop in ("client", "first_lb", "gateway", "plugin") else []
-    is_harmless = bool(by_us) and (verdict is not None) and (verdict.status or 0) < _BROKEN and not request.headers
-    if is_harmless and verdict is not None:
+    if verdict is not None and by_us and (verdict.status or 0) < _BROKEN and not request.headers:
         report.add("gateway", f"{text}; {verdict.summary}; -H gives it what it asks for", is_known=False)
     else:
         report.add("gateway", text, by_us)
     _behind(report, document, [verdict] if verdict is not None and not by_us else [])
-    if isinstance(answer, NoAnswer) and not is_direct:
-        report.add("client", f"no answer from {sent.place} ({answer.how})", _replaced(sent, document))
+    if isinstance(answer, NoAnswer) and answer.how != "timeout":
+        report.add("client", f"no answer from {sent.place} ({answer.how})", _lost(sent, document))
+
+
+def _lost(sent: Sent, document: Mapping[str, Any]) -> list[Finding]:
+    """The gateway answered well, and the client has nothing of it."""
+    status = document.get("status")
+    if not isinstance(status, int) or status >= _BROKEN or not isinstance(sent.answer, NoAnswer):
+        return []
+    cause = {"rst": "reset", "fin": "closed_before_headers"}.get(sent.answer.how, "bad_response")
+    return [
+        Finding(
+            hop="first_lb",
+            phase="send_answer",
+            cause=cause,
+            finding="answer_lost_before_client",
+            summary=f"The gateway answered {status}, and {sent.place} closed without handing it on.",
+            confidence=0.75,
+            request_id=document.get("request_id"),
+            evidence=(f"the client's end saw: {sent.answer.how}", f"the gateway's record of the probe says {status}"),
+            cure=("look into the log of the first load balancer at this second: a crash, or a limit on what it takes",),
+            probes=("the log of the first load balancer at this second",),
+        )
+    ]
 
 
 def _behind(report: Report, document: Mapping[str, Any], findings: list[Finding]) -> None:
@@ -292,11 +303,10 @@ def _behind(report: Report, document: Mapping[str, Any], findings: list[Finding]
     for one in attempts[:-1]:
         report.add("attempt", f"{one.get('address')}: {one.get('fault') or one.get('status')}", is_known=False)
     last, answer = attempts[-1], _part(document, "answer")
-    through = _through(answer)
-    if through is None:
-        report.add("second_lb", "nothing tells of one", is_known=False)
-    else:
-        report.add("second_lb", through, [finding for finding in findings if finding.hop == "second_lb"])
+    by_second = [finding for finding in findings if finding.hop == "second_lb"]
+    wrote = [f"{LOAD_BALANCERS.get(str(one.written_by), 'it')} wrote the answer" for one in by_second]
+    through = _through(answer) or next(iter(wrote), None)
+    report.add("second_lb", through or "nothing tells of one", by_second, is_known=through is not None)
     took = f" in {ms(last['head_ms'])}" if isinstance(last.get("head_ms"), int | float) else ""
     outcome = f"answered {last.get('status')}{took}" if last.get("status") else f"{last.get('fault') or last.get('ended')}"
     report.add("upstream", f"{last.get('address')}: {outcome}", [finding for finding in findings if finding.hop != "second_lb"])

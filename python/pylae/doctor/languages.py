@@ -66,7 +66,7 @@ def looks_like_http2(data: bytes) -> bool:
 def proxy_line(link: Link) -> bytes:
     """What a load balancer would say of us, in version 1 of the PROXY protocol."""
     family = "TCP6" if ":" in link.place.ip else "TCP4"
-    return f"PROXY {family} {link.local_ip} {link.place.ip} 40000 {link.place.port}\r\n".encode()
+    return f"PROXY {family} {link.local.ip} {link.place.ip} {link.local.port} {link.place.port}\r\n".encode()
 
 
 async def _speaks_tls(place: Place, patience_s: float, *, has_proxy_line: bool = False) -> bool:

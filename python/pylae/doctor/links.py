@@ -120,9 +120,10 @@ class Link:
         self._deadline_s = time.monotonic() + patience_s
 
     @property
-    def local_ip(self) -> str:
-        """Which of our addresses the server sees."""
-        return str(self._socket.getsockname()[0])
+    def local(self) -> Place:
+        """Our end, as the server sees it where nothing translates addresses."""
+        ip, port = self._socket.getsockname()[:2]
+        return Place(str(ip), int(port))
 
     @property
     def tls(self) -> ssl.SSLObject | None:

@@ -3,22 +3,29 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast, get_args
+from urllib.parse import quote
 
-from pylae.doctor import handshakes
+from pylae.doctor import handshakes, marks
+from pylae.doctor.aims import HARMLESS
 from pylae.doctor.answers import Answer, NoAnswer, Question, ask
+from pylae.doctor.authors import author_of
 from pylae.doctor.configured import AdminApi
 from pylae.doctor.findings import Finding, Hop, Phase
 from pylae.doctor.links import HandshakeFailed, Link, LinkEnded, Place
 from pylae.doctor.reports import Report
 from pylae.doctor.requests import Request
+from pylae.doctor.waiting import still_waiting
+from pylae.explain.case import LOAD_BALANCERS
 from pylae.explain.words import escaped, ms
 from pylae.settings import Listener
 
 _ANY: Final = {"0.0.0.0": "127.0.0.1", "::": "::1", "localhost": "127.0.0.1"}
 _ID: Final = "x-kong-request-id"
+_BEHIND: Final = {502: "bad_gateway_behind", 503: "unavailable_behind", 504: "timeout_behind"}
 _REFUSED: Final = 400
 _BROKEN: Final = 500
 
@@ -57,23 +64,42 @@ def listener_for(listeners: Sequence[Listener], scheme: str) -> tuple[Place, boo
     return None
 
 
-async def walk(api: AdminApi, place: Place, request: Request, patience_s: float, *, is_tls: bool) -> Walked:
-    """Sends the request once to the gateway itself."""
-    question = Question(request.method, request.path, request.authority, request.headers, request.body)
+async def walk(
+    api: AdminApi, listener: tuple[Place, bool], request: Request, patience_s: float, key: bytes | None = None
+) -> Walked:
+    """Sends the request once to the gateway itself.
+
+    Args:
+        api: the Admin API.
+        listener: where, and whether TLS is spoken there.
+        request: what is sent.
+        patience_s: with each step.
+        key: what marks it, so that it is found without an answer, too; None: nothing.
+    """
+    place, is_tls = listener
+    mark = marks.mark(key, request.method, request.bare_path, time.time()) if key and request.method in HARMLESS else None
+    headers = [*request.headers, *([(marks.HEADER, mark.value)] if mark is not None else [])]
+    question = Question(request.method, request.path, request.authority, headers, request.body)
+    answer: Answer | NoAnswer
     try:
         with await Link.connect(place, patience_s) as link:
+            link.extend(patience_s)
             if is_tls:
                 await link.start_tls(handshakes.context(), request.host)
             answer = await ask(link, question)
     except LinkEnded as ended:
         return Walked(NoAnswer(ended.how, ended.detail))
-    except HandshakeFailed as error:
-        return Walked(NoAnswer("handshake", str(error)))
-    except ValueError as error:  # a name that TLS cannot carry
+    except (HandshakeFailed, ValueError) as error:  # or a name that TLS cannot carry
         return Walked(NoAnswer("handshake", str(error)))
     found = Walked(answer)
-    if found.request_id and isinstance(answer, Answer) and answer.status >= _REFUSED:
-        status, document = await api.call("GET", f"/explain/{found.request_id[:64]}")
+    if 0 < found.status < _REFUSED:
+        return found
+    request_id = found.request_id
+    if request_id is None and mark is not None and answer is not None:
+        row = await marks.seen(api.call, mark.nonce)
+        request_id = str(row.get("request_id")) if row is not None else None
+    if request_id:
+        status, document = await api.call("GET", f"/explain/{quote(request_id[:64], safe='')}")
         if status == 200:
             return Walked(answer, document)
     return found
@@ -84,7 +110,8 @@ def judge(report: Report, walked: Walked, place: Place, request: Request) -> Non
     answer, document = walked.answer, walked.document
     sent = f"{request.method} {request.path} by {place}"
     if isinstance(answer, NoAnswer):
-        report.add("gateway", f"{sent}: no answer ({answer.how})", [_silent(answer, place, request)])
+        waiting = still_waiting(document, answer.took_ms) if document is not None and answer.how == "timeout" else None
+        report.add("gateway", f"{sent}: no answer ({answer.how})", [waiting or _silent(answer, place, request)])
         return
     finding = None if document is None else finding_of(document)
     told = f"{sent}: {answer.status} in {ms(answer.took_ms)}"
@@ -95,9 +122,38 @@ def judge(report: Report, walked: Walked, place: Place, request: Request) -> Non
     elif finding is not None:
         report.add("gateway", told, [finding.of(request.url, None)])
     elif answer.status >= _BROKEN:
-        report.add("gateway", f"{told}; it does not tell why: the other lines do", is_known=False)
+        report.add("gateway", told, [unexplained(answer, document).of(request.url, None)])
     else:
         report.add("gateway", told)
+
+
+def unexplained(answer: Answer, document: Mapping[str, Any] | None) -> Finding:
+    """An error that the gateway has no verdict on."""
+    author = author_of(answer)
+    attempts = [one for one in (document or {}).get("attempts") or [] if isinstance(one, Mapping)]
+    came_from_behind = bool(attempts) and attempts[-1].get("status") == answer.status
+    evidence = [f"the answer was {answer.status} {answer.reason}".strip()]
+    if author.mark:
+        evidence.append(f"written by {LOAD_BALANCERS.get(author.name, author.name)}: {author.mark}")
+    if came_from_behind:
+        evidence.append(f"the upstream at {attempts[-1].get('address')} answered {answer.status} to the gateway")
+    elif document is None:
+        evidence.append("the gateway keeps no record of it")
+    return Finding(
+        hop="second_lb" if came_from_behind and author.name in LOAD_BALANCERS else "upstream",
+        phase="done",
+        cause=_BEHIND.get(answer.status, "upstream_error"),
+        finding="unexplained",
+        summary=f"The request was answered {answer.status}{', by what stands behind the gateway' if came_from_behind else ''}.",
+        confidence=0.7 if came_from_behind else 0.3,
+        status=answer.status,
+        written_by=author.name,
+        request_id=answer.header(_ID),
+        attempts=tuple(attempts),
+        evidence=tuple(evidence),
+        cure=("look at the other findings, and into the logs of who wrote it, at this second",),
+        probes=("the other lines of this request",),
+    )
 
 
 def finding_of(document: Mapping[str, Any]) -> Finding | None:
@@ -118,6 +174,7 @@ def finding_of(document: Mapping[str, Any]) -> Finding | None:
         probes=tuple(map(str, verdict.get("probes") or ())),
         written_by=verdict.get("written_by"),
         status=document.get("status"),
+        is_broken=not isinstance(status := document.get("status"), int) or status >= _REFUSED,
         route=document.get("route"),
         service=document.get("service"),
         plugins=tuple(document.get("plugins") or ()),
@@ -127,16 +184,19 @@ def finding_of(document: Mapping[str, Any]) -> Finding | None:
 
 
 def _silent(answer: NoAnswer, place: Place, request: Request) -> Finding:
-    is_refused = answer.how == "refused"
+    is_refused, is_slow = answer.how == "refused", answer.how == "timeout"
     return Finding(
         hop="gateway",
         phase="accept",
-        cause="connect_refused" if is_refused else "too_many_connections" if answer.how == "fin" else "read_timeout",
+        cause="connect_refused" if is_refused else "read_timeout" if is_slow else "too_many_connections",
         finding="gateway_does_not_listen" if is_refused else "gateway_does_not_answer",
-        summary=f"The gateway itself does not answer at {place}.",
-        confidence=0.9 if is_refused else 0.4,
+        summary=f"The gateway itself does not answer at {place}{f' within {ms(answer.took_ms)}' if is_slow else ''}.",
+        confidence=0.9 if is_refused else 0.3,
         subject=request.url,
-        evidence=(f"{request.method} {request.path}: {answer.how} {answer.detail}".strip(),),
+        evidence=(
+            f"{request.method} {request.path}: {answer.how} {answer.detail}".strip(),
+            *(["it may wait for its upstream: the other lines tell"] if is_slow else []),
+        ),
         cure=("look into the gateway's error.log", "pylae health"),
-        probes=() if is_refused else ("look into the gateway's error.log",),
+        probes=() if is_refused else ("look into the gateway's error.log", "the same with a larger --timeout"),
     )

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Is it told which hops saw a marked probe, with real load balancers before and behind a real gateway?"""
+
+from __future__ import annotations
+
+import json
+import ssl
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+
+from tests.doctor.conftest import MakeOrigin
+from tests.support.blueprints import Blueprints
+from tests.support.certificates import Authority
+from tests.support.gateway import Gateway
+from tests.support.origin import Origin, answer, early_close, good
+from tests.support.ports import free_port
+from tests.support.servers.dns import NameServer
+from tests.support.servers.haproxy import Haproxy
+from tests.support.servers.nginx import Nginx
+
+
+@pytest.fixture(scope="module")
+def gateway(names: NameServer) -> Iterator[Gateway]:
+    """One gateway for the module, which asks a name server of ours."""
+    with Gateway({"dns_resolver": names.address, "dns_order": "LAST,A,CNAME"}) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def blueprints(gateway: Gateway) -> Blueprints:
+    """Entities for the module's gateway."""
+    return Blueprints(gateway)
+
+
+@pytest.fixture(scope="module")
+def echo() -> Iterator[Origin]:
+    """A server that is well."""
+    with Origin(good) as origin:
+        yield origin
+
+
+@pytest.fixture(scope="module")
+def first_lb(gateway: Gateway) -> Iterator[int]:
+    """The port of an nginx before the gateway."""
+    port = free_port()
+    with Nginx.load_balancer(port, gateway.proxy_port):
+        yield port
+
+
+def follow(gateway: Gateway, url: str, *arguments: str) -> tuple[str, list[dict[str, Any]]]:
+    """What is printed for people, and what was found in the part that the probe tells."""
+    printed = gateway.command("doctor", "--hops", url, *arguments)
+    assert printed.returncode in (0, 1), printed.stderr
+    found = json.loads(gateway.command("doctor", "--hops", "--json", url, *arguments).stdout)
+    return printed.stdout, cast("list[dict[str, Any]]", found)
+
+
+def of_first_lb(found: list[dict[str, Any]]) -> dict[str, Any]:
+    """The one verdict on what stands before the gateway."""
+    (verdict,) = [document["verdict"] for document in found if document["verdict"]["hop"] in ("first_lb", "dns")]
+    return cast("dict[str, Any]", verdict)
+
+
+def test_a_load_balancer_without_a_gateway_behind_it_is_the_first_ones(gateway: Gateway) -> None:
+    port = free_port()
+    with Nginx.load_balancer(port, free_port()):
+        printed, found = follow(gateway, f"http://127.0.0.1:{port}/x")
+    verdict = of_first_lb(found)
+    assert (verdict["finding"], verdict["cause"], verdict["written_by"]) == (
+        "answered_before_gateway",
+        "bad_gateway_behind",
+        "nginx",
+    )
+    assert verdict["confidence"] >= 0.8
+    assert "did not see it" in printed
+
+
+def test_an_url_that_leads_nowhere_is_not_blamed_on_the_gateway(gateway: Gateway) -> None:
+    _, found = follow(gateway, f"http://127.0.0.1:{free_port()}/x")
+    assert (of_first_lb(found)["finding"], of_first_lb(found)["cause"]) == ("not_reached_connect", "connect_refused")
+    assert of_first_lb(found)["confidence"] < 0.8
+    _, found = follow(gateway, "http://nowhere.test/x")
+    assert (of_first_lb(found)["hop"], of_first_lb(found)["cause"]) == ("dns", "dns_failed")
+
+
+def test_a_load_balancer_that_takes_requests_and_closes_is_no_sure_verdict(gateway: Gateway, make_origin: MakeOrigin) -> None:
+    _, found = follow(gateway, f"http://127.0.0.1:{make_origin(early_close).port}/x")
+    verdict = of_first_lb(found)
+    assert (verdict["finding"], verdict["cause"]) == ("lost_before_gateway", "closed_before_headers")
+    assert verdict["confidence"] < 0.8
+
+
+def test_the_certificate_that_clients_are_shown_is_looked_at(
+    gateway: Gateway, names: NameServer, make_origin: MakeOrigin, authority: Authority
+) -> None:
+    names.set_a("shop.test", "127.0.0.1")
+    context: ssl.SSLContext = authority.sign("other.test").server_context()
+    origin = make_origin(answer(b"cached"), tls=context)
+    _, found = follow(gateway, f"https://shop.test:{origin.port}/x")
+    verdict = of_first_lb(found)
+    assert (verdict["cause"], verdict["finding"]) == ("client_tls_failed", "own_certificate_wrong_name")
+
+
+def test_a_probe_that_comes_through_is_followed_to_the_server(
+    gateway: Gateway, blueprints: Blueprints, echo: Origin, first_lb: int
+) -> None:
+    path = blueprints.path(echo)
+    printed, found = follow(gateway, f"http://127.0.0.1:{first_lb}{path}")
+    assert found == []
+    assert "✓ first_lb" in printed
+    assert "passed it on" in printed
+    assert "✓ gateway      saw it as " in printed
+    assert f"✓ upstream     127.0.0.1:{echo.port}: answered 200" in printed
+    assert echo.last.header("X-Pylae-Probe")
+
+
+def test_a_gateway_without_a_load_balancer_before_it_is_told(gateway: Gateway, blueprints: Blueprints, echo: Origin) -> None:
+    printed, found = follow(gateway, f"http://127.0.0.1:{gateway.proxy_port}{blueprints.path(echo)}")
+    assert found == []
+    assert "there is none: the gateway was reached directly" in printed
+
+
+def test_a_second_load_balancer_without_a_server_is_named(gateway: Gateway, blueprints: Blueprints, first_lb: int) -> None:
+    port = free_port()
+    with Haproxy(port, free_port()):
+        path = blueprints.path(f"http://127.0.0.1:{port}")
+        printed, found = follow(gateway, f"http://127.0.0.1:{first_lb}{path}", "--timeout", "10")
+    assert "✗ second_lb    HAProxy wrote the answer" in printed
+    assert {document["verdict"]["hop"] for document in found} == {"second_lb"}
+    assert {document["verdict"]["cause"] for document in found} == {"unavailable_behind"}
+
+
+def test_a_first_load_balancer_that_gives_up_is_told_from_the_gateway(
+    gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin
+) -> None:
+    def slow(connection: Any) -> None:
+        connection.read_head()
+        connection.wait_gone()
+
+    path = blueprints.path(make_origin(slow))
+    port = free_port()
+    http = (
+        f"server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://127.0.0.1:{gateway.proxy_port};\n"
+        "  proxy_read_timeout 1s; proxy_http_version 1.1; }} }}"
+    ).replace("}} }}", "} }")
+    with Nginx(http, [port]):
+        _, found = follow(gateway, f"http://127.0.0.1:{port}{path}", "--timeout", "4")
+    verdict = of_first_lb(found)
+    assert (verdict["cause"], verdict["written_by"]) == ("client_gone", "nginx")
