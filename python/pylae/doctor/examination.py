@@ -130,7 +130,7 @@ async def _of_request(request: Request, order: Order, settings: Settings, api: A
     is_there, *others = await asyncio.gather(_through_gateway(report, request, order, settings, api, routed), *works)
     reports = [report, *(one for one in others if one is not None)]
     if not is_there:
-        # A gateway that does not answer at all looks the same to what stands before it.
+        # To what stands before it a gateway that takes no requests looks the same, and here one that keeps no records.
         for one in reports[1:]:
             one.findings = [_doubted(finding) if finding.hop == "first_lb" else finding for finding in one.findings]
     for one in reports[1:]:
@@ -148,12 +148,12 @@ def _keeps_host(subject: Subject | None, routed: routing.Routed) -> bool:
 async def _through_gateway(
     report: Report, request: Request, order: Order, settings: Settings, api: AdminApi, routed: routing.Routed
 ) -> bool:
-    """Whether the gateway itself answers."""
+    """Whether the gateway itself takes requests, and tells of them afterwards."""
     listener = through.listener_for(settings.listeners("proxy"), request.scheme)
     if listener is None:
         report.add("gateway", f"proxy_listen has no address for {request.scheme}", is_known=False)
         return False
-    walked = await through.walk(api, listener, request, order.patience_s, order.probe_key)
+    walked = await through.walk(api, listener, request, order.patience_s, order.probe_key, is_looked_up=order.follows_hops)
     through.judge(report, walked, listener[0], request)
     before = list(report.findings)
     await plugins.judge_request(report, request, routed, walked.document, walked.status, api, settings)
@@ -162,7 +162,7 @@ async def _through_gateway(
         # They name the plugins that it takes, which the one request that was sent cannot.
         of_sent = [finding for finding in before if finding.request_id is None or not plugins.wraps_plugin(finding)]
         report.findings = [*of_sent, *(replace(finding, request_id=walked.request_id) for finding in replayed)]
-    return walked.status != 0 or walked.document is not None
+    return walked.document is not None
 
 
 def _doubted(finding: Finding) -> Finding:

@@ -65,7 +65,13 @@ def listener_for(listeners: Sequence[Listener], scheme: str) -> tuple[Place, boo
 
 
 async def walk(
-    api: AdminApi, listener: tuple[Place, bool], request: Request, patience_s: float, key: bytes | None = None
+    api: AdminApi,
+    listener: tuple[Place, bool],
+    request: Request,
+    patience_s: float,
+    key: bytes | None = None,
+    *,
+    is_looked_up: bool = False,
 ) -> Walked:
     """Sends the request once to the gateway itself.
 
@@ -75,6 +81,7 @@ async def walk(
         request: what is sent.
         patience_s: with each step.
         key: what marks it, so that it is found without an answer, too; None: nothing.
+        is_looked_up: whether its record is asked for even if it went well.
     """
     place, is_tls = listener
     mark = marks.mark(key, request.method, request.bare_path, time.time()) if key and request.method in HARMLESS else None
@@ -92,12 +99,12 @@ async def walk(
     except (HandshakeFailed, ValueError) as error:  # or a name that TLS cannot carry
         return Walked(NoAnswer("handshake", str(error)))
     found = Walked(answer)
-    if 0 < found.status < _REFUSED:
+    if 0 < found.status < _REFUSED and not is_looked_up:
         return found
     request_id = found.request_id
-    if request_id is None and mark is not None and answer is not None:
+    if mark is not None and (request_id is None or is_looked_up):
         row = await marks.seen(api.call, mark.nonce)
-        request_id = str(row.get("request_id")) if row is not None else None
+        request_id = str(row.get("request_id")) if row is not None else request_id
     if request_id:
         status, document = await api.call("GET", f"/explain/{quote(request_id[:64], safe='')}")
         if status == 200:
