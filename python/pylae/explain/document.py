@@ -4,13 +4,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from pylae.explain import facts as facts_
 from pylae.explain.facts import Facts
 from pylae.explain.verdict import verdict_of
+from pylae.explain.words import escaped, quoted
+
+MOST_NEAREST: Final = 5
+"""Routes told of, conditions of each, and values of a condition."""
 
 
 def document_of(
@@ -29,17 +33,21 @@ def document_of(
         is_config_current: is the configuration that served the request still the one in force?
     """
     facts = facts_.read(record)
+    route = _route(facts, route_explanation)
+    verdict = verdict_document(facts, admin_url=admin_url)
+    if verdict["cause"] == "no_route":
+        verdict["evidence"] += _nearest(route["nearest"])
     return {
         "request_id": facts.request_id,
         "time": facts.time,
         "kind": facts.kind,
         "status": facts.status,
-        "route": _route(facts, route_explanation),
+        "route": route,
         "service": _known(facts.service),
         "upstream": _known(facts.upstream),
         "plugins": [_known(step) for step in facts.plugins],
         "attempts": [_known(attempt) for attempt in facts.attempts],
-        "verdict": verdict_document(facts, admin_url=admin_url),
+        "verdict": verdict,
         "request": _known(facts.request),
         "client": _known(facts.client),
         "answer": _known(facts.answer),
@@ -68,6 +76,32 @@ def _route(facts: Facts, explanation: Mapping[str, Any] | None) -> dict[str, Any
     if isinstance(explanation.get("nearest"), list):
         found["nearest"] = explanation["nearest"]
     return found
+
+
+def _nearest(routes: list[Any]) -> list[str]:
+    """Which Routes came nearest, and why they did not match."""
+    lines = []
+    for route in routes[:MOST_NEAREST]:
+        if not isinstance(route, Mapping):
+            continue
+        failed = [one for one in _list(route, "failed") if isinstance(one, Mapping)]
+        why = "; ".join(
+            f"{escaped(str(one.get('condition')), 40)}: wanted {_values(one.get('wanted'))}, got {_values(one.get('got'))}"
+            for one in failed[:MOST_NEAREST]
+        )
+        name = route.get("name") or route.get("id")
+        lines.append(f"Route {quoted(str(name), 80)} is near, and does not match{f': {why}' if why else ''}")
+    return lines
+
+
+def _values(values: Any) -> str:
+    shown = values if isinstance(values, list) else [values]
+    return " or ".join(quoted(str(value), 80) for value in shown[:MOST_NEAREST] if value is not None) or "none"
+
+
+def _list(of: Mapping[str, Any], key: str) -> list[Any]:
+    found = of.get(key)
+    return found if isinstance(found, list) else []
 
 
 def _known(structure: msgspec.Struct | None) -> dict[str, Any] | None:

@@ -202,7 +202,7 @@ def _route(document: Mapping[str, Any], style: Style) -> str:
         lines.append(f"Route {_text(route.get('name') or route.get('id'))}{f', for {why}' if why else ''}")
     for near in _mappings(route, "nearest")[:5]:
         failed = "; ".join(
-            f"{_text(one.get('condition'))}: wanted {_text(one.get('wanted'))}, got {_text(one.get('got'))}"
+            f"{_text(one.get('condition'))}: wanted {_values(one.get('wanted'))}, got {_values(one.get('got'))}"
             for one in _mappings(near, "failed")
         )
         lines.append(f"not Route {_text(near.get('name') or near.get('id'))}{f': {failed}' if failed else ''}")
@@ -226,6 +226,11 @@ def _mappings(of: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
 
 def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e15 else None
+
+
+def _values(value: Any) -> str:
+    shown = value if isinstance(value, list) else [value]
+    return " or ".join(_text(one, 80) for one in shown[:5] if one is not None) or "none"
 
 
 def _text(value: Any, limit: int = 200) -> str:

@@ -54,6 +54,14 @@ def test_the_router_says_why_only_for_the_same_route() -> None:
     assert document(REFUSED, route_explanation={"route": {"id": "another", "why": why}})["route"]["why"] == []
 
 
+def test_a_request_without_a_route_is_told_which_were_near() -> None:
+    lost = {**REFUSED, "fault": "no_route", "route": None, "attempts": []}
+    near = {"name": "orders", "failed": [{"condition": "methods", "wanted": ["POST", "PUT"], "got": "GET\x1b"}]}
+    found = document(lost, route_explanation={"route": None, "nearest": [near, None, {"failed": 3}]})
+    told = "Route `orders` is near, and does not match: methods: wanted `POST` or `PUT`, got `GET\\x1B`"
+    assert told in found["verdict"]["evidence"]
+
+
 @pytest.mark.parametrize("record", [b"", b"[]", b"null", b"{", b"\xff", b'{"attempts":{"a":1},"request":[],"status":"502"}', {}])
 def test_rubbish_makes_an_empty_document(record: Any) -> None:
     found = document(record)
