@@ -8,11 +8,14 @@ import os
 import signal
 import subprocess
 import threading
+from argparse import ArgumentParser
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
+from pylae.cli.doctor import declare
 from pylae.cli.main import main
 from pylae.explain.phases import PHASES
 from tests.doctor.conftest import MakeOrigin
@@ -23,6 +26,7 @@ from tests.support.ports import free_port
 from tests.support.servers.dns import NameServer
 from tests.support.wait import until
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "doctor.md"
 HOPS = {"client", "first_lb", "gateway", "plugin", "dns", "network", "second_lb", "upstream"}
 
 
@@ -239,3 +243,11 @@ def test_watching_prints_what_changes_until_it_is_interrupted(gateway: Gateway, 
         assert process.wait(20) == 1
         reader.join(5)
         assert sum("Service " in line for line in lines) == 1
+
+
+def test_every_flag_is_in_the_documentation() -> None:
+    parser = ArgumentParser()
+    declare(parser)
+    text = DOCUMENT.read_text(encoding="utf-8")
+    flags = {flag for action in parser._actions for flag in action.option_strings} - {"-h", "--help"}
+    assert {flag for flag in flags if f"`{flag}`" not in text} == set()
