@@ -94,7 +94,7 @@ def test_a_changed_configuration_is_said() -> None:
 
 
 def test_a_good_answer_is_drawn_through() -> None:
-    drawn = draw(document(record(None, attempt(None, status=200), status=200)), Style(width=0))
+    drawn = draw(document(record(None, attempt(None, status=200), status=200, kind="sample")), Style(width=0))
     assert "  client ──> gateway ──> upstream\n" in drawn
     assert "X" not in drawn.split("Attempts")[0].replace("HTTP", "")
 

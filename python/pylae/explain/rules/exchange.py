@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Final
 
 from pylae.explain import calls
@@ -28,6 +29,7 @@ KNOWN_TIMEOUTS: Final = {
     350: "an AWS network load balancer forgets idle connections after 350 s",
     600: "many firewalls and a Google load balancer's backends use 600 s",
 }
+_INTERIM: Final = re.compile(r"HTTP/1\.[01] 1\d\d")
 _IDEMPOTENCY: Final = (
     "a client that may repeat a POST says so with an Idempotency-Key header; then we send it again on a fresh connection"
 )
@@ -273,6 +275,19 @@ def read_timeout(case: Case) -> Finding:
     probes = [case.ask_server(flags=("--max-time", "300")), case.doctor()]
     if attempt.received_bytes:
         shown = case.first_bytes()
+        if _INTERIM.match(attempt.first_bytes or ""):
+            return Finding(
+                hop="upstream",
+                name="interim_answers_alone",
+                summary=f"{case.server} sent interim answers (1xx) and never the real one within {ms(limit)}.",
+                confidence=0.75,
+                evidence=[*evidence, *([shown] if shown else [])],
+                cure=[
+                    "look why the server only says that it goes on (100 Continue, 102, 103): the answer itself never came",
+                    *cure,
+                ],
+                probes=probes,
+            )
         return Finding(
             hop="upstream",
             name="stalled_in_head",

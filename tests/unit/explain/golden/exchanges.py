@@ -117,6 +117,14 @@ GOLDEN: tuple[Golden, ...] = (
     ),
     Golden(
         "read_timeout",
+        "interim_answers_alone",
+        "upstream",
+        "thin",
+        record("read_timeout", attempt("read_timeout", received_bytes=9000, first_bytes="HTTP/1.1 103 Early Hints"), status=504),
+        ("1xx",),
+    ),
+    Golden(
+        "read_timeout",
         "stalled_in_head",
         "upstream",
         "thin",
