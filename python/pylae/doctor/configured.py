@@ -104,18 +104,23 @@ class AdminApi:
         return found
 
 
-async def read(api: AdminApi, service: str | None = None) -> Configured:
+async def read(api: AdminApi, service: str | None = None, *, has_services: bool = True) -> Configured:
     """The Services to look at, with all that belongs to them.
 
     Args:
         api: the Admin API.
         service: name or id; None: every one.
+        has_services: whether any is read.
 
     Raises:
         CannotLook: there is no such Service, or the API does not tell.
     """
     key = None if service is None else quote(service, safe="")
-    if key is None:
+    services: list[Row] | None = []
+    routes: list[Row] | None = []
+    if not has_services:
+        pass
+    elif key is None:
         services, routes = await asyncio.gather(api.rows("/services"), api.rows("/routes"))
     else:
         row, routes = await asyncio.gather(api.get(f"/services/{key}"), api.rows(f"/services/{key}/routes"))

@@ -112,7 +112,7 @@ async def _of_request(request: Request, order: Order, settings: Settings, api: A
     report = Report(f"Request {request.method} {request.url}")
     routed = await routing.find_route(api, request, report, tools.admin_url)
     id_ = (routed.service or {}).get("id")
-    configured = await read(api, str(id_)) if id_ else Configured(warnings=await api.rows("/warnings"))
+    configured = await read(api, str(id_)) if id_ else await read(api, None, has_services=False)
     tools = replace(tools, upstream_names=configured.upstream_names)
     judge_headers(report, request, _buffers(settings))
     subject = next(iter(configured.subjects), None)
@@ -127,7 +127,8 @@ async def _of_request(request: Request, order: Order, settings: Settings, api: A
         works.append(examine(subject, tools, asked))
     if order.follows_hops and order.probe_key is not None:
         works.append(hops.follow(api, request, order.probe_key, tools.resolution, tools.patience_s))
-    is_there, *others = await asyncio.gather(_through_gateway(report, request, order, settings, api, routed), *works)
+    own = _through_gateway(report, request, order, settings, api, routed, tools.upstream_names)
+    is_there, *others = await asyncio.gather(own, *works)
     reports = [report, *(one for one in others if one is not None)]
     if not is_there:
         # To what stands before it a gateway that takes no requests looks the same, and here one that keeps no records.
@@ -146,7 +147,13 @@ def _keeps_host(subject: Subject | None, routed: routing.Routed) -> bool:
 
 
 async def _through_gateway(
-    report: Report, request: Request, order: Order, settings: Settings, api: AdminApi, routed: routing.Routed
+    report: Report,
+    request: Request,
+    order: Order,
+    settings: Settings,
+    api: AdminApi,
+    routed: routing.Routed,
+    upstream_names: Sequence[str],
 ) -> bool:
     """Whether the gateway itself takes requests, and tells of them afterwards."""
     listener = through.listener_for(settings.listeners("proxy"), request.scheme)
@@ -156,7 +163,7 @@ async def _through_gateway(
     walked = await through.walk(api, listener, request, order.patience_s, order.probe_key, is_looked_up=order.follows_hops)
     through.judge(report, walked, listener[0], request)
     before = list(report.findings)
-    await plugins.judge_request(report, request, routed, walked.document, walked.status, api, settings)
+    await plugins.judge_request(report, request, routed, walked.document, walked.status, api, settings, upstream_names)
     replayed = [finding for finding in report.findings if finding not in before]
     if replayed:
         # They name the plugins that it takes, which the one request that was sent cannot.

@@ -21,7 +21,14 @@ _SHOWN: Final = 6
 
 
 async def judge_request(
-    report: Report, request: Request, routed: Routed, document: Row | None, status: int, api: AdminApi, settings: Settings
+    report: Report,
+    request: Request,
+    routed: Routed,
+    document: Row | None,
+    status: int,
+    api: AdminApi,
+    settings: Settings,
+    upstream_names: Sequence[str],
 ) -> None:
     """Notes whether the plugins that apply to a request make it fail.
 
@@ -33,6 +40,7 @@ async def judge_request(
         status: that it was answered with by the gateway; 0: none.
         api: the Admin API.
         settings: of the gateway.
+        upstream_names: of all Upstreams there are.
     """
     rows = await _rows(api, [*routed.plugins, *_list(document or {}, "plugins")])
     if not rows:
@@ -60,6 +68,7 @@ async def judge_request(
         route=routed.route,
         service=routed.service,
         upstream_path=routed.upstream_path,
+        upstream_names=upstream_names,
         plugin_path=settings.plugin_path,
     )
     replayed = await asyncio.to_thread(process.replay, order)

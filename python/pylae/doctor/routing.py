@@ -70,7 +70,7 @@ def _no_route(request: Request, told: Mapping[str, Any], unknown: Sequence[str],
         evidence.append(f"Route {quoted(str(near.get('name') or near.get('id')))} does not match: {failed or 'not told'}")
     cure = [calls.admin(admin_url, "GET", f"/routes/{quote(str(near.get('id')), safe='')}") for near in nearest[:1]]
     return Finding(
-        hop="client",
+        hop="gateway",
         phase="route",
         cause="no_route",
         finding="no_route",
