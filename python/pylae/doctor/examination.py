@@ -82,7 +82,7 @@ async def examine_all(order: Order, settings: Settings, ask: Ask) -> Examination
     if len(reports) > 1:
         for report in reports:
             report.drawing = []  # the findings have the times
-    reports.append(_warnings(configured, configured.subjects))
+    reports.append(_warnings(configured, reports, is_everything=order.service is None))
     return Examination(reports)
 
 
@@ -136,7 +136,7 @@ async def _of_request(request: Request, order: Order, settings: Settings, api: A
             one.findings = [_doubted(finding) if finding.hop == "first_lb" else finding for finding in one.findings]
     for one in reports[1:]:
         one.findings = [replace(finding, route=finding.route or routed.route) for finding in one.findings]
-    reports.append(_warnings(configured, [subject] if subject is not None else []))
+    reports.append(_warnings(configured, others))
     return Examination(reports)
 
 
@@ -192,9 +192,8 @@ async def _of_record(request_id: str, settings: Settings, api: AdminApi, tools: 
     id_ = service.get("id") if isinstance(service, dict) else None
     configured = Configured() if not id_ else await read(api, str(id_))
     tools = replace(tools, upstream_names=configured.upstream_names)
-    reports = [report, *await asyncio.gather(*(examine(subject, tools) for subject in configured.subjects))]
-    reports.append(_warnings(configured, configured.subjects))
-    return Examination(reports)
+    examined = await asyncio.gather(*(examine(subject, tools) for subject in configured.subjects))
+    return Examination([report, *examined, _warnings(configured, examined)])
 
 
 def _buffers(settings: Settings) -> tuple[int, int]:
@@ -202,11 +201,13 @@ def _buffers(settings: Settings) -> tuple[int, int]:
     return int(count), parse_size(size)
 
 
-def _warnings(configured: Configured, subjects: Sequence[Subject]) -> Report:
+def _warnings(configured: Configured, reports: Sequence[Report], *, is_everything: bool = False) -> Report:
+    """What the gateway noticed of the Services that were looked at; their reports come first, in the same order."""
     report = Report("Warnings of the gateway")
     if configured.warnings is None:
         report.add("warnings", "this gateway gives none", is_known=False)
         return report
-    findings = warned.judge(configured.warnings, subjects)
+    places = {str(subject.service.get("id")): one.places for subject, one in zip(configured.subjects, reports, strict=False)}
+    findings = warned.judge(configured.warnings, configured.subjects, places, is_everything=is_everything)
     report.add("warnings", f"{len(findings)} of {len(configured.warnings)} are about what was looked at", findings)
     return report

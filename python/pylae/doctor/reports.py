@@ -31,12 +31,18 @@ class Line:
 
 @dataclass(slots=True)
 class Report:
-    """All checks of one subject."""
+    """All checks of one subject.
+
+    Attributes:
+        drawing: lines of a table below the checks.
+        places: addresses that were spoken to.
+    """
 
     title: str
     lines: list[Line] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     drawing: list[str] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)
 
     def add(self, check: str, text: str, findings: Iterable[Finding] = (), *, is_known: bool = True) -> None:
         """Notes a check: wrong if anything was found."""

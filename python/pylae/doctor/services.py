@@ -121,6 +121,7 @@ async def examine(subject: Subject, tools: Tools, asked: Asked | None = None) ->
     ]
     left_out, spots = len(spots) - MOST_PLACES, spots[:MOST_PLACES]
     looks = [] if aim.is_datagram else await asyncio.gather(*(_look(aim_there, place, tools) for _, aim_there, place in spots))
+    report.places = [str(place) for _, _, place in spots]
     _routes(report, subject)
     _url(report, subject, aim, looks)
     _names(report, aim, known, tools)

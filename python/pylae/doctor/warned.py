@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -37,8 +37,21 @@ KINDS: Final = {
 OURS: Final = (None, "gateway", "ours", "pylae")
 
 
-def judge(warnings: Iterable[Row], subjects: Iterable[Subject]) -> list[Finding]:
-    """The warnings that are about one of these Services, and those that are about none."""
+def judge(
+    warnings: Iterable[Row],
+    subjects: Iterable[Subject],
+    places: Mapping[str, Collection[str]] | None = None,
+    *,
+    is_everything: bool = True,
+) -> list[Finding]:
+    """The warnings that are about one of these Services, and those that are about none.
+
+    Args:
+        warnings: as the Admin API shows them.
+        subjects: what was looked at.
+        places: by id of a Service the addresses that were spoken to.
+        is_everything: whether every Service was looked at, so that what is about an unknown one is told, too.
+    """
     subjects = list(subjects)
     found = []
     for row in warnings:
@@ -46,8 +59,8 @@ def judge(warnings: Iterable[Row], subjects: Iterable[Subject]) -> list[Finding]
         if kind is None:
             continue
         facts = _mapping(row.get("facts"))
-        about = _about(facts, str(row.get("key") or ""), subjects)
-        if about is None:
+        about = _about(facts, str(row.get("key") or ""), subjects, places or {})
+        if about is None and not is_everything and kind.check != "certificates":
             continue
         cure = row.get("cure")
         hop, cause = _of_whom(kind, facts)
@@ -57,15 +70,13 @@ def judge(warnings: Iterable[Row], subjects: Iterable[Subject]) -> list[Finding]
                 phase=kind.phase,
                 cause=cause,
                 finding=kind.finding,
-                summary=str(
-                    row.get("text") or row.get("message") or row.get("summary") or f"{row.get('kind')}: {row.get('key')}"
-                ),
+                summary=str(row.get("text") or f"{row.get('kind')}: {row.get('key')}"),
                 confidence=0.8,
                 is_broken=False,
                 subject=str(row.get("key") or ""),
-                service=about[0],
-                route=about[1],
-                evidence=tuple(f"{name}: {value}" for name, value in facts.items() if value not in (None, ""))[:12],
+                service=about[0] if about is not None else None,
+                route=about[1] if about is not None else None,
+                evidence=(f"the gateway noticed it {row.get('count') or 1} times, last at {row.get('last_seen')}",),
                 cure=tuple(map(str, cure)) if isinstance(cure, list | tuple) else (),
             )
         )
@@ -77,27 +88,29 @@ def _of_whom(kind: _Kind, facts: dict[str, Any]) -> tuple[Hop, str]:
     whose = facts.get("whose")
     if kind.cause == "request_header_too_large" and whose not in OURS:
         return "second_lb", "header_too_large_behind"
-    if facts.get("hop") == "second_lb":
+    if facts.get("where") == "behind":
         return "second_lb", "timeout_behind"
     return kind.hop, kind.cause
 
 
-def _about(facts: dict[str, Any], key: str, subjects: list[Subject]) -> tuple[Row | None, Row | None] | None:
-    """Service and Route of a warning; None: of one that is not looked at."""
-    named = {str(facts[name]) for name in ("route", "route_id", "route_name") if facts.get(name)}
-    named_service = {str(facts[name]) for name in ("service", "service_id", "service_name") if facts.get(name)}
+def _about(
+    facts: dict[str, Any], key: str, subjects: list[Subject], places: Mapping[str, Collection[str]]
+) -> tuple[Row, Row | None] | None:
+    """Service and Route of a warning; None: it is about none of them."""
+    named = {str(facts[name]) for name in ("route", "route_name") if facts.get(name)}
+    services = {str(facts[name]) for name in ("service", "service_id") if facts.get(name)}
+    spots = {str(facts[name]) for name in ("address", "host", "name") if facts.get(name)} | {key}
     for subject in subjects:
+        service = subject.service
         for route in subject.routes:
             if named & {str(route.get("id")), str(route.get("name"))}:
-                return subject.service, route
-        if named_service & {str(subject.service.get("id")), str(subject.service.get("name"))}:
-            return subject.service, None
-    host = str(facts.get("host") or facts.get("name") or key)
-    for subject in subjects:
-        hosts = {str(subject.service.get("host"))} | {str(row.get("target")).rpartition(":")[0] for row in subject.targets}
-        if host in hosts:
-            return subject.service, None
-    return None if named or named_service else (None, None)
+                return service, route
+        targets = [str(row.get("target")) for row in subject.targets]
+        hosts = {str(service.get("host")), f"{service.get('host')}:{service.get('port')}", *targets}
+        hosts |= {target.rpartition(":")[0] for target in targets} | set(places.get(str(service.get("id")), ()))
+        if services & {str(service.get("id")), str(service.get("name"))} or spots & hosts:
+            return service, None
+    return None
 
 
 def _mapping(value: object) -> dict[str, Any]:
