@@ -119,6 +119,15 @@ def test_everything_is_looked_at_worst_first(gateway: Gateway, blueprints: Bluep
     assert broken == sorted(broken, reverse=True)
 
 
+def test_of_many_services_those_that_are_well_take_a_line_each(gateway: Gateway, blueprints: Blueprints, echo: Origin) -> None:
+    names = [blueprints.service(echo)["name"] for _ in range(5)]
+    dead = blueprints.service(f"http://127.0.0.1:{free_port()}")["name"]
+    lines = doctor(gateway).stdout.splitlines()
+    for name in names:
+        assert [line.startswith("✓ Service") for line in lines if line.split(" (")[0].find(f" {name}  ") > 0] == [True]
+    assert any(line.startswith(f"Service {dead}  ") for line in lines)
+
+
 def test_names_are_looked_up_as_the_gateway_does(
     gateway: Gateway, blueprints: Blueprints, names: NameServer, echo: Origin
 ) -> None:

@@ -15,6 +15,8 @@ MARKS: Final[dict[Mark, str]] = {"well": "✓", "wrong": "✗", "unknown": "?"}
 CHECK_WIDTH: Final = 12
 MOST_ATTEMPTS: Final = 8
 LINE_WIDTH: Final = 200
+MOST_WHOLE: Final = 4
+"""Subjects that are drawn with every check; of more, only those where something was found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +75,24 @@ def merged(findings: Sequence[Finding]) -> list[Finding]:
 
 def drawn(reports: Sequence[Report]) -> str:
     """The checklist, and below it what was found with its cure, for people."""
-    blocks = [[report.title, *map(str, report.lines), *(f"      {line}" for line in report.drawing)] for report in reports]
+    is_short = len(reports) > MOST_WHOLE
+    well = [report for report in reports if is_short and not report.findings]
+    whole = [report for report in reports if not is_short or report.findings]
+    blocks = [[report.title, *map(str, report.lines), *(f"      {line}" for line in report.drawing)] for report in whole]
+    if well:
+        blocks.insert(0, [in_short(report) for report in well])
     findings = worst_first(finding for report in reports for finding in report.findings)
     text = "\n\n".join("\n".join(block) for block in blocks)
     if not findings:
         return f"{text}\n\nnothing found" if text else "nothing found"
     return f"{text}\n\n" + "\n\n".join(finding_drawn(number, finding) for number, finding in enumerate(findings, 1))
+
+
+def in_short(report: Report) -> str:
+    """One line of a subject that is well."""
+    unknown = [line.check for line in report.lines if line.mark == "unknown"]
+    hint = f"  (? {', '.join(unknown)})" if unknown else ""
+    return f"{MARKS['well']} {report.title}{hint}"
 
 
 def finding_drawn(number: int, finding: Finding) -> str:
