@@ -10,7 +10,7 @@ use crate::gateway::Gateway;
 use crate::healthcheck::Outcome as Seen;
 use crate::http::head::{ResponseHead, may_be_response};
 use crate::listener::connection::ClientConnection;
-use crate::observe::Level;
+use crate::observe::{Level, authors};
 use crate::proxy::repeating::{is_repeatable, may_repeat, may_resend};
 use crate::proxy::{self, Departure, Failure, Timeouts, doing};
 use crate::resilience::Policy;
@@ -72,6 +72,9 @@ pub(super) async fn proxy_heads(
                 if let Some(choice) = &choice {
                     choice.address.load.observe(started.elapsed(), pylae_shared::monotonic());
                     observed(gateway, exchange, choice, Seen::of_answer(head.status), || format!("status {}", head.status));
+                }
+                if authors::is_telling(head.status) {
+                    authors::head_came(&mut exchange.borrow_mut(), &head, connection.wire.buffered());
                 }
                 return Ok((head, connection, key));
             }

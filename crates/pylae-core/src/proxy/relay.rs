@@ -2,12 +2,13 @@
 //! How does an answer's body get from the upstream to the client? Both ends at once, in constant memory.
 
 use super::spool::Spool;
-use crate::exchange::ExchangeRef;
+use crate::exchange::{Attempt, ExchangeRef, Fired};
 use crate::fault::{Fault, FaultKind};
 use crate::gateway::Gateway;
 use crate::http::body::{Decoder, Step, write_chunk_line};
 use crate::http::wire::{Ended, READ_BYTES};
 use crate::listener::connection::ClientConnection;
+use crate::observe::authors;
 use crate::phases::{Phase, PluginFailure, corridor};
 use crate::response::ClientFraming;
 use crate::snapshot::PluginInstance;
@@ -61,11 +62,14 @@ pub struct Relay<'a> {
     broken: Option<Fault>,
     has_sent: bool,
     is_spool_refused: bool,
+    /// Who wrote the answer is told by its body.
+    wants_author: bool,
 }
 
 impl<'a> Relay<'a> {
     /// A relay of a body decoded by `decoder`; `head` is the client's head, sent together with the first bytes.
     pub fn new(gateway: &'a Rc<Gateway>, exchange: &'a ExchangeRef, plan: Plan, decoder: Decoder, head: Vec<u8>) -> Self {
+        let wants_author = authors::is_body_wanted(&exchange.borrow());
         Relay {
             gateway,
             exchange,
@@ -79,6 +83,7 @@ impl<'a> Relay<'a> {
             broken: None,
             has_sent: false,
             is_spool_refused: false,
+            wants_author,
         }
     }
 
@@ -188,6 +193,8 @@ impl<'a> Relay<'a> {
                     && upstream.wire.poll_timeout::<()>(cx).is_ready()
                 {
                     let ms = self.plan.read_timeout.as_millis();
+                    let fired = Fired { name: "read_timeout", length: self.plan.read_timeout };
+                    self.note_attempt(|attempt| attempt.timer = Some(fired));
                     self.broken = Some(Fault::new(FaultKind::ReadTimeoutInBody, format!("no byte of the body for {ms} ms")));
                     self.is_over = true;
                     continue;
@@ -231,6 +238,7 @@ impl<'a> Relay<'a> {
             Err(fault) => Poll::Ready(Err(fault)),
             Ok(Step::End { skip }) => {
                 upstream.wire.consume(skip);
+                self.show_author(&[], true);
                 upstream.quiet_since = Some(Instant::now());
                 // The client may take its time: the upstream is done.
                 upstream.place = None;
@@ -238,6 +246,7 @@ impl<'a> Relay<'a> {
                 Poll::Ready(self.take_in(&[], true))
             }
             Ok(Step::Data { skip, data }) => {
+                self.show_author(&upstream.wire.buffered()[skip..skip + data], false);
                 let may_swap = skip == 0
                     && self.out.is_empty()
                     && self.plan.filters.is_empty()
@@ -253,6 +262,7 @@ impl<'a> Relay<'a> {
                     outcome?;
                 }
                 if self.decoder.is_done() {
+                    self.show_author(&[], true);
                     upstream.quiet_since = Some(Instant::now());
                     upstream.place = None;
                     self.is_over = true;
@@ -269,6 +279,7 @@ impl<'a> Relay<'a> {
                 match filled {
                     Poll::Pending => Poll::Pending,
                     Poll::Ready(Ok(0)) if self.decoder.ends_at_close() => {
+                        self.show_author(&[], true);
                         self.is_over = true;
                         Poll::Ready(self.take_in(&[], true))
                     }
@@ -283,9 +294,28 @@ impl<'a> Relay<'a> {
                         upstream.wire.arm(self.plan.read_timeout);
                         Poll::Ready(Ok(()))
                     }
-                    Poll::Ready(Err(error)) => Poll::Ready(Err(broken_off(&error, upstream.wire.ended()))),
+                    Poll::Ready(Err(error)) => {
+                        if let Some(alert) = upstream.wire.alert() {
+                            self.note_attempt(|attempt| attempt.alert = Some(format!("received: {}", alert.name())));
+                        }
+                        Poll::Ready(Err(broken_off(&error, upstream.wire.ended())))
+                    }
                 }
             }
+        }
+    }
+
+    /// Lets the beginning of the body tell who wrote it, where that is asked.
+    fn show_author(&mut self, piece: &[u8], is_last: bool) {
+        if self.wants_author {
+            self.wants_author = authors::body_came(&mut self.exchange.borrow_mut(), piece, is_last);
+        }
+    }
+
+    /// The last attempt is told how it ended.
+    fn note_attempt(&self, note: impl FnOnce(&mut Attempt)) {
+        if let Some(attempt) = self.exchange.borrow_mut().attempts.last_mut() {
+            note(attempt);
         }
     }
 

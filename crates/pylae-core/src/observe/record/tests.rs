@@ -77,6 +77,7 @@ fn test_an_attempt_tells_of_name_handshake_timer_and_sizes() {
             not_after_s: Some(i64::MAX),
         }),
         is_certificate_wanted: true,
+        ..UpstreamTlsFacts::default()
     }));
     attempt.alert = Some("sent: bad_certificate".to_owned());
     attempt.reused = Some(Reused { requests: 3, idle: Duration::from_millis(1500), age: Duration::from_secs(60) });
@@ -109,7 +110,7 @@ fn test_an_answer_broken_from_behind_is_told_with_who_wrote_it() {
     response.headers.add("Set-Cookie", "session=secret");
     exchange.response = Some(response);
     exchange.noticed = Some(FaultKind::BadGatewayBehind.into());
-    exchange.author = Some(Author { name: "nginx", mark: "Server: nginx/1.27".to_owned() });
+    exchange.author = Some(Author::new("nginx", "Server: nginx/1.27"));
     exchange.moments.answer_started = Some(Instant::now());
     exchange.attempts.push(attempt());
     let record = recorded(&gateway, &exchange, 502, Kind::Failed);
