@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import shlex
 from urllib.parse import quote
 
@@ -55,7 +56,18 @@ def reach(address: str | None) -> str:
 def show_certificate(address: str | None, name: str | None) -> str:
     """What does the server show in its handshake?"""
     words = ["openssl", "s_client", "-connect", address or "HOST:PORT"]
-    return join([*words, "-servername", name or "NAME"]) + " </dev/null"
+    # An address is no name that a server could be asked for.
+    named = [] if name and is_address(name) else ["-servername", name or "NAME"]
+    return f"{join([*words, *named])} </dev/null"
+
+
+def is_address(host: str) -> bool:
+    """Is it an IP address, in brackets or not?"""
+    try:
+        ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return True
 
 
 def ask(

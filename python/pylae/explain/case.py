@@ -117,11 +117,7 @@ class Case:
         """May the address be wrong because a name led to it?"""
         if self.attempt.dns.state is not None:
             return self.attempt.dns.state != "literal"
-        try:
-            ipaddress.ip_address((self.attempt.host or "").removeprefix("[").removesuffix("]"))
-        except ValueError:
-            return True
-        return False
+        return not calls.is_address(self.attempt.host or "")
 
     @property
     def is_fresh(self) -> bool:
@@ -185,7 +181,20 @@ class Case:
         host = self.attempt.host if self.is_named else None
         if scheme == "https":
             flags = ("-k", *flags)
-        return calls.ask(self.attempt.address, scheme=scheme, host=host, path=self.facts.request.path, flags=flags)
+        return calls.ask(self.attempt.address, scheme=scheme, host=host, path=self.upstream_path, flags=flags)
+
+    @property
+    def upstream_path(self) -> str | None:
+        """The path as the Service gets it, when no plugin changed it."""
+        path, route, service = self.facts.request.path, self.facts.route, self.facts.service
+        if not path:
+            return None
+        begin = (service.path if service else None) or ""
+        if route is not None and route.strip_path and route.path_prefix_bytes is not None:
+            path = path.encode()[route.path_prefix_bytes :].decode(errors="replace")
+        if not begin or begin == "/":
+            return f"/{path.removeprefix('/')}"
+        return f"{begin.rstrip('/')}/{path.removeprefix('/')}" if path else begin
 
     # Times
 

@@ -26,7 +26,8 @@ def no_target(case: Case) -> Finding:
     ]
     evidence = [f"Upstream {name}: {', '.join(numbers)}"] if numbers else [f"Upstream {name} had nobody to choose"]
     evidence += [f"found: {escaped(case.detail)}"] if case.detail else []
-    evidence.append("no connection was tried; nothing was sent")
+    if not case.facts.attempts:
+        evidence.append("no connection was tried; nothing was sent")
     add = calls.admin(case.admin_url, "POST", f"{path}/targets", target="HOST:PORT", weight=100)
     if upstream.targets == 0:
         return Finding(
@@ -98,7 +99,8 @@ def circuit_open(case: Case) -> Finding:
             "no connection was tried; nothing was sent",
         ],
         cure=[
-            "mend what made the requests before fail: explain one of those (failures.jsonl holds them)",
+            "mend what made the requests before fail: explain one of those (failures.jsonl holds them):",
+            case.get("/explain?kind=failed"),
             "circuit_breaker of the plugin `resilience` says when it opens and for how long",
         ],
         probes=["error.log says when it opened: `the circuit of ...`", case.doctor()],

@@ -23,7 +23,7 @@ _LOGS: Final = {
     ),
     "cloudfront": "its log has x-edge-detailed-result-type: OriginConnectError, OriginCommError …",
     "cloudflare": (
-        "look up the status: 520 odd answer, 521 refused, 522 no connection, 523 unreachable, 524 timeout, 525 and 526 TLS"
+        "its status says why: 520 odd answer, 521 refused, 522 no connection, 523 unreachable, 524 timeout, 525 and 526 TLS"
     ),
     "traefik": "its log says `502 Bad Gateway caused by:` at level debug",
     "kubernetes_ingress": "see kubectl get endpointslices for the Service behind it, and the controller's log",

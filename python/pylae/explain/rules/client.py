@@ -13,6 +13,32 @@ from pylae.explain.words import escaped, ms, quoted, round_seconds, size
 
 MOST_SURE_OF_FIRST_LB: Final = 0.7
 """Nothing that we see tells whether the first load balancer gave up, or passed on that its client had."""
+_SPEECH: Final = {
+    "bad_framing": (
+        "bad_request_head",
+        "sent a request that is not one well-formed message",
+        (
+            "mend the client, or the proxy before us that wrote it: two parties may read such a request in two "
+            "ways, so it is not taken"
+        ),
+    ),
+    "version_not_supported": (
+        "version_not_supported",
+        "asked in a version of HTTP that is not served here",
+        "let the client, or the load balancer before us, speak HTTP/1.1 here",
+    ),
+    "transfer_encoding_not_supported": (
+        "transfer_encoding_not_supported",
+        "sent a body in a transfer coding other than `chunked`",
+        "let the client send `Transfer-Encoding: chunked` alone; a compressed body is said by Content-Encoding",
+    ),
+    "method_not_allowed": (
+        "method_not_allowed",
+        "used a method that is not served: {method}",
+        "use another method: TRACE shows a client the headers that proxies added, so it is not passed on",
+    ),
+}
+"""What is wrong with how the client speaks: the finding, in words, and a cure."""
 
 
 def _by(case: Case, hop: str, confidence: float) -> tuple[str, float, list[str]]:
@@ -190,29 +216,14 @@ def bad_framing(case: Case) -> Finding:
             probes=["does a load balancer stand before us that is set to HTTP/2 towards its servers?"],
         )
     hop, confidence, signs = _by(case, "client", 0.85)
-    name, words = {
-        "version_not_supported": ("version_not_supported", "asked in a version of HTTP that is not served here"),
-        "transfer_encoding_not_supported": (
-            "transfer_encoding_not_supported",
-            "sent a body in a transfer coding other than `chunked`",
-        ),
-        "method_not_allowed": (
-            "method_not_allowed",
-            f"used a method that is not served: {quoted(case.facts.request.method, 40)}",
-        ),
-    }.get(case.fault or "", ("bad_request_head", "sent a request that is not one well-formed message"))
+    name, words, cure = _SPEECH.get(case.fault or "", _SPEECH["bad_framing"])
     return Finding(
         hop=hop,
         name=name,
-        summary=f"The client {words}.",
+        summary=f"The client {words.format(method=quoted(case.facts.request.method, 40))}.",
         confidence=confidence,
         evidence=[*found, *line, *signs],
-        cure=[
-            (
-                "mend the client, or the proxy before us that wrote it: two parties may read such a request in two "
-                "ways, so nobody should take it"
-            )
-        ],
+        cure=[cure],
         probes=["the same request without what stands before us"] if signs else [],
     )
 

@@ -35,13 +35,13 @@ def _probes(name: str | None) -> list[str]:
 def not_found(case: Case) -> Finding:
     """`dns_failed`: whoever was asked says that there is no address."""
     name = _name(case)
-    changed = target_changed(case, name, f"whose name {quoted(name)} has no address", confidence=0.7)
+    changed = target_changed(case, name, "which has no address", confidence=0.7)
     if changed is not None:
         return changed
     evidence = [*_said(case), "the name servers answered; no connection was tried and nothing was sent"]
     cure = [
         f"check the spelling of the Service's host {quoted(name)}, and that the zone has it:",
-        case.patch_service(host="HOST"),
+        case.patch_target(host="HOST"),
         "a name that only some name servers know: name those in `dns_resolver`",
         "an answer that none exists is kept for `dns_not_found_ttl`; look at what is kept:",
         case.get("/dns"),
