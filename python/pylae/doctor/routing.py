@@ -12,6 +12,7 @@ from pylae.doctor.configured import AdminApi
 from pylae.doctor.findings import Finding, Row
 from pylae.doctor.reports import Report
 from pylae.doctor.requests import Request
+from pylae.doctor.resolution import is_address
 from pylae.explain import calls
 from pylae.explain.words import escaped, quoted
 
@@ -32,14 +33,20 @@ class Routed:
 
 async def find_route(api: AdminApi, request: Request, report: Report, admin_url: str) -> Routed:
     """Asks the router; notes what it says in the report."""
-    described = {
+    headers: dict[str, list[str]] = {}
+    for name, value in request.headers:
+        headers.setdefault(name, []).append(value)
+    described: dict[str, Any] = {
         "method": request.method,
         "scheme": request.scheme,
         "host": request.authority,
         "path": request.bare_path,
-        "query": request.query or "",
-        "headers": [["Host", request.authority], *([name, value] for name, value in request.headers)],
+        "headers": headers,
     }
+    if request.query is not None:
+        described["query"] = request.query
+    if request.scheme == "https":
+        described["sni"] = None if is_address(request.host) else request.host
     status, told = await api.call("POST", PATH, described)
     if status != 200:
         report.add("route", f"the router does not tell: {told.get('message') or status}", is_known=False)
