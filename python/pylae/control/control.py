@@ -122,7 +122,7 @@ class Control:
         self.line = LineServer(socket_path, Calls(self.database), self.streams, log)
         self.health = Health(health_table)
         self.configurations = Configurations(lambda: self.feed, plugins, *router)
-        self.explained_routes = ExplainedRoutes(self.configurations, lambda: self.feed)
+        self.explained_routes = ExplainedRoutes(self.configurations)
         self._plugins = plugins
         self._log = log
         # Commits made before the feed was there.

@@ -40,6 +40,10 @@ class Expansion:
     def __repr__(self) -> str:
         return f"<expansion vaults={len(self._rows)}>"
 
+    def copy(self) -> Expansion:
+        """One that goes its own way from here."""
+        return Expansion(self._plugins, self._rows.values())
+
     def apply(self, commit: Commit | Replacement) -> None:
         """Takes in the rows of `vaults` that a transaction changed."""
         if isinstance(commit, Replacement):

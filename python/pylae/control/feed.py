@@ -131,6 +131,17 @@ class Feed:
             self._remembers_after = self.sequence
         self._snapshot_frame = self._delta_frame = None
 
+    def hypothetical(self, commit: Commit | Replacement) -> Feed:
+        """What it would be after a transaction that nobody makes."""
+        made = Feed.of_encoded(self.database_id, self.sequence, {table: dict(rows) for table, rows in self._rows.items()})
+        made.expansion = None if self.expansion is None else self.expansion.copy()
+        made.apply(commit)
+        return made
+
+    def rows(self, table: str) -> Mapping[str, bytes]:
+        """The rows of a snapshot table by id, encoded; not to be changed, and only good until the next commit."""
+        return self._rows[table]
+
     def plugin_names(self) -> set[str]:
         """The plugins that are configured and not disabled."""
         named = map(_decode_name, self._rows[PLUGINS].values())

@@ -8,13 +8,17 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
-from pylae.database.changes import Commit, Replacement
+from pylae.database.changes import Change, Commit, Replacement
 from pylae.database.dao import Catalogue, Dao, ReadDao
 from pylae.database.strategies import Strategy
 
 READ_THREADS: Final = 4
 
 T = TypeVar("T")
+
+
+class _Over(Exception):
+    """Ends a transaction of which nothing is to stay."""
 
 
 class Database:
@@ -80,6 +84,26 @@ class Database:
 
         # Shielded: a client that leaves must not make us forget to tell of its commit.
         return await asyncio.shield(loop.run_in_executor(self._writer, run))
+
+    async def rehearse(self, work: Callable[[Dao], T]) -> tuple[T, list[Change], int]:
+        """Runs `work` in a transaction that ends as if it had never been: nobody is told of it.
+
+        Returns:
+            What `work` returned, what it changed, and the sequence of the newest change that was there before.
+        """
+
+        def run() -> tuple[T, list[Change], int]:
+            rehearsed: tuple[T, list[Change], int] | None = None
+            try:
+                with self.strategy.write() as transaction:
+                    dao = Dao(transaction, self.catalogue)
+                    rehearsed = work(dao), dao.changes, dao.sequence()
+                    raise _Over
+            except _Over:
+                assert rehearsed is not None
+                return rehearsed
+
+        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._writer, run))
 
     async def replace(self, work: Callable[[], Replacement]) -> Replacement:
         """Runs `work`, which puts a whole configuration in the place of the present one, or raises and leaves it."""

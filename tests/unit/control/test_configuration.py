@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -57,10 +58,14 @@ def asked(path: str = "/orders/1", **more: Any) -> Row:
     return {"method": "GET", "scheme": "http", "host": "api.test", "path": path, "headers": [], "listen_port": 8000, **more}
 
 
+def current(kept: Configurations) -> _core.Configuration:
+    found = asyncio.run(kept.current())
+    assert found is not None
+    return found
+
+
 def explained(feed: Feed, request: Row) -> Row:
-    configuration = configurations(feed).now()
-    assert configuration is not None
-    return configuration.explain(request)
+    return current(configurations(feed)).explain(request)
 
 
 # === what is said ===
@@ -167,8 +172,7 @@ def test_a_withheld_value_that_decides_is_said() -> None:
 def test_expressions_are_read_in_their_flavor() -> None:
     entities.use_router_flavor("expressions")
     rows = [row("routes", name="by-words", expression='http.path ^= "/orders" && http.method == "POST"', priority=1)]
-    configuration = configurations(feed_of(routes=rows), "expressions").now()
-    assert configuration is not None
+    configuration = current(configurations(feed_of(routes=rows), "expressions"))
     (near,) = configuration.explain(asked())["nearest"]
     assert near["failed"] == [{"condition": "expression", "wanted": ['http.method == "POST"'], "got": "GET"}]
 
@@ -194,35 +198,36 @@ def test_a_request_that_is_none_is_refused_by_name(change: Row, key: str) -> Non
 # === which configuration ===
 
 
-def test_it_is_read_once_for_each_version() -> None:
+def test_it_is_kept_until_one_of_its_rows_changes() -> None:
     feed = feed_of()
     kept = configurations(feed)
-    first = kept.now()
-    assert first is not None
-    assert first is kept.now()
+    first = current(kept)
     assert first.version == ("db", 7)
+    feed.apply(Commit([Change(8, "consumers", "upsert", CONSUMER, {"id": CONSUMER}, ())]))
+    assert current(kept) is first
     renamed = {**ROUTE, "name": "renamed"}
-    feed.apply(Commit([Change(8, "routes", "upsert", ROUTE["id"], renamed, ())]))
-    second = kept.now()
-    assert second is not None
-    assert second.version == ("db", 8)
+    feed.apply(Commit([Change(9, "routes", "upsert", ROUTE["id"], renamed, ())]))
+    second = current(kept)
+    assert second.version == ("db", 9)
     assert second.explain(asked())["route"]["name"] == "renamed"
     assert first.explain(asked())["route"]["name"] == "orders", "who holds the old one still asks that"
 
 
-def test_what_is_not_served_any_more_is_forgotten() -> None:
-    feeds: list[Feed | None] = [feed_of()]
-    kept = Configurations(lambda: feeds[0], PLUGINS, "traditional_compatible", "kong")
-    assert kept.now() is not None
-    feeds[0] = None
-    kept.forget()
-    assert kept.now() is None
-    assert kept.explain_record({}) is None
+def test_there_is_none_before_there_is_a_feed() -> None:
+    assert asyncio.run(Configurations(lambda: None, PLUGINS, "traditional_compatible", "kong").current()) is None
+
+
+def test_it_is_read_once_whoever_asks() -> None:
+    kept = configurations(feed_of())
+
+    async def read() -> list[_core.Configuration | None]:
+        return await asyncio.gather(*(kept.current() for _ in range(8)))
+
+    assert len(set(map(id, asyncio.run(read())))) == 1
 
 
 def test_any_number_of_threads_may_ask_at_once() -> None:
-    configuration = configurations(feed_of()).now()
-    assert configuration is not None
+    configuration = current(configurations(feed_of()))
     with ThreadPoolExecutor(8) as threads:
         answers = list(threads.map(lambda number: configuration.explain(asked(f"/orders/{number}")), range(500)))
     assert [answer["upstream_path"] for answer in answers] == [f"/v1/{number}" for number in range(500)]
@@ -309,8 +314,5 @@ def test_a_record_in_part_describes_nothing(request_: Row) -> None:
         of_record({**RECORD, "request": of_request})
 
 
-def test_a_record_is_explained_by_the_configuration_of_now() -> None:
-    found = configurations(feed_of()).explain_record(RECORD)
-    assert found is not None
-    assert found["route"]["name"] == "orders"
-    assert configurations(feed_of()).explain_record({"request": {}}) is None
+def test_what_a_record_describes_can_be_explained() -> None:
+    assert explained(feed_of(), of_record(RECORD))["route"]["name"] == "orders"

@@ -216,3 +216,13 @@ def test_versions_between_which_no_row_of_the_workers_changed_are_alike() -> Non
     assert not feed.is_as_at(("other", 5))
     feed.apply(Replacement((), 6, {}, is_whole=True))
     assert [feed.is_as_at((DATABASE, sequence)) for sequence in (5, 6)] == [False, True]
+
+
+def test_what_it_would_be_leaves_it_as_it_is() -> None:
+    feed = Feed(DATABASE, 5, {"services": [{"id": "a"}, {"id": "b"}]})
+    version, snapshot = feed.version, feed.since(None)
+    would_be = feed.hypothetical(Commit([*delete(0, "a").changes, *upsert(0, "c").changes]))
+    assert list(would_be.rows("services")) == ["b", "c"]
+    replaced = feed.hypothetical(Replacement((), 6, {"services": {"d": b"\x80"}}, is_whole=True))
+    assert (dict(replaced.rows("services")), dict(replaced.rows("routes"))) == ({"d": b"\x80"}, {})
+    assert (feed.version, feed.since(None)) == (version, snapshot)
