@@ -29,7 +29,18 @@ UNDONE = {
     "/proxy-cache/{plugin_id}/caches/{cache_key}": "as above",
 }
 """Endpoints of a plugin's own that have nothing to answer with yet: 404 {"message":"Not found"}."""
-OURS = {"/dns", "/dns/{name}", "/docs", "/explain", "/explain/{request_id}", "/openapi.json", "/status/warnings", "/warnings"}
+OURS = {
+    "/dns",
+    "/dns/{name}",
+    "/docs",
+    "/explain",
+    "/explain/dry-run",
+    "/explain/route",
+    "/explain/{request_id}",
+    "/openapi.json",
+    "/status/warnings",
+    "/warnings",
+}
 """Endpoints that Kong has not; each has tests of its own."""
 WITHOUT_WASM = {"message": "this endpoint is only available when wasm is enabled"}
 NOT_A_CONTROL_PLANE = {

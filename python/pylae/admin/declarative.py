@@ -154,13 +154,18 @@ class Config:
             raise Refusal(message(400, EXPECTED))
         content_type = types[0] if types else ""
         # Not in the thread that loads: whoever comes meanwhile is told so at once.
-        text = await self._in_thread(lambda: _text_in(body, content_type), self._reading)
+        text = await self._in_thread(lambda: text_in(body, content_type), self._reading)
         if not text:
             raise Refusal(message(400, EXPECTED))
         return text
 
 
-def _text_in(body: bytes, content_type: str) -> bytes | None:
+def text_in(body: bytes, content_type: str) -> bytes | None:
+    """The configuration's text in a body; None: it has no such field.
+
+    Raises:
+        Refusal: 400 or 415.
+    """
     kind = content_type.lower()
     if kind.startswith("multipart/form-data"):
         return _of_multipart(body, content_type)

@@ -12,6 +12,7 @@ from pylae.admin import (
     declarative,
     dns,
     explain,
+    explain_route,
     filter_chains,
     health,
     metrics,
@@ -23,10 +24,19 @@ from pylae.admin import (
 from pylae.admin.crud import Crud, Handlers
 from pylae.admin.node import Node
 from pylae.control.control import Control
+from pylae.control.line import Log
 from pylae.control.log_level import LogLevel
 
 
-def admin_endpoints(control: Control, crud: Crud, node: Node, log_level: LogLevel, *, has_database: bool) -> dict[str, Handlers]:
+def admin_endpoints(
+    control: Control,
+    crud: Crud,
+    node: Node,
+    log_level: LogLevel,
+    log: Log,
+    *,
+    has_database: bool,
+) -> dict[str, Handlers]:
     """Handlers by path of the Admin API: those that follow from the declarations, then what is done otherwise."""
     found = crud.endpoints()
     for more in (
@@ -42,6 +52,7 @@ def admin_endpoints(control: Control, crud: Crud, node: Node, log_level: LogLeve
         declarative.endpoints(control, node.max_body_bytes),
         dns.endpoints(control.dns, node.worker_count, is_new_client=node.has_new_dns_client),
         explain.endpoints(control),
+        explain_route.endpoints(control, node.max_body_bytes, log),
         warnings.endpoints(control.warnings),
         metrics.endpoints(node, control),
         undone.endpoints(),

@@ -136,6 +136,68 @@ _VERDICT: Final[Json] = _object(
     },
     ("hop", "phase", "cause", "finding", "summary", "confidence", "evidence", "cure", "probes", "written_by", "flags"),
 )
+_DESCRIBED: Final = _object(
+    {
+        "url": {"type": "string", "description": "Scheme, host, path and query at once."},
+        "method": {"type": "string", "default": "GET"},
+        "scheme": {
+            "enum": ["http", "https"],
+            "default": "http",
+            "description": "As the gateway sees it, behind any load balancer.",
+        },
+        "host": {"type": "string", "description": "As in the Host header, with its port."},
+        "path": {"type": "string", "description": "As sent."},
+        "query": {"description": "As sent, or a map of names and values; null is a value that is not known."},
+        "headers": {"type": "object", "description": "Names and values; null is a value that is not known."},
+        "client_ip": _TEXT,
+        "sni": {"type": ["string", "null"], "description": "Asked for in the TLS handshake; the host's name when not said."},
+        "port": {"type": "integer", "description": "Which the client connected to."},
+        "consumer_id": {"type": "string", "description": "Id, or username, of the Consumer that the client is."},
+        "is_trusted": {"type": "boolean", "default": False, "description": "Whether the peer is one of `trusted_ips`."},
+    }
+)
+_MET: Final[Json] = {
+    "service": _MAYBE_OBJECT,
+    "upstream": _MAYBE_OBJECT,
+    "upstream_path": _MAYBE_TEXT,
+    "plugins": _OBJECTS,
+}
+_ROUTED: Final = _object(
+    {
+        "route": {"type": ["object", "null"], "description": "With `why`: which of its conditions hold, by which value."},
+        **_MET,
+        "status": {"type": ["integer", "null"], "description": "What the gateway answers by itself; null: it does not."},
+        "fault": {"type": ["string", "null"], "description": "Why."},
+        "outranked": {"type": "array", "items": _OBJECT, "description": "Routes that match as well."},
+        "nearest": {"type": "array", "items": _OBJECT, "description": "Routes that do not match, with the conditions that fail."},
+        "unknown": {"type": "array", "items": _TEXT, "description": "What would decide and is not known; none: it is certain."},
+        "config": {"type": "string", "description": "The configuration that was asked."},
+    },
+    ("route", *_MET, "status", "fault", "outranked", "nearest", "unknown", "config"),
+)
+_OUTCOME: Final = _object(
+    {
+        "route": _NAMED,
+        **_MET,
+        "status": {"type": ["integer", "string", "null"], "description": "`unknown`: something else decides."},
+    },
+    ("route", *_MET, "status"),
+)
+_DRY_RUN: Final = _object(
+    {
+        "considered": _WHOLE,
+        "changed": {
+            "type": "array",
+            "items": _object(
+                {"request_id": _TEXT, "before": _OUTCOME, "after": _OUTCOME, "why": _NAMES},
+                ("request_id", "before", "after", "why"),
+            ),
+        },
+        "unchanged": _WHOLE,
+        "unknown": {"type": "array", "items": _object({"request_id": _TEXT, "reason": _TEXT}, ("request_id", "reason"))},
+    },
+    ("considered", "changed", "unchanged", "unknown"),
+)
 _EXPLANATION: Final[Json] = _object(
     {
         **_ABOUT_REQUEST,
@@ -581,6 +643,46 @@ DECLARED: Final[tuple[Declared, ...]] = (
             400: ("It is no request id.", _MESSAGE),
             404: ("There is no record of it: it went well, was not seen here, or is too old.", _MESSAGE),
         },
+    ),
+    Declared(
+        "post",
+        "/explain/route",
+        "explain.route",
+        "diagnosis",
+        "Tells where a request would go that is only described, and why. Not in Kong.",
+        {
+            200: ("What workers would do with it.", _ROUTED),
+            400: ("It is described wrongly.", _OBJECT),
+            413: ("It is too large.", _MESSAGE),
+            503: ("There is no configuration yet.", _MESSAGE),
+        },
+        body=_DESCRIBED,
+    ),
+    Declared(
+        "post",
+        "/explain/dry-run",
+        "explain.dry-run",
+        "diagnosis",
+        "Tells which recorded requests would meet something else under another configuration; nothing of it stays. Not in Kong.",
+        {
+            200: ("What was found of the newest records.", _DRY_RUN),
+            400: ("The configuration, or one of the changes, is refused.", _OBJECT),
+            404: ("One of the changes is of a row that is not there.", _OBJECT),
+            405: ("One of the changes cannot be made, or none, as there is no database.", _OBJECT),
+            409: ("One of the changes makes a row like another.", _OBJECT),
+            413: ("It is too large.", _MESSAGE),
+            429: ("Another dry run is under way.", _MESSAGE),
+            503: ("There is no configuration yet.", _MESSAGE),
+        },
+        query=("size",),
+        body={},
+        body_types=(
+            "application/json",
+            "application/yaml",
+            "text/yaml",
+            "application/x-www-form-urlencoded",
+            "multipart/form-data",
+        ),
     ),
     *(
         Declared(

@@ -159,7 +159,7 @@ def serve(
     )
     has_database = settings.database != "off"
     crud, log_level = Crud(control.database, max_body_bytes), LogLevel(log, control.line)
-    endpoints = admin_endpoints(control, crud, node, log_level, has_database=has_database)
+    endpoints = admin_endpoints(control, crud, node, log_level, log, has_database=has_database)
     endpoints.update(openapi.endpoints(control.catalogue.entities, plugins, lambda: endpoints))
     guards = {
         # No page drives the Status API but its own.
