@@ -181,9 +181,13 @@ impl Router {
             if !described.may_leave_open(&alternative[0]) {
                 continue;
             }
-            let found = conditions_of(alternative);
             let truth = |condition: &Condition<'_>| condition.truth(alternative, described);
-            if found.iter().map(truth).min() != Some(Truth::Unknown) {
+            let mut least = Truth::Yes;
+            visit(alternative, |condition| {
+                least = least.min(truth(&condition));
+                least != Truth::No
+            });
+            if least != Truth::Unknown {
                 continue;
             }
             count += 1;
@@ -192,6 +196,7 @@ impl Router {
             }
             let route = self.route_at(position);
             let name = route.name.as_ref().map_or_else(|| route.id.to_string(), ToString::to_string);
+            let found = conditions_of(alternative);
             let mut why: Vec<String> = found
                 .iter()
                 .filter(|condition| truth(condition) == Truth::Unknown)
