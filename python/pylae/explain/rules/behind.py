@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Final
 
 from pylae.explain.case import LOAD_BALANCERS, Case, Finding
+from pylae.explain.facts import AnswerFacts
 from pylae.explain.rules.rewritten import scheme_changed
 from pylae.explain.words import escaped, ms, quoted, round_seconds, size
 
@@ -62,7 +63,9 @@ _CURES: Final = {
         "find what the server behind it waits for, or raise the timeout there; ours has to be above it",
     ],
 }
-_TELLING: Final = ("body", "page", "title", "proxy-status", "html", "text", "json")
+_THIN: Final = ("caddy", "traefik")
+"""Authors that are told by little: an empty body, or two words that an application could write too."""
+_NAMES: Final = {502: "bad_gateway", 503: "unavailable", 504: "timeout"}
 
 
 def behind(case: Case) -> Finding:
@@ -86,17 +89,16 @@ def behind(case: Case) -> Finding:
         hop="second_lb",
         name=f"{name}_of_load_balancer",
         summary=f"This {status} was written by {author} behind the gateway, not by the gateway: {means}.",
-        confidence=0.9 if _is_told_by_body(answer.mark) else 0.75,
+        confidence=0.9 if _is_told(answer) else 0.75,
         evidence=evidence,
         cure=[f"look into the log of {author} at {case.server}: {_LOGS[answer.written_by or 'nginx']}", *_CURES[fault]],
         probes=[case.ask_server(), "the same from the load balancer's machine to its server", case.doctor()],
     )
 
 
-def _is_told_by_body(mark: str | None) -> bool:
-    """A field such as Server may be of a web server that passed another's answer on; the body is its author's."""
-    text = (mark or "").lower()
-    return any(word in text for word in _TELLING)
+def _is_told(answer: AnswerFacts) -> bool:
+    """Is it sure who wrote it? The worker names nobody by a field that may have been passed on."""
+    return bool(answer.mark) and answer.written_by not in _THIN
 
 
 def _seen(case: Case) -> list[str]:
@@ -151,12 +153,15 @@ def error(case: Case) -> Finding:
             hop="second_lb" if is_edge else "upstream",
             name="error_of_load_balancer" if is_edge else "error_of_web_server",
             summary=f"This {status} was written by {author} behind the gateway.",
-            confidence=0.85 if is_edge and _is_told_by_body(answer.mark) else 0.7,
+            confidence=0.85 if is_edge and _is_told(answer) else 0.7,
             evidence=evidence,
             cure=[f"look into its log at that second: {_LOGS[answer.written_by or 'nginx']}"],
             probes=[case.ask_server(), case.doctor()],
         )
     is_known = answer.written_by == "application"
+    if status in _NAMES:
+        # A load balancer's own error page looks like an application's.
+        return _by_application(case, _NAMES[status], status, evidence)
     return Finding(
         hop="upstream",
         name="error_of_application",

@@ -202,7 +202,7 @@ GOLDEN: tuple[Golden, ...] = (
         "nginx",
         "error log",
     ),
-    behind("bad_gateway_behind", 502, "nginx", "Server: nginx", "bad_gateway_of_load_balancer", "second_lb", "thin"),
+    behind("bad_gateway_behind", 502, "caddy", "server: Caddy", "bad_gateway_of_load_balancer", "second_lb", "thin"),
     behind("bad_gateway_behind", 502, "elb", "body: ELB page", "bad_gateway_of_load_balancer", "second_lb", "sure", "AWS"),
     behind("bad_gateway_behind", 502, "application", None, "bad_gateway_of_application", "upstream", "thin"),
     behind(
@@ -229,6 +229,9 @@ GOLDEN: tuple[Golden, ...] = (
     behind(
         "timeout_behind", 504, "envoy", "body: upstream request timeout", "timeout_of_load_balancer", "second_lb", "sure", "Envoy"
     ),
+    behind("bad_gateway_behind", 502, "elb", "server: awselb/2.0", "bad_gateway_of_load_balancer", "second_lb", "sure"),
+    behind("bad_gateway_behind", 502, "traefik", "body: the bare words", "bad_gateway_of_load_balancer", "second_lb", "thin"),
+    behind("upstream_error", 503, "application", "a body", "unavailable_of_application", "upstream", "thin"),
     behind("upstream_error", 500, "application", None, "error_of_application", "upstream", "sure"),
     behind("upstream_error", 521, "cloudflare", "body: cloudflare", "error_of_load_balancer", "second_lb", "sure", "521"),
     behind("upstream_error", 500, "nginx", "body: nginx page", "error_of_web_server", "upstream", "thin"),
