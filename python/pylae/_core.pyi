@@ -73,11 +73,12 @@ class Configuration:
         number of Routes, without the interpreter's lock.
 
         Args:
-            request: `method`, `scheme`, `host` (as in the Host header), `path` (as sent, without query), `headers` (pairs; a
-                value of None is withheld), and if known `query` (as sent), `hidden_query` (names of arguments whose values are
-                withheld), `has_more_headers` and `has_more_arguments` (whether some may not be named), `client_ip`,
-                `client_port`, `listen_port`, `local_address`, `sni` (None: none was asked for; not there: not known),
-                `consumer_id`, `is_trusted` (whether the peer is one of `trusted_ips`; else identity headers do not count).
+            request: `method`, `scheme`, `path` (as sent, without query), `headers` (pairs; a value of None is withheld), and if
+                known `host` (as in the Host header; empty: the request has none), `query` (as sent),
+                `hidden_query` (names of arguments whose values are withheld), `has_more_headers`, `has_more_arguments` (whether
+                some may not be named), `client_ip`, `client_port`, `listen_port`, `local_address`, `sni` (None: none
+                was asked for; not there: not known), `consumer_id`, `is_trusted` (whether the peer is one of `trusted_ips`; else
+                identity headers do not count).
             nearest: how many of the Routes that do not match are told of.
 
         Returns:

@@ -125,6 +125,15 @@ def test_what_is_not_known_is_left_open(admin: Admin) -> None:
 
 
 @pytest.mark.usefixtures("rows")
+def test_a_host_that_is_not_said_may_be_any(admin: Admin) -> None:
+    admin.put(f"/routes/{OTHER}", {"name": "hosted", "paths": ["/orders"], "hosts": ["a.test"]})
+    told = admin.post("/explain/route", {"path": "/orders"})
+    assert told["unknown"] == ["the Route `hosted` might match: the host is not known"]
+    assert admin.post("/explain/route", {"path": "/orders", "host": ""})["route"]["name"] == "orders"
+    admin.call("DELETE", f"/routes/{OTHER}")
+
+
+@pytest.mark.usefixtures("rows")
 def test_a_consumer_is_named_by_id_or_username(admin: Admin) -> None:
     consumer = admin.put("/consumers/alice", {})
     plugin = admin.post("/plugins", {"name": "rate-limiting", "consumer": {"id": consumer["id"]}, "config": {"minute": 5}})
@@ -139,7 +148,7 @@ def test_a_consumer_is_named_by_id_or_username(admin: Admin) -> None:
 @pytest.mark.parametrize(
     ("values", "fields"),
     [
-        ({}, {"host": "required field missing", "path": "required field missing"}),
+        ({}, {"path": "required field missing"}),
         ({"host": "a", "path": "b"}, {"path": "should start with: /"}),
         ({"host": "a", "path": "/", "nothing": 1}, {"nothing": "unknown field"}),
         ({"host": 1, "path": "/"}, {"host": "expected a string"}),

@@ -123,7 +123,8 @@ impl Configuration {
 struct Description {
     method: String,
     scheme: String,
-    host: String,
+    #[pyo3(default)]
+    host: Option<String>,
     path: String,
     headers: Vec<(String, Option<String>)>,
     #[pyo3(default)]
@@ -180,11 +181,11 @@ impl Asked {
             "http" => false,
             _ => return Err(bad("scheme", "expected `http` or `https`")),
         };
-        let (host, host_port) = if about.host.is_empty() {
+        let (host, host_port) = match about.host.as_deref() {
+            None => (String::new(), None),
             // As the listener has it of a request without a host.
-            ("pylae".to_owned(), None)
-        } else {
-            parse_authority(about.host.as_bytes()).ok_or_else(|| bad("host", "expected a host, and perhaps a port"))?
+            Some("") => ("pylae".to_owned(), None),
+            Some(host) => parse_authority(host.as_bytes()).ok_or_else(|| bad("host", "expected a host, and perhaps a port"))?,
         };
         let path = normalise(about.path.as_bytes()).map_err(|error| bad("path", error))?.into_owned();
         let mut headers = Headers::new();
@@ -193,6 +194,7 @@ impl Asked {
             query: about.hidden_query.join("&").into_bytes(),
             more_headers: about.has_more_headers,
             more_arguments: about.has_more_arguments,
+            host: about.host.is_none(),
             listen_port: about.listen_port.is_none(),
             local_address: about.local_address.is_none(),
             source_address: about.client_ip.is_none(),

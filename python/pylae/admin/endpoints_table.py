@@ -145,7 +145,7 @@ _DESCRIBED: Final = _object(
             "default": "http",
             "description": "As the gateway sees it, behind any load balancer.",
         },
-        "host": {"type": "string", "description": "As in the Host header, with its port."},
+        "host": {"type": "string", "description": "As in the Host header, with its port; not said: it is not known."},
         "path": {"type": "string", "description": "As sent."},
         "query": {"description": "As sent, or a map of names and values; null is a value that is not known."},
         "headers": {"type": "object", "description": "Names and values; null is a value that is not known."},

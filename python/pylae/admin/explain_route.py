@@ -107,12 +107,14 @@ def described_of(values: Mapping[str, Any], *, is_form: bool = False) -> dict[st
     described = {
         "method": given.get("method", "GET"),
         "scheme": given.get("scheme", "http"),
-        "host": given.get("host"),
         "path": given.get("path"),
         "is_trusted": given.get("is_trusted", False),
         "headers": _headers(given.get("headers", {}), errors),
     }
-    errors |= {name: "required field missing" for name in ("host", "path") if described[name] is None}
+    if "host" in given:
+        described["host"] = given["host"]
+    if described["path"] is None:
+        errors["path"] = "required field missing"
     if _TOKEN.fullmatch(described["method"]) is None:
         errors["method"] = "expected a method, such as GET"
     if described["scheme"] not in ("http", "https"):
@@ -212,7 +214,7 @@ def _add_connection(described: dict[str, Any], given: Mapping[str, Any], errors:
         if not isinstance(given["sni"], str | None):
             errors["sni"] = "expected a string"
         described["sni"] = given["sni"]
-    elif described["scheme"] == "https" and described["host"]:
+    elif described["scheme"] == "https" and described.get("host"):
         # What a client asks for that was given a URL.
         described["sni"] = _name_in(described["host"])
 

@@ -28,6 +28,8 @@ pub struct Withheld {
     pub more_headers: bool,
     /// Which query arguments there are beside those named.
     pub more_arguments: bool,
+    /// The host it is for, and its port.
+    pub host: bool,
     /// The port the client connected to.
     pub listen_port: bool,
     /// The address the connection came in on.

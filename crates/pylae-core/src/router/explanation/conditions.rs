@@ -147,6 +147,7 @@ impl Condition<'_> {
         let field = match self {
             Condition::Header(header) => Field::Header(header.name.clone()),
             Condition::Snis => Field::Sni,
+            Condition::Hosts if described.is_unknown(&Field::Host) => Field::Host,
             Condition::Hosts => Field::DestinationPort,
             Condition::Predicate(predicate) => return predicate.unknown(described),
             Condition::Protocols | Condition::Methods | Condition::Paths => return Vec::new(),

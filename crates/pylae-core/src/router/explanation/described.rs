@@ -52,9 +52,9 @@ impl<'a> Described<'a> {
 
     /// Is everything known?
     pub(super) fn is_whole(&self) -> bool {
-        let Withheld { headers, query, more_headers, more_arguments, listen_port, local_address, source_address, source_port, sni } =
+        let Withheld { headers, query, more_headers, more_arguments, host, listen_port, local_address, source_address, source_port, sni } =
             self.withheld;
-        let flags = [more_headers, more_arguments, listen_port, local_address, source_address, source_port, sni];
+        let flags = [more_headers, more_arguments, host, listen_port, local_address, source_address, source_port, sni];
         headers.is_empty() && query.is_empty() && !flags.into_iter().any(|is_withheld| *is_withheld)
     }
 
@@ -63,6 +63,7 @@ impl<'a> Described<'a> {
         alternative.program.is_some()
             || !alternative.headers.is_empty()
             || self.withheld.sni && !alternative.snis.is_empty()
+            || self.withheld.host && !alternative.hosts.is_empty()
             || self.withheld.listen_port && alternative.hosts.iter().any(|host| host.port.is_some())
     }
 
@@ -71,11 +72,12 @@ impl<'a> Described<'a> {
         match field {
             Field::Header(name) => self.is_header_unknown(name),
             Field::Argument(name) => self.withheld.more_arguments || self.hidden.argument_values(name).next().is_some(),
+            Field::Host => self.withheld.host,
             Field::Sni => self.is_sni_unknown(),
             Field::SourceAddress => self.withheld.source_address,
             Field::SourcePort => self.withheld.source_port,
             Field::DestinationAddress => self.withheld.local_address,
-            Field::DestinationPort => self.withheld.listen_port && self.view.host_port.is_none(),
+            Field::DestinationPort => self.withheld.host || self.withheld.listen_port && self.view.host_port.is_none(),
             _ => false,
         }
     }
@@ -93,6 +95,7 @@ impl<'a> Described<'a> {
         self.is_unknown(field).then(|| match field {
             Field::Header(name) => format!("the value of the header `{name}` is not known"),
             Field::Argument(name) => format!("the value of the query argument `{}` is not known", String::from_utf8_lossy(name)),
+            Field::Host => "the host is not known".to_owned(),
             Field::Sni => "the name asked for in the TLS handshake is not known".to_owned(),
             Field::SourceAddress => "the client's address is not known".to_owned(),
             Field::SourcePort => "the client's port is not known".to_owned(),
@@ -104,6 +107,7 @@ impl<'a> Described<'a> {
     /// Does one of a Route's hosts hold?
     pub(super) fn host_truth(&self, host: &HostCondition) -> Truth {
         match host.port {
+            _ if self.withheld.host => Truth::Unknown,
             Some(port) if self.withheld.listen_port && self.view.host_port.is_none() => {
                 let holds_at = |listen_port| host.holds(&RequestView { listen_port, ..*self.view });
                 match (holds_at(port), holds_at(port ^ 1)) {

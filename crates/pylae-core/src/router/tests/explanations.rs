@@ -179,6 +179,17 @@ fn what_may_be_there_beside_what_is_named_decides_too() {
 }
 
 #[test]
+fn a_host_that_is_not_known_may_be_any() {
+    let router = router(&["paths=/a hosts=a.example", "paths=/a", "paths=/b hosts=b.example:81"]);
+    let withheld = Withheld { host: true, ..Withheld::default() };
+    let found = explain_with(&router, "GET - /a", &withheld, |_| {});
+    assert_eq!(number(found.matched), Some(1));
+    assert_eq!(found.unknown, ["the Route `r0` might match: the host is not known"]);
+    assert_eq!(explain_with(&router, "GET - /b", &withheld, |_| {}).unknown, ["the Route `r2` might match: the host is not known"]);
+    assert!(explain_with(&router, "GET - /c", &withheld, |_| {}).unknown.is_empty());
+}
+
+#[test]
 fn a_match_that_rests_on_what_is_withheld_is_uncertain() {
     let router = of_expressions(&[r#"!(http.queries.q == "1")"#]);
     let withheld = Withheld { query: b"q".to_vec(), ..Withheld::default() };
