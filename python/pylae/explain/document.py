@@ -13,8 +13,8 @@ from pylae.explain.facts import Facts
 from pylae.explain.verdict import verdict_of
 from pylae.explain.words import escaped, quoted
 
-MOST_NEAREST: Final = 5
-"""Routes told of, conditions of each, and values of a condition."""
+MOST_NEAREST: Final = 3
+"""Routes told of in the evidence, conditions of each, and values of a condition."""
 
 
 def document_of(

@@ -200,12 +200,6 @@ def _route(document: Mapping[str, Any], style: Style) -> str:
     if route.get("id") or route.get("name"):
         why = ", ".join(f"{_text(one.get('condition'))} {_text(one.get('value'))}" for one in _mappings(route, "why"))
         lines.append(f"Route {_text(route.get('name') or route.get('id'))}{f', for {why}' if why else ''}")
-    for near in _mappings(route, "nearest")[:5]:
-        failed = "; ".join(
-            f"{_text(one.get('condition'))}: wanted {_values(one.get('wanted'))}, got {_values(one.get('got'))}"
-            for one in _mappings(near, "failed")
-        )
-        lines.append(f"not Route {_text(near.get('name') or near.get('id'))}{f': {failed}' if failed else ''}")
     if service:
         where = f"{_text(service.get('protocol'))}://{_text(service.get('host'))}:{_text(service.get('port'))}"
         lines.append(f"Service {_text(service.get('name') or service.get('id'))}: {where}")
@@ -226,11 +220,6 @@ def _mappings(of: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
 
 def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e15 else None
-
-
-def _values(value: Any) -> str:
-    shown = value if isinstance(value, list) else [value]
-    return " or ".join(_text(one, 80) for one in shown[:5] if one is not None) or "none"
 
 
 def _text(value: Any, limit: int = 200) -> str:

@@ -86,7 +86,7 @@ def test_prose_and_tables_keep_to_the_width(width: int) -> None:
 def test_what_the_router_says_is_drawn() -> None:
     near = {"name": "orders", "failed": [{"condition": "methods", "wanted": ["POST"], "got": "GET"}]}
     found = document(record("no_route", route=None, status=404), route_explanation={"route": None, "nearest": [near]})
-    assert "not Route orders: methods: wanted POST, got GET" in draw(found, Style())
+    assert "Route `orders` is near, and does not match: methods: wanted `POST`, got `GET`" in draw(found, Style(width=200))
 
 
 def test_a_changed_configuration_is_said() -> None:

@@ -96,6 +96,14 @@ def test_a_reset_from_this_machine_is_surer_than_one_that_crossed_a_network() ->
     assert verdict(record("reset", far)).confidence < verdict(record("reset", near)).confidence < SURE
 
 
+def test_an_idle_timeout_is_not_blamed_for_a_connection_that_hardly_idled() -> None:
+    young = pooled("closed_before_headers", ended="fin", idle_ms=0.5, idle_limit_ms=59_000.0, our_idle_limit_ms=60_000.0)
+    found = verdict(record("closed_before_headers", young, duration_ms=1.0))
+    assert found.finding == "closed_at_reuse"
+    assert "something else than the idle timeout" in text_of(found)
+    assert "after so many requests" in found.cure[0]
+
+
 def test_less_is_claimed_of_a_client_behind_a_load_balancer() -> None:
     alone = record("bad_framing", status=400)
     behind = {**alone, "client": {"via": "1.1 haproxy"}}

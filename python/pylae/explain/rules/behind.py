@@ -103,8 +103,12 @@ def _is_told(answer: AnswerFacts) -> bool:
 
 def _seen(case: Case) -> list[str]:
     """What gave the author away."""
-    answer = case.facts.answer
+    answer, attempt = case.facts.answer, case.attempt
     lines = []
+    if attempt.request_bytes is not None and attempt.sent_bytes is not None and attempt.sent_bytes < attempt.request_bytes:
+        lines.append(
+            f"it answered before it had the whole request: {size(attempt.sent_bytes)} of {size(attempt.request_bytes)} were sent"
+        )
     if answer.mark:
         lines.append(f"told by: {escaped(answer.mark)}")
     fields = (

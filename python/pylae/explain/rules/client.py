@@ -61,7 +61,7 @@ def gone(case: Case) -> Finding:
     plugin = _slow_plugin(case, after)
     if plugin is not None:
         return _plugin_was_slow(case, plugin, after, evidence)
-    if "head" in case.detail or "reading the body" in case.detail:
+    if case.facts.phase in ("read_request", "read_body") or "request's head" in case.detail:
         return Finding(
             hop="client",
             name="gone_while_sending",

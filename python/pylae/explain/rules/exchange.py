@@ -73,47 +73,45 @@ def reset(case: Case) -> Finding:
 def _at_reuse(case: Case, *, is_reset: bool) -> Finding:
     """A pooled connection ended as we sent a request on it."""
     attempt = case.attempt
+    limit, idle = attempt.idle_limit_ms, attempt.idle_ms
+    is_young = limit is not None and idle is not None and idle < 0.5 * limit
     evidence = [case.connection(), case.traffic()]
-    limit = attempt.idle_limit_ms
-    is_old = limit is not None and attempt.idle_ms is not None and attempt.idle_ms >= 0.8 * limit
     if limit is not None:
         evidence.append(
             f"its server lets connections idle for {ms(limit)}, as was learned of it; ours is {ms(attempt.our_idle_limit_ms)}"
         )
     elif attempt.our_idle_limit_ms is not None:
         evidence.append(f"we keep idle connections for {ms(attempt.our_idle_limit_ms)}")
-    evidence += [line for line in known_timeout(round_seconds(attempt.idle_ms)) if not is_old]
-    shorter = limit or attempt.idle_ms
-    seconds = max(1, math.floor((shorter - 500) / 1000)) if shorter and shorter >= 1500 else None
-    cure = [
+    if is_young:
+        evidence.append("it lay idle for much less than that, so something else than the idle timeout ended it")
+    elif limit is None:
+        evidence += known_timeout(round_seconds(idle))
+    shorter = limit or idle
+    seconds = max(1, math.floor((shorter - 500) / 1000)) if shorter and not is_young else 1
+    idleness = [
         (
             "let the server keep idle connections longer than we do (keep-alive timeout there above "
             "`upstream_keepalive_idle_timeout` here)"
         ),
-        (
-            f"or let us give them up sooner: set `upstream_keepalive_idle_timeout = {seconds if seconds else 1}` in "
-            "kong.conf, then:"
-        ),
+        f"or let us give them up sooner: set `upstream_keepalive_idle_timeout = {seconds}` in kong.conf, then:",
         "pylae reload",
-        _IDEMPOTENCY,
     ]
-    after_requests = (
+    others = [
         f"a server that ends connections after so many requests (this one had carried {attempt.reused}): set "
-        "`upstream_keepalive_max_requests` below that number"
-    )
+        "`upstream_keepalive_max_requests` below that number",
+        "a restart or deployment of the server ends all of its connections at that moment: look at its log",
+    ]
     is_round = attempt.reused is not None and attempt.reused >= 10 and attempt.reused % 50 in (0, 49)
-    cure.insert(0 if is_round and not is_old else len(cure), after_requests)
-    did = "reset" if is_reset else "closed"
     twice = ", and the request was not one to send twice" if "none that may be repeated" in (attempt.again or "") else ""
-    # A firewall that forgot the connection answers with a RST in the server's name.
-    confidence = 0.65 if is_reset else 0.75
+    did = "reset" if is_reset else "closed"
     return Finding(
         hop="upstream",
-        name="reset_at_reuse" if is_reset else "closed_at_reuse",
+        name=f"{did}_at_reuse",
         summary=f"{case.server} {did} an idle keep-alive connection just as we sent this request on it{twice}.",
-        confidence=confidence,
+        # A firewall that forgot the connection answers with a RST in the server's name.
+        confidence=0.65 if is_reset else 0.75,
         evidence=evidence,
-        cure=cure,
+        cure=[*others, *idleness, _IDEMPOTENCY] if is_young or is_round else [*idleness, _IDEMPOTENCY, *others],
         probes=["how long this server keeps idle connections:", case.doctor("--keepalive")],
     )
 

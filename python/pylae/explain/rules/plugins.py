@@ -41,7 +41,10 @@ _REFUSES: Final = {
 """Why other plugins answer."""
 _UNAUTHORIZED: Final = 401
 _PLACE: Final = re.compile(r"plugin (?P<plugin>[\w.-]{1,80}) failed in (?P<phase>\w{1,40})")
+_UNDONE: Final = "its work is not part of this version"
 _AWAY: Final = (
+    "connect call failed",
+    "connectionrefused",
     "timed out",
     "timeout",
     "timeouterror",

@@ -151,6 +151,13 @@ GOLDEN: tuple[Golden, ...] = (
         "thin",
         record("client_gone", status=499, detail="the client closed in the middle of a request's head"),
     ),
+    Golden(
+        "client_gone",
+        "gone_while_sending",
+        "client",
+        "thin",
+        record("client_gone", status=499, phase="read_body", detail="the client closed while waiting for the upstream"),
+    ),
     # The gateway and its configuration.
     Golden(
         "no_route",
