@@ -239,7 +239,7 @@ pub struct Attempt {
     pub alert: Option<String>,
     /// Was it a pooled connection, and how was it used before?
     pub reused: Option<Reused>,
-    /// How long connections to this server may lie idle, as it said or as was learned; told of attempts that failed.
+    /// How long this server keeps a connection that lies idle, as it says or as was learned; told of attempts that failed.
     pub idle_limit: Option<Duration>,
     /// How long we keep them at most; `None`: without a limit. Told with `idle_limit`.
     pub our_idle_limit: Option<Duration>,

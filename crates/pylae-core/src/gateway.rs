@@ -15,6 +15,7 @@ use crate::upstream::dns::Resolver;
 use crate::upstream::pool::Pool;
 use crate::upstream::tls::UpstreamTls;
 use arc_swap::ArcSwap;
+use serde_json::json;
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -185,6 +186,15 @@ impl Gateway {
                 continue;
             }
             last_whole = Instant::now();
+            for (address, learned, ours) in self.pool.hasty_servers() {
+                let address = address.to_string();
+                let ms = |time: Duration| time.as_secs_f64() * 1000.0;
+                self.warn(
+                    "idle_timeout",
+                    &address,
+                    || json!({"address": address, "idle_limit_ms": ms(learned), "our_idle_limit_ms": ours.map_or(0.0, ms)}),
+                );
+            }
             self.guarded.sweep(pylae_shared::monotonic());
             let now_lost = self.logs.lost();
             if now_lost > lost {

@@ -10,14 +10,14 @@ mod guarding;
 mod hedging;
 
 use crate::config::ExplainHeaders;
-use crate::exchange::{BodyStore, Exchange, ExchangeRef, Response, Source, Station, Version};
+use crate::exchange::{BodyStore, Exchange, ExchangeRef, Fired, Response, Source, Station, Version};
 use crate::fault::{Fault, FaultKind};
 use crate::gateway::Gateway;
 use crate::http::body::Decoder;
 use crate::http::head::{Framing, ResponseHead};
 use crate::http::headers::Headers;
 use crate::listener::connection::ClientConnection;
-use crate::observe::{Level, recorder};
+use crate::observe::{Level, authors, recorder};
 use crate::phases::Phase;
 use crate::phases::corridor::{self, Passage};
 use crate::proxy::relay::{End, Plan, Relay};
@@ -547,12 +547,21 @@ async fn deliver_upstream(
         let read = read_whole(client, &mut upstream, &mut decoder, read_timeout).await;
         match read {
             Ok(bytes) => {
-                if let Some(response) = exchange.borrow_mut().response.as_mut() {
+                let mut borrowed = exchange.borrow_mut();
+                authors::body_came(&mut borrowed, &bytes, true);
+                if let Some(response) = borrowed.response.as_mut() {
                     response.body = Some(bytes);
                 }
             }
             Err(Failure::Fault(fault, what)) => {
                 gateway.logs.log_exchange(Level::Error, &exchange.borrow(), fault.phrase(), what);
+                if let Some(attempt) = exchange.borrow_mut().attempts.last_mut() {
+                    attempt.fault = Some(fault.clone());
+                    if fault.kind == FaultKind::ReadTimeoutInBody {
+                        attempt.ended = "timeout: read";
+                        attempt.timer = Some(Fired { name: "read_timeout", length: read_timeout });
+                    }
+                }
                 // Nobody waits for the upstream any more while the client takes the fault.
                 give_back(gateway, exchange, &key, upstream, false);
                 return answer_fault(gateway, client, exchange, fault, keep_alive).await;

@@ -320,6 +320,12 @@ impl Drop for Wire {
     }
 }
 
+/// Of what came first, what may be kept as evidence: of an HTTP answer its status line alone, as fields are not for records.
+pub fn telling_bytes(first: &[u8]) -> &[u8] {
+    let end = if first.starts_with(b"HTTP/") { memchr::memchr(b'\n', first).map(|end| end + 1) } else { None };
+    &first[..end.unwrap_or(first.len()).min(FIRST_BYTES)]
+}
+
 /// Did the peer reset the connection?
 pub fn is_reset(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted)
@@ -368,5 +374,18 @@ impl Deadline {
             }
             sleep.as_mut().reset(due.into());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn test_of_an_http_answer_no_field_is_kept_as_evidence() {
+        assert_eq!(telling_bytes(b"HTTP/1.1 200 OK\r\nSet-Cookie: secret"), b"HTTP/1.1 200 OK\r\n");
+        assert_eq!(telling_bytes(b"HTTP/1.1 2"), b"HTTP/1.1 2");
+        assert_eq!(telling_bytes(b"SSH-2.0-x\r\nmore"), b"SSH-2.0-x\r\nmore");
+        assert_eq!(telling_bytes(&[7; 100]).len(), FIRST_BYTES);
     }
 }

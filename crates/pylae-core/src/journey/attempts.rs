@@ -8,20 +8,25 @@ use crate::exchange::{Exchange, ExchangeRef, Fired, Reused};
 use crate::fault::{Fault, FaultKind, Retry};
 use crate::gateway::Gateway;
 use crate::healthcheck::Outcome as Seen;
-use crate::http::head::{ResponseHead, may_be_response};
+use crate::http::head::{ResponseHead, may_be_response, printable};
+use crate::http::wire::telling_bytes;
 use crate::listener::connection::ClientConnection;
 use crate::observe::{Level, authors};
 use crate::proxy::repeating::{is_repeatable, may_repeat, may_resend};
 use crate::proxy::{self, Departure, Failure, Timeouts, doing};
 use crate::resilience::Policy;
-use crate::upstream::handshake::Evidence;
+use crate::upstream::handshake::{Evidence, UpstreamTlsFacts};
 use crate::upstream::{PoolKey, UpstreamConnection, connect, habits};
 use pylae_shared::tcp::TcpFacts;
+use serde_json::json;
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
+
+/// Certificates of upstreams that end so soon are warned of.
+const EXPIRY_NOTICE: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// What came of a try.
 pub(super) struct Tried {
@@ -257,6 +262,9 @@ async fn connection_for(
         None => Err(Failure::Gone),
         Some(Ok(connection)) => {
             drop(borrowed);
+            if let Some(tls) = &connection.tls {
+                warn_of_expiry(gateway, key, tls);
+            }
             decided(gateway, exchange, || format!("connection.made ms={:.3}", begun.elapsed().as_secs_f64() * 1000.0));
             Ok(connection)
         }
@@ -270,6 +278,24 @@ async fn connection_for(
             Err(Failure::Fault(fault, if has_connected { doing::HANDSHAKING } else { doing::CONNECTING }))
         }
     }
+}
+
+/// A certificate that ends before long, or has ended and nobody looks at it, is told of.
+fn warn_of_expiry(gateway: &Gateway, key: &PoolKey, tls: &UpstreamTlsFacts) {
+    let Some(certificate) = &tls.certificate else { return };
+    let Some(not_after_ms) = certificate.not_after_s.and_then(|seconds| u64::try_from(seconds).ok()).map(|s| s.saturating_mul(1000)) else {
+        return;
+    };
+    if not_after_ms > crate::clock::now_ms() + EXPIRY_NOTICE.as_millis() as u64 {
+        return;
+    }
+    let address = key.address.to_string();
+    let name = tls.sni.as_deref().map_or_else(|| address.clone(), |sni| format!("{sni} at {address}"));
+    let name = printable(name.as_bytes(), 160);
+    gateway.warn("upstream_certificate", &name, || {
+        let not_after = crate::clock::rfc3339_ms(not_after_ms);
+        json!({"address": address, "sni": tls.sni, "subject": certificate.subject, "issuer": certificate.issuer, "not_after": not_after})
+    });
 }
 
 /// One attempt, at this place in the exchange's list: a connection, the request out, the head back. Dropped, it closes its
@@ -314,13 +340,14 @@ pub(super) async fn attempt(
                 && let Some(timeout) = head.headers.get("keep-alive").and_then(habits::timeout_said)
             {
                 let rtt = TcpFacts::of(connection.wire.socket()).map_or(Duration::ZERO, |facts| facts.rtt);
+                connection.stated = Some(timeout);
                 connection.said = Some(habits::usable(timeout).saturating_sub(rtt));
             }
             return Ok((head, connection));
         }
         Err(failure) => failure,
     };
-    attempt.first_bytes = connection.wire.first_bytes().to_vec();
+    attempt.first_bytes = telling_bytes(connection.wire.first_bytes()).to_vec();
     attempt.alert = connection.wire.alert().map(|alert| format!("received: {}", alert.name()));
     let come = connection.wire.buffered();
     if account.head_bytes == 0 && !come.is_empty() && may_be_response(come) {

@@ -88,6 +88,11 @@ impl Habits {
         [learned, forgotten].into_iter().flatten().min()
     }
 
+    /// How long the server, or what is between, keeps an idle connection; `None`: nothing is known.
+    pub fn learned(&self) -> Option<Duration> {
+        [self.idle_timeout, self.forgotten].into_iter().flatten().map(|(time, _)| time).min()
+    }
+
     /// For what may not be sent twice: is a connection safe to take that lay idle for so long?
     pub fn is_surely_open(&self, idle: Duration) -> bool {
         idle < SURELY_OPEN || self.idle_timeout.is_some() || self.survived.is_some_and(|(survived, _)| idle < usable(survived))
@@ -223,7 +228,7 @@ mod tests {
     fn test_like_closes_show_an_idle_timeout_and_ours_is_a_margin_below() {
         let (habits, lessons) = after_closes(&[(0, 5010), (7000, 5000), (9000, 5020), (20000, 5010)]);
         assert_eq!(lessons, [Lesson::IdleTimeout(ms(5000))]);
-        assert_eq!(habits.idle_limit(), Some(ms(4500)));
+        assert_eq!((habits.idle_limit(), habits.learned()), (Some(ms(4500)), Some(ms(5000))));
         assert_eq!(after_closes(&[(0, 5010), (7000, 5000)]).1, []);
     }
 

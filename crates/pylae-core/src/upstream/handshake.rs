@@ -183,7 +183,7 @@ pub(super) async fn shake_hands(
         }
         Err(error) => {
             facts.certificate = seen.certificate.as_deref().and_then(CertificateFacts::of);
-            Err(failed(&error, seen.not_trusted, &facts, first, evidence))
+            Err(failed(&error, seen.not_trusted, &facts, &first, evidence))
         }
     };
     evidence.tls = Some(Rc::new(facts));
@@ -191,19 +191,19 @@ pub(super) async fn shake_hands(
 }
 
 /// What a failed handshake means.
-fn failed(error: &io::Error, not_trusted: Option<NotTrusted>, facts: &UpstreamTlsFacts, first: Vec<u8>, evidence: &mut Evidence) -> Fault {
+fn failed(error: &io::Error, not_trusted: Option<NotTrusted>, facts: &UpstreamTlsFacts, first: &[u8], evidence: &mut Evidence) -> Fault {
     let fault = |text: &str, detail: String| {
         Fault::with_phrase(FaultKind::UpstreamTlsFailed, detail, format!("SSL_do_handshake() failed (SSL: {text})"))
     };
     let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
-        return broke_off(error, facts, &first, evidence);
+        return broke_off(error, facts, first, evidence);
     };
     evidence.ended = Some("closed by us");
     match tls {
         rustls::Error::InvalidMessage(what) => {
             // 15 03, 16 03: records of TLS, though not good ones.
-            if !matches!(first[..], [0x14..=0x17, 3, ..]) {
-                evidence.first_bytes = first;
+            if !matches!(first, [0x14..=0x17, 3, ..]) {
+                evidence.first_bytes = crate::http::wire::telling_bytes(first).to_vec();
                 return fault("error:0A00010B:SSL routines::wrong version number", format!("what answered does not speak TLS ({what:?})"));
             }
             fault("error:0A00010B:SSL routines::wrong version number", format!("a malformed TLS message came ({what:?})"))

@@ -46,6 +46,8 @@ pub struct UpstreamConnection {
     pub quiet_since: Option<Instant>,
     /// How long it may lie idle, as its server says (`Keep-Alive: timeout=5`), less a margin and the way there and back.
     pub said: Option<Duration>,
+    /// The same as its server says it.
+    pub stated: Option<Duration>,
     /// How long it lay idle before this exchange; `None`: it is fresh.
     pub idle: Option<Duration>,
     /// Its request's place among those in flight, where requests queue for the host.
@@ -83,6 +85,7 @@ impl UpstreamConnection {
             made: Instant::now(),
             quiet_since: None,
             said: None,
+            stated: None,
             idle: None,
             place: None,
             is_request_whole: true,

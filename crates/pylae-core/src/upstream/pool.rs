@@ -185,10 +185,20 @@ impl Pool {
         }
     }
 
-    /// How long a connection to its server may lie idle, as it said or as was learned, and how long we keep it at most.
+    /// How long its server keeps a connection that lies idle, as it says or as was learned, and how long we keep it at most.
     pub fn idle_limits(&self, key: &PoolKey, connection: &UpstreamConnection) -> (Option<Duration>, Option<Duration>) {
-        let learned = self.servers.borrow().get(&key.address).and_then(Habits::idle_limit);
-        (shortest([learned, connection.said]), self.idle_timeout)
+        let learned = self.servers.borrow().get(&key.address).and_then(Habits::learned);
+        (shortest([learned, connection.stated]), self.idle_timeout)
+    }
+
+    /// Servers that are known to close idle connections sooner than we give them up; and when they do, and we.
+    pub fn hasty_servers(&self) -> Vec<(SocketAddr, Duration, Option<Duration>)> {
+        let servers = self.servers.borrow();
+        let of = |(address, habits): (&SocketAddr, &Habits)| {
+            let learned = habits.learned().filter(|learned| self.idle_timeout.is_none_or(|ours| *learned < ours))?;
+            Some((*address, learned, self.idle_timeout))
+        };
+        servers.iter().filter_map(of).collect()
     }
 
     /// A pooled connection was dead without a word: so may the others of its key be.
@@ -472,6 +482,7 @@ mod tests {
             pool.met_dead(&named(&key, 1), &dead);
             assert_eq!(pool.len(), 1);
             assert_eq!(pool.sweep(true), [Learned { address: key.address, lesson: Lesson::Forgotten(Duration::from_secs(40)) }]);
+            assert_eq!(pool.hasty_servers(), [(key.address, Duration::from_secs(40), None)]);
         });
     }
 
