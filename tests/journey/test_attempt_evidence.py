@@ -51,6 +51,7 @@ def gateway(names: NameServer, authority: Authority, tmp_path_factory: pytest.Te
     files = tmp_path_factory.mktemp("dns")
     (files / "hosts").write_text("127.0.0.1 localhost filed.test\n")
     settings = {
+        "plugins": "bundled,probe-response",
         "dns_resolver": names.address,
         "dns_hostsfile": str(files / "hosts"),
         "lua_ssl_trusted_certificate": str(authority.certificate),
@@ -131,6 +132,21 @@ def test_a_client_certificate_that_is_wanted_is_no_premature_close(
         assert not origin.requests
     assert (record["fault"], record["may_have_acted"]) == ("upstream_wants_certificate", False)
     assert (attempt["tls"]["alert"], attempt["tls"]["wants_certificate"]) == (alert, True)
+
+
+def test_a_late_alert_sends_nothing_again_whose_body_is_gone(
+    gateway: Gateway, blueprints: Blueprints, authority: Authority, certificate: Certificate
+) -> None:
+    context = certificate.server_context()
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(authority.certificate)
+    with Origin(good, tls=context) as origin:
+        path = blueprints.path(origin, {"request_buffering": False}, retries=3, tls_verify=False)
+        record, attempt = failed(gateway, path, data=request("POST", path, body=b"x" * 300_000))
+        assert origin.connections == 1
+    assert record["fault"] == "upstream_wants_certificate"
+    assert attempt["again"] == "not sent again: its body was passed on as it came, and is gone"
+    assert attempt["request_bytes"] > 300_000
 
 
 def test_whose_certificates_haproxy_takes_is_said(
@@ -323,6 +339,57 @@ def test_where_in_the_head_it_ended_is_said(
     assert (record["fault"], attempt["ended"], attempt["received_bytes"]) == ("closed_before_headers", "fin", len(piece))
     assert attempt.get("head_bytes", 0) == len(piece)
     assert ("first_byte_ms" in attempt) == bool(piece)
+
+
+@pytest.mark.parametrize(
+    ("end", "ended", "fault"),
+    [
+        (Connection.close, "fin", "closed_in_body"),
+        (Connection.reset, "rst", "reset_in_body"),
+        (Connection.wait_gone, "timeout: read", "read_timeout_in_body"),
+    ],
+)
+@pytest.mark.parametrize("plugin", ["", "probe-response"])
+def test_who_ended_a_body_and_how_is_said(
+    gateway: Gateway,
+    blueprints: Blueprints,
+    make_origin: MakeOrigin,
+    end: Callable[[Connection], None],
+    ended: str,
+    fault: str,
+    plugin: str,
+) -> None:
+    """Be it passed on as it comes, or read whole for a plugin."""
+    came = threading.Event()
+
+    def break_off(connection: Connection) -> None:
+        connection.read_head()
+        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
+        assert plugin or came.wait(10), "the first half came through"
+        end(connection)
+
+    service = blueprints.service(make_origin(break_off), read_timeout=300, retries=0)
+    route = blueprints.route(service)
+    if plugin:
+        blueprints.plugin(plugin, route, "route")
+    gateway.settle()
+    with gateway.connect() as client:
+        client.send(request("GET", route["paths"][0]))
+        if not plugin:
+            head = client.read_head()
+            assert client.read_exactly(4) == b"half"
+            came.set()
+            request_id = head.request_id
+            client.read_to_end()
+        else:
+            reply = client.read_reply()
+            assert reply.status == (504 if fault == "read_timeout_in_body" else 502)
+            request_id = reply.request_id
+    (line,) = gateway.failures.wait_for(request_id)
+    record = json.loads(line)
+    attempt = record["attempts"][-1]
+    assert (record["fault"], attempt["fault"], attempt["ended"], attempt["status"]) == (fault, fault, ended, 200)
+    assert attempt.get("timer") == ({"name": "read_timeout", "ms": 300} if fault == "read_timeout_in_body" else None)
 
 
 # === before it breaks ===

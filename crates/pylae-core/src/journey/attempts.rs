@@ -12,7 +12,7 @@ use crate::http::head::{ResponseHead, may_be_response, printable};
 use crate::http::wire::telling_bytes;
 use crate::listener::connection::ClientConnection;
 use crate::observe::{Level, authors};
-use crate::proxy::repeating::{is_repeatable, may_repeat, may_resend};
+use crate::proxy::repeating::{has_body_still, is_repeatable, may_repeat, may_resend};
 use crate::proxy::{self, Departure, Failure, Timeouts, doing};
 use crate::resilience::Policy;
 use crate::upstream::handshake::{Evidence, UpstreamTlsFacts};
@@ -107,7 +107,8 @@ pub(super) async fn proxy_heads(
         }
         let may_repeat = match fault.kind.facts().retry {
             Retry::Never => false,
-            Retry::NothingSent => true,
+            // A late alert of TLS comes when a part of the body may be gone.
+            Retry::NothingSent => has_body_still(&exchange.borrow(), client),
             Retry::Idempotent => may_repeat(&exchange.borrow(), client),
         };
         if let Some(choice) = &choice {
@@ -178,7 +179,7 @@ pub(super) fn blame(gateway: &Rc<Gateway>, exchange: &ExchangeRef, choice: Optio
 fn why_not_repeated(exchange: &Exchange, fault: &Fault) -> &'static str {
     if fault.kind.facts().retry == Retry::Never {
         "not sent again: the upstream has it, and would say the same"
-    } else if is_repeatable(exchange) {
+    } else if fault.kind.facts().retry == Retry::NothingSent || is_repeatable(exchange) {
         "not sent again: its body was passed on as it came, and is gone"
     } else {
         "not sent again: the upstream may have acted on it, and the method is none that may be repeated"

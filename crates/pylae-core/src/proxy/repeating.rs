@@ -17,7 +17,7 @@ pub fn has_idempotency_key(exchange: &Exchange) -> bool {
 }
 
 /// Is the body there to be sent once more?
-fn has_body_still(exchange: &Exchange, client: &impl Departure) -> bool {
+pub fn has_body_still(exchange: &Exchange, client: &impl Departure) -> bool {
     !matches!(exchange.request.body, BodyStore::Unread) || exchange.upstream.body.is_some() || client.body_bytes() == 0
 }
 
