@@ -26,11 +26,15 @@ and writes this page; the fastest part of it runs with every change.
 *Client sees*: a status; `closed`: the connection ended; `left`: the client went away itself. *nginx says*: a stock nginx in the
 gateway's place, with the same timeouts: what its client sees, and the line in its `error.log`; `-`: it has no such thing.
 *Envoy*: the response flag of the same fault, as the verdict names it. *Pylae says*: the hop, the cause (a name of `fault.rs`),
-the finding, and how sure it is. Below {confident} it names probes that would tell; a hop that looks the same from the gateway is
-right only there.
+the finding, and how sure it is; below {confident} it names probes that would tell. *Right*: `yes`; `alike`: it names another hop
+than the broken one, from where the same would look the same, below {confident} and with probes; `no`.
 """
 
-COLUMNS = "| cause | variants | client sees | nginx says | Envoy | Pylae says | right |\n|---|---|---|---|---|---|---|\n"
+TITLES = {"dns": "DNS", "tcp": "TCP", "http": "HTTP", "tls": "TLS"}
+COLUMNS = (
+    "| cause | broken at | variants | client sees | nginx says | Envoy | Pylae says | right |\n"
+    "|---|---|---|---|---|---|---|---|\n"
+)
 
 
 def figures(rows: Sequence[Row]) -> tuple[int, int]:
@@ -42,8 +46,9 @@ def summary(rows: Sequence[Row], date: datetime.date) -> str:
     """The line all is for."""
     right, confident = figures(rows)
     causes = len({row.case.name for row in rows})
+    alike = sum(_right(row) == "alike" for row in rows)
     return (
-        f"**{causes} causes, {len(rows)} rows: {right} verdicts right ({100 * right / len(rows):.1f} %); "
+        f"**{causes} causes, {len(rows)} rows: {right} verdicts right ({100 * right / len(rows):.1f} %), {alike} of them alike; "
         f"a wrong hop at {CONFIDENT} or more: {confident}.** {date.isoformat()}, {version('nginx')}, {version('haproxy')}."
     )
 
@@ -56,7 +61,7 @@ def version(program: str) -> str:
     words = (done.stdout + done.stderr).split()
     if program == "nginx":
         return words[2].replace("/", " ")
-    return f"HAProxy {words[2]}"
+    return f"HAProxy {words[2].split('-')[0]}"
 
 
 def page(rows: Sequence[Row], date: datetime.date) -> str:
@@ -64,7 +69,7 @@ def page(rows: Sequence[Row], date: datetime.date) -> str:
     parts = [HEAD.format(confident=CONFIDENT), summary(rows, date), ""]
     for group in GROUPS:
         of_group = [row for row in rows if row.case.group == group]
-        parts += [f"## {group[0].upper()}{group[1:]}", "", COLUMNS + "".join(_lines(of_group))]
+        parts += [f"## {TITLES.get(group, group.capitalize())}", "", COLUMNS + "".join(_lines(of_group))]
     wrong = [row for row in rows if row.wrong]
     if wrong:
         parts += ["## What is wrong", ""]
@@ -81,7 +86,8 @@ def _lines(rows: Iterable[Row]) -> Iterable[str]:
         for cells, same in met.items():
             variants = "; ".join(str(row.variant) for row in same)
             title = f"{same[0].case.title} `{same[0].case.name}`"
-            yield "| " + " | ".join(map(_cell, (title, variants, *cells))) + " |\n"
+            broken = " or ".join(sorted(same[0].case.right.hops)) or "nobody can tell"
+            yield "| " + " | ".join(map(_cell, (title, broken, variants, *cells))) + " |\n"
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -91,7 +97,13 @@ def _cells(row: Row) -> tuple[str, ...]:
     if row.stock:
         nginx = f"{row.stock.client}: {row.stock.phrase}" if row.stock.phrase else f"{row.stock.client}, no line"
     flag = (verdict.get("flags") or {}).get("envoy") or "-"
-    return row.client, nginx, flag, said, "no" if row.wrong else "yes"
+    return row.client, nginx, flag, said, _right(row)
+
+
+def _right(row: Row) -> str:
+    if row.wrong:
+        return "no"
+    return "yes" if row.verdict.get("hop") in row.case.right.hops else "alike"
 
 
 def _cell(text: str) -> str:

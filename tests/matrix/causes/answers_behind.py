@@ -125,7 +125,11 @@ def application_500(bed: Bed, variant: Variant) -> Iterator[Broken]:
 
 
 @cause(
-    GROUP, "the application is not ready (503, JSON)", right("upstream", "unavailable_behind", unsure="second_lb"), is_fast=True
+    GROUP,
+    "the application is not ready (503, JSON)",
+    # Both names fit a server that answers 503 itself.
+    right("upstream", "unavailable_behind upstream_error", unsure="second_lb"),
+    is_fast=True,
 )
 def application_503(bed: Bed, variant: Variant) -> Iterator[Broken]:
     data = reply("503 Service Unavailable", b'{"error":"warming up","retry":true}', JSON, "Retry-After: 5")
@@ -155,3 +159,35 @@ def node_431(bed: Bed, variant: Variant) -> Iterator[Broken]:
     with Node(port):
         # Each line is within our limit of 8 KiB, all together above Node's of 16 KiB.
         yield Broken(f"http://127.0.0.1:{port}/", lines=tuple(f"X-Token-{number}: {'a' * 6_000}" for number in range(3)))
+
+
+@cause(
+    GROUP,
+    "Kong behind found its server's answer invalid (502)",
+    right("second_lb", "bad_gateway_behind", "Kong"),
+    is_fast=True,
+)
+def kong_502(bed: Bed, variant: Variant) -> Iterator[Broken]:
+    body = b'{"message":"An invalid response was received from the upstream server"}'
+    yield from _answering(bed, variant, reply("502 Bad Gateway", body, JSON, "Server: kong/3.9.1", "Via: 1.1 kong/3.9.1"))
+
+
+@cause(
+    GROUP,
+    "an API gateway behind answers 503 in JSON, and says its name nowhere",
+    # An application could have written the same.
+    right("second_lb", "unavailable_behind upstream_error", unsure="upstream"),
+)
+def api_gateway_503(bed: Bed, variant: Variant) -> Iterator[Broken]:
+    data = reply("503 Service Unavailable", b'{"message": "Service Unavailable"}', JSON, "Connection: keep-alive")
+    yield from _answering(bed, variant, data)
+
+
+@cause(
+    GROUP,
+    "an API gateway behind answers 502 in JSON, and says its name nowhere",
+    right("second_lb", "bad_gateway_behind upstream_error", unsure="upstream"),
+)
+def api_gateway_502(bed: Bed, variant: Variant) -> Iterator[Broken]:
+    data = reply("502 Bad Gateway", b'{"message": "Internal server error"}', JSON, "Connection: keep-alive")
+    yield from _answering(bed, variant, data)

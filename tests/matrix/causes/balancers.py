@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.matrix.bed import LOAD_BALANCER, LONG, Bed, Fault, fin, hangs, sends
+from tests.matrix.bed import LOAD_BALANCER, LONG, Bed, Fault, fin, hangs, reply, sends
 from tests.matrix.case import ALL, BOTH_SCHEMES, FRESH, PLAIN, Broken, Variant, cause, right
-from tests.support.origin import good
+from tests.support.origin import Connection, good
 from tests.support.ports import free_port
 from tests.support.servers.haproxy import GLOBAL, Haproxy
 from tests.support.servers.nginx import Nginx
@@ -97,6 +98,43 @@ def nginx_header_too_large(bed: Bed, variant: Variant) -> Iterator[Broken]:
         yield broken
 
 
+@cause(
+    GROUP,
+    "nginx behind has a page of JSON for its 502",
+    # nginx puts its name on what it hands on, too: who wrote a body of another shape can't be told.
+    right("second_lb", "bad_gateway_behind upstream_error", unsure="upstream"),
+)
+def nginx_json_page(bed: Bed, variant: Variant) -> Iterator[Broken]:
+    page = "error_page 502 @down; "
+    down = """location @down { default_type application/json; return 502 '{"error":"bad gateway"}'; }"""
+    port = free_port()
+    server = f"server {{ listen 127.0.0.1:{port}; {page} location / {{ proxy_pass http://127.0.0.1:{free_port()}; }} {down} }}"
+    with Nginx(server, [port]):
+        yield Broken(f"http://127.0.0.1:{port}/")
+
+
+@cause(
+    GROUP,
+    "the application behind nginx is not ready (503, JSON), and nginx puts its name on it",
+    right("upstream", "unavailable_behind upstream_error", unsure="second_lb"),
+    is_fast=True,
+)
+def application_503_behind_nginx(bed: Bed, variant: Variant) -> Iterator[Broken]:
+    data = reply("503 Service Unavailable", b'{"error":"warming up"}', "Content-Type: application/json")
+    yield from _behind_nginx(bed, variant, sends(data, hangs))
+
+
+@cause(
+    GROUP,
+    "the application behind nginx fails (500, HTML of its own), and nginx puts its name on it",
+    right("upstream", "upstream_error", unsure="second_lb"),
+)
+def application_500_behind_nginx(bed: Bed, variant: Variant) -> Iterator[Broken]:
+    body = b"<!doctype html>\n<html lang=en>\n<title>500 Internal Server Error</title>\n<h1>Internal Server Error</h1>\n"
+    data = reply("500 Internal Server Error", body, "Content-Type: text/html; charset=utf-8", "Server: Werkzeug/3.0.1")
+    yield from _behind_nginx(bed, variant, sends(data, hangs))
+
+
 # === HAProxy behind ===
 
 
@@ -179,6 +217,28 @@ def haproxy_timeout(bed: Bed, variant: Variant) -> Iterator[Broken]:
 
 @cause(
     GROUP,
+    "HAProxy behind has a page of JSON for its 503",
+    # It puts its name nowhere: an application could have written the same.
+    right("second_lb", "unavailable_behind upstream_error", unsure="upstream"),
+)
+def haproxy_json_page(bed: Bed, variant: Variant) -> Iterator[Broken]:
+    page = """http-error status 503 content-type application/json string '{"error":"unavailable"}'"""
+    with _haproxy(bed, variant, f"{page}\n  server origin 127.0.0.1:{free_port()}") as broken:
+        yield broken
+
+
+@cause(
+    GROUP,
+    "the application behind HAProxy fails (500, JSON)",
+    right("upstream", "upstream_error", unsure="second_lb"),
+)
+def application_500_behind_haproxy(bed: Bed, variant: Variant) -> Iterator[Broken]:
+    data = reply("500 Internal Server Error", b'{"error":"division by zero"}', "Content-Type: application/json")
+    yield from _behind_haproxy(bed, variant, sends(data, hangs))
+
+
+@cause(
+    GROUP,
     "HAProxy behind: the answer breaks off in the body",
     # The load balancer ends what its server ended; who began it can't be seen from before it.
     right("second_lb upstream", "closed_in_body", unsure="network"),
@@ -230,6 +290,26 @@ def first_nginx_gives_up(bed: Bed, variant: Variant) -> Iterator[Broken]:
 def first_haproxy_gives_up(bed: Bed, variant: Variant) -> Iterator[Broken]:
     with first_haproxy(bed, "200ms") as port, bed.faulty(variant, sends(b"", hangs), service=LONG, port=port) as broken:
         yield broken
+
+
+@cause(
+    GROUP,
+    "what stands before us adds a second Content-Length to a good request",
+    # Its client could have sent it so.
+    right("first_lb", "bad_framing", unsure="client"),
+    is_stock=False,
+)
+def first_corrupts(bed: Bed, variant: Variant) -> Iterator[Broken]:
+    def serve(connection: Connection) -> None:
+        head = connection.read_until(b"\r\n\r\n")[:-2]
+        added = b"X-Forwarded-For: 127.0.0.1\r\nContent-Length: 5\r\nContent-Length: 4\r\n\r\nonce!"
+        with socket.create_connection(("127.0.0.1", bed.gateway.proxy_port), 5, (LOAD_BALANCER, 0)) as onward:
+            onward.sendall(head + added)
+            while data := onward.recv(65_536):
+                connection.send(data)
+
+    with bed.behind(good) as origin, bed.behind(serve) as first:
+        yield Broken(path=bed.blueprints.path(origin), port=first.port)
 
 
 @cause(
