@@ -177,6 +177,7 @@ def kong_502(bed: Bed, variant: Variant) -> Iterator[Broken]:
     "an API gateway behind answers 503 in JSON, and says its name nowhere",
     # An application could have written the same.
     right("second_lb", "unavailable_behind upstream_error", unsure="upstream"),
+    is_fast=True,
 )
 def api_gateway_503(bed: Bed, variant: Variant) -> Iterator[Broken]:
     data = reply("503 Service Unavailable", b'{"message": "Service Unavailable"}', JSON, "Connection: keep-alive")

@@ -103,6 +103,7 @@ def nginx_header_too_large(bed: Bed, variant: Variant) -> Iterator[Broken]:
     "nginx behind has a page of JSON for its 502",
     # nginx puts its name on what it hands on, too: who wrote a body of another shape can't be told.
     right("second_lb", "bad_gateway_behind upstream_error", unsure="upstream"),
+    is_fast=True,
 )
 def nginx_json_page(bed: Bed, variant: Variant) -> Iterator[Broken]:
     page = "error_page 502 @down; "
@@ -220,6 +221,7 @@ def haproxy_timeout(bed: Bed, variant: Variant) -> Iterator[Broken]:
     "HAProxy behind has a page of JSON for its 503",
     # It puts its name nowhere: an application could have written the same.
     right("second_lb", "unavailable_behind upstream_error", unsure="upstream"),
+    is_fast=True,
 )
 def haproxy_json_page(bed: Bed, variant: Variant) -> Iterator[Broken]:
     page = """http-error status 503 content-type application/json string '{"error":"unavailable"}'"""

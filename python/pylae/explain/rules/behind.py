@@ -132,7 +132,8 @@ def _by_application(case: Case, name: str, status: int | None, evidence: list[st
         hop="upstream",
         name=f"{name}_of_application" if is_known else f"{name}_of_unknown",
         summary=f"This {status} came from {case.server} and was written by {who} behind the gateway, not by the gateway.",
-        confidence=0.8 if is_known and is_json else 0.7 if is_known else 0.6,
+        # A load balancer may have an error page in JSON too.
+        confidence=0.75 if is_known and is_json else 0.7 if is_known else 0.6,
         evidence=evidence,
         cure=[
             (

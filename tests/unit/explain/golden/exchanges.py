@@ -222,7 +222,7 @@ GOLDEN: tuple[Golden, ...] = (
         None,
         "unavailable_of_application",
         "upstream",
-        "sure",
+        "thin",
         content_type="application/json",
     ),
     behind("unavailable_behind", 503, "unknown", None, "unavailable_of_unknown", "upstream", "thin"),
