@@ -15,7 +15,7 @@ import pytest
 from tests.support import ports
 from tests.support.blueprints import Blueprints
 from tests.support.gateway import Gateway
-from tests.support.origin import Behaviour, Origin, early_close, good, send_then_close
+from tests.support.origin import Behaviour, Origin, answer, early_close, good, send_then_close
 from tests.support.wait import until
 
 SETTINGS = {
@@ -245,7 +245,7 @@ def test_log_forging_by_a_client_leaves_one_line_of_ascii(gateway: Gateway, head
         reply = client.read_reply()
     record = record_of(gateway, reply.request_id)
     assert record["kind"] == "refused"
-    (line,) = gateway.failures.lines()
+    (line,) = gateway.failures.containing(reply.request_id)
     assert line.isascii()
     assert line.isprintable()
     assert "aHVudGVy" not in line
@@ -262,6 +262,18 @@ def test_peers_that_are_trusted_are_told_of_a_fault_in_the_head(
     assert reply.header("X-Pylae-Fault") == "closed_before_headers"
     well = gateway.get(echo_path)
     assert (well.header("Proxy-Status"), well.header("X-Pylae-Fault")) == (None, None)
+
+
+def test_a_fault_of_a_gateway_behind_is_replaced_by_ours_and_its_status_list_kept(
+    gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin
+) -> None:
+    behind = answer(b"", "Proxy-Status: inner; error=dns_error", "X-Pylae-Fault: dns_failed", status="502 Bad Gateway")
+    reply = gateway.get(blueprints.path(make_origin(behind)))
+    assert reply.status == 502
+    assert reply.header("X-Pylae-Fault") == "bad_gateway_behind"
+    behind_said, ours = reply.all("Proxy-Status")
+    assert behind_said == "inner; error=dns_error"
+    assert ours.startswith('pylae; received-status=502; details="')
 
 
 def signed(key: str, method: str, path: str, at_s: int) -> str:

@@ -58,6 +58,8 @@ pub struct RequestFields {
     pub expects_continue: bool,
     /// The Host header.
     pub host: Option<Vec<u8>>,
+    /// It says that it is a probe of `pylae doctor`.
+    pub may_be_probe: bool,
 }
 
 /// Finds the end of a head: the index just past the empty line. `from` is where the search went on last time.
@@ -201,6 +203,7 @@ pub fn parse_request_fields(bytes: &[u8], version: Version, line_limit: usize) -
             }
             6 if name.eq_ignore_ascii_case(b"expect") => fields.expects_continue = value.eq_ignore_ascii_case(b"100-continue"),
             10 if name.eq_ignore_ascii_case(b"connection") => read_connection(value, &mut fields),
+            13 if name.eq_ignore_ascii_case(b"x-pylae-probe") => fields.may_be_probe = true,
             14 if name.eq_ignore_ascii_case(b"content-length") => {
                 if fields.content_length.is_some() {
                     return Err((bad("there are two Content-Length fields"), fields));
@@ -487,14 +490,27 @@ pub fn printable(bytes: &[u8], limit: usize) -> String {
 /// Appends bytes as nginx writes them in logs: `"`, `\`, control and non-ASCII bytes as `\xHH`.
 pub fn escape_into(text: &mut String, bytes: &[u8]) {
     use std::fmt::Write;
-    for &b in bytes {
-        if (0x20..0x7f).contains(&b) && b != b'"' && b != b'\\' {
-            text.push(b as char);
-        } else {
-            let _ = write!(text, "\\x{b:02X}");
-        }
+    let mut rest = bytes;
+    loop {
+        let plain = rest.iter().position(|&b| !PLAIN[b as usize]).unwrap_or(rest.len());
+        // Nearly all of it in one piece; plain bytes are ASCII.
+        text.push_str(std::str::from_utf8(&rest[..plain]).unwrap_or_default());
+        let Some(byte) = rest.get(plain) else { return };
+        let _ = write!(text, "\\x{byte:02X}");
+        rest = &rest[plain + 1..];
     }
 }
+
+/// The bytes that logs show as they are.
+static PLAIN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0x20;
+    while byte < 0x7f {
+        table[byte] = byte != b'"' as usize && byte != b'\\' as usize;
+        byte += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {

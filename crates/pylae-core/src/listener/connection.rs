@@ -609,7 +609,11 @@ fn new_exchange(
         if peer_is_trusted {
             (borrowed.client_ip, borrowed.client_port) = real_ip(gateway, &borrowed.request.headers, facts);
         }
-        borrowed.probe = gateway.probe_key.as_ref().and_then(|key| key.nonce_of(&borrowed.request, borrowed.started_at_ms / 1000));
+        if fields.may_be_probe
+            && let Some(key) = &gateway.probe_key
+        {
+            borrowed.probe = key.nonce_of(&borrowed.request, borrowed.started_at_ms / 1000);
+        }
         borrowed.forwarded = forwarded(&borrowed.request, facts, peer_is_trusted);
     }
     exchange
