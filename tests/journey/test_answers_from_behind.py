@@ -81,17 +81,25 @@ def test_an_application_behind_nginx_is_not_nginx(gateway: Gateway, blueprints: 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 507])
 def test_an_application_of_its_own(gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin, status: int) -> None:
-    said = told(gateway, blueprints.path(make_origin(oops(status))), status)
+    said = told(gateway, blueprints.path(make_origin(oops(status, "gunicorn"))), status)
     assert (said["fault"], said["written_by"]) == ("upstream_error", "application")
 
 
-def oops(status: int) -> Behaviour:
+def test_a_502_that_no_known_proxy_writes_may_be_a_proxy_s_all_the_same(gateway: Gateway, blueprints: Blueprints) -> None:
+    port = free_port()
+    page = """error_page 502 @down; location @down { default_type application/json; return 502 '{"error": "bad gateway"}'; }"""
+    with nginx(port, f"{page} location / {{ proxy_pass http://127.0.0.1:{free_port()}; }}"):
+        said = told(gateway, blueprints.path(f"http://127.0.0.1:{port}/"), 502)
+    assert (said["fault"], said["written_by"]) == ("bad_gateway_behind", "unknown")
+
+
+def oops(status: int, server: str = "Python") -> Behaviour:
     """An application that fails, in JSON."""
 
     def serve(connection: Connection) -> None:
         connection.read_head()
         body = b'{"error": "database is locked", "secret": "hunter2"}'
-        connection.send(f"HTTP/1.1 {status} Oops\r\nContent-Type: application/json\r\n".encode())
+        connection.send(f"HTTP/1.1 {status} Oops\r\nServer: {server}\r\nContent-Type: application/json\r\n".encode())
         connection.send(f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
         connection.wait_gone()
 

@@ -48,7 +48,7 @@ struct Fields {
     is_via_google: bool,
     /// It passed a Kong or a Pylae that did not write it.
     is_via_gateway: bool,
-    /// A field that applications set and proxies do not: `X-Powered-By`, `ETag`.
+    /// A field that applications set and proxies do not.
     is_of_application: bool,
     /// The body cannot be read.
     is_encoded: bool,
@@ -120,6 +120,26 @@ const SERVERS: [(&str, &str); 6] = [
     ("Varnish", "varnish"),
     ("pylae/", "pylae"),
     ("kong/", "kong"),
+];
+
+/// Fields that applications set, and proxies do not.
+const APPLICATION_FIELDS: [&str; 4] = ["x-powered-by", "etag", "x-aspnet-version", "x-runtime"];
+/// Servers that run applications and stand before nothing else.
+const APPLICATION_SERVERS: [&str; 14] = [
+    "gunicorn",
+    "uvicorn",
+    "hypercorn",
+    "daphne",
+    "waitress",
+    "Werkzeug",
+    "WSGIServer",
+    "TornadoServer",
+    "BaseHTTP",
+    "Kestrel",
+    "Jetty",
+    "Apache-Coyote",
+    "WildFly",
+    "akka-http",
 ];
 
 /// Names that a member of `Proxy-Status` may go by.
@@ -244,7 +264,8 @@ impl Fields {
             server: value("server").to_vec(),
             is_via_google: contains(via, "google"),
             is_via_gateway: contains(via, "kong") || contains(via, "pylae"),
-            is_of_application: headers.contains("x-powered-by") || headers.contains("etag"),
+            is_of_application: APPLICATION_FIELDS.iter().any(|field| headers.contains(field))
+                || APPLICATION_SERVERS.iter().any(|name| starts_with(value("server"), name)),
             is_encoded: headers.get("content-encoding").is_some_and(|coding| !coding.eq_ignore_ascii_case(b"identity")),
             is_bodyless: false,
             proxy_status: headers.get_all("proxy-status").find_map(failed_proxy),
@@ -252,7 +273,7 @@ impl Fields {
     }
 
     fn is_server(&self, name: &str) -> bool {
-        self.server.get(..name.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(name.as_bytes()))
+        starts_with(&self.server, name)
     }
 
     /// `server: nginx/1.22.1`
@@ -328,14 +349,15 @@ fn judged(status: u16, fields: &Fields, body: &[u8]) -> (&'static str, String) {
     if fields.server.is_empty() && !fields.is_of_application && TRAEFIK.into_iter().any(is_text) {
         return ("traefik", format!("body: the bare words `{}`, and no server field", printable(body.trim_ascii_end(), QUOTE_BYTES)));
     }
-    let is_page = head.trim_ascii_start().first() == Some(&b'<');
-    let is_proxy =
-        ["nginx", "openresty", "envoy", "istio-envoy", "cloudflare", "Caddy", "Apache"].into_iter().any(|name| fields.is_server(name));
-    if is_page && is_proxy && matches!(status, 502..=504) {
-        // A page that somebody made for the proxy, or for the application behind it.
-        return ("unknown", format!("{}, and a page that is not its own", fields.server_mark()));
+    if matches!(status, 502..=504) && !fields.is_of_application {
+        // An application that answers so, or the page that somebody made for a proxy: both look like this.
+        return ("unknown", "a body that no known proxy writes, and no field of an application".to_owned());
     }
     ("application", "a body that no known proxy writes".to_owned())
+}
+
+fn starts_with(value: &[u8], name: &str) -> bool {
+    value.get(..name.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(name.as_bytes()))
 }
 
 fn head_of(body: &[u8]) -> &[u8] {

@@ -72,15 +72,19 @@ fn test_who_passes_an_answer_on_did_not_write_it() {
         &[("Server", "envoy"), ("X-Envoy-Upstream-Service-Time", "3")][..],
         &[("Server", "cloudflare"), ("CF-RAY", "8-FRA")][..],
         &[("Via", "1.1 varnish"), ("X-Varnish", "7")][..],
-        &[("Via", "1.1 kong/3.9.1"), ("Server", "gunicorn")][..],
+        &[][..],
     ] {
         assert_eq!(author(500, pairs, json), "application", "{pairs:?}");
-        assert_eq!(author(502, pairs, json), "application", "{pairs:?}");
+        // An application may say so, or a proxy that was given a page of its own.
+        assert_eq!(author(502, pairs, json), "unknown", "{pairs:?}");
+    }
+    for pairs in [&[("Via", "1.1 kong/3.9.1"), ("Server", "gunicorn")][..], &[("Server", "nginx"), ("X-Runtime", "0.1")][..]] {
+        assert_eq!(author(503, pairs, json), "application", "{pairs:?}");
     }
     // What another Kong passed on from a Kong behind it.
-    assert_eq!(author(502, &[("Server", "kong/3.9.1"), ("Via", "1.1 kong/3.9.1")], json), "application");
+    assert_eq!(author(500, &[("Server", "kong/3.9.1"), ("Via", "1.1 kong/3.9.1")], json), "application");
     assert_eq!(author(502, &[("X-Powered-By", "Express"), ("ETag", "W/\"b\"")], "Bad Gateway"), "application");
-    assert_eq!(author(502, &[], "Bad Gateway\n"), "application", "as Go's http.Error writes it");
+    assert_eq!(author(502, &[], "Bad Gateway\n"), "unknown", "as Go's http.Error writes it");
     assert_eq!(author(502, &[("Server", "gunicorn")], "no healthy upstream for tenant 7"), "application");
 }
 
@@ -118,7 +122,8 @@ fn test_kinds_go_by_status_author_and_what_the_body_says() {
     assert_eq!(kind(502, NGINX), Some(BadGatewayBehind));
     assert_eq!(kind(503, HAPROXY), Some(UnavailableBehind));
     assert_eq!(kind(504, ""), Some(TimeoutBehind));
-    assert_eq!(kind(502, "{}"), Some(UpstreamError));
+    assert_eq!(kind(502, "{}"), Some(BadGatewayBehind));
+    assert_eq!(kind_of(503, author(503, &[("Server", "gunicorn")], "{}"), b"{}"), Some(UpstreamError));
     assert_eq!(kind(500, NGINX), Some(UpstreamError));
     assert_eq!(kind(599, ""), Some(UpstreamError));
     assert_eq!(kind(431, ""), Some(HeaderTooLargeBehind));
