@@ -85,7 +85,8 @@ class Configuration:
             `route` (`id`, `name`, `why`: pairs of `condition` and `value`; None), `service`, `upstream` (with `targets`),
             `plugins` (`id`, `name`, `scope`, `reads_body`, `authenticates`, `depends_on_consumer`), `upstream_path`, `status` and
             `fault` of the answer that the gateway gives by itself, `outranked`, `nearest` (`id`, `name`, `failed`: `condition`,
-            `wanted`, `got`) and `unknown`: why it might be otherwise, as what is withheld decides.
+            `wanted`, `got`), `unknown`: why it might be otherwise, as what is withheld decides, and `open`: the ids of the Routes
+            of which that is said.
 
         Raises:
             ValueError: Names the key that is not as expected, before a colon.

@@ -288,6 +288,20 @@ def test_what_a_record_withholds_is_not_guessed(admin: Admin, recorded: Recorded
     assert (found["changed"], found["unchanged"]) == ([], 0)
 
 
+def test_what_was_withheld_and_is_decided_alike_leaves_nothing_open(admin: Admin, recorded: Recorded) -> None:
+    admin.put(f"/routes/{OTHER}", {"name": "inner", "paths": ["/orders"], "headers": {"x-inner": ["1"]}, "methods": ["GET"]})
+    version = admin.post("/explain/route", described())["config"]
+    recorded.request(request={"headers": None}, config=version)
+    # It was not the inner Route's then, and nothing of either Route changes.
+    (found,) = dry_run(admin, change("PATCH", "/services/backend", host="new.test"))["changed"]
+    assert found["why"] == ["the Service's host is new.test instead of backend.test"]
+    assert dry_run(admin, change("PATCH", "/routes/inner", headers={"x-inner": ["2"]}))["unknown"]
+    assert dry_run(admin, change("DELETE", "/routes/inner"))["unknown"] == []
+    recorded.request(request={"headers": None}, config="another:1")
+    assert dry_run(admin, change("PATCH", "/services/backend", host="new.test"))["unknown"]
+    admin.call("DELETE", f"/routes/{OTHER}")
+
+
 def test_a_request_that_never_reached_the_router_is_as_it_was(admin: Admin, recorded: Recorded) -> None:
     recorded.request(status=400, kind="refused", route=None, room="http", fault="bad_framing")
     assert dry_run(admin, change("DELETE", f"/routes/{ROUTE}"))["unchanged"] == 1

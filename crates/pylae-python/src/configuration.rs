@@ -341,6 +341,7 @@ impl Configuration {
         told.set_item("outranked", routing.outranked.iter().map(|route| of_route(py, route)).collect::<PyResult<Vec<_>>>()?)?;
         told.set_item("nearest", routing.nearest.iter().map(|near| of_near(py, near)).collect::<PyResult<Vec<_>>>()?)?;
         told.set_item("unknown", &routing.unknown)?;
+        told.set_item("open", routing.open.iter().map(Id::to_string).collect::<Vec<_>>())?;
         Ok(told)
     }
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
@@ -27,6 +27,7 @@ from pylae.admin.rehearsal import rehearse, wanted_of
 from pylae.control import redaction
 from pylae.control.control import Control
 from pylae.control.dry_run import Differences, compare, differing
+from pylae.control.explain import Kept
 from pylae.control.feed import Feed
 from pylae.control.line import Log
 from pylae.database.changes import SNAPSHOT_TABLES, Commit, Replacement
@@ -78,6 +79,8 @@ def endpoints(control: Control, max_body_bytes: int, log: Log) -> dict[str, Hand
         except ValueError as error:
             name, _, text = str(error).partition(": ")
             raise SchemaViolation({name: text}) from error
+        # Ids of what `unknown` says in words.
+        del found["open"]
         return answer(200, {**found, "config": f"{feed.database_id}:{feed.sequence}"})
 
     dry_run = DryRun(control, max_body_bytes, log)
@@ -261,9 +264,8 @@ class DryRun:
             busy.headers["Retry-After"] = "1"
             raise Refusal(busy)
         async with self._running:
-            before = await self._configurations.current()
             feed = self._control.feed
-            if before is None or feed is None:
+            if feed is None:
                 return message(503, NOTHING_YET)
             changes = _changes_in(body, types[0] if types else "")
             if changes is not None:
@@ -271,14 +273,17 @@ class DryRun:
                 feed, after_feed, elsewhere = await self._changed(changes)
             else:
                 after_feed, elsewhere = await self._replaced(feed, body, types[0] if types else "")
-            after_message = after_feed.since(None)
-            differences = Differences.between(feed, after_feed, elsewhere)
-            records = [kept.record() for kept in islice(self._control.explain.records(), size)]
-            before = await self._configurations.current() or before
+            # All of one moment; from the next on the feed may go on.
+            version, rows, sent = feed.version, feed.rows(), feed.since(None)
+            records = _current_or_not(islice(self._control.explain.records(), size), feed)
+            before = await self._configurations.current()
+            is_as_then = self._control.feed is feed and feed.version == version
 
             def look() -> dict[str, Any]:
-                after = self._configurations.of(after_message)
-                return compare(before, after, differences, records, self._configurations.pure).shown()
+                now = before if before is not None and is_as_then else self._configurations.of(sent)
+                after = self._configurations.of(after_feed.since(None))
+                differences = Differences.between(rows, after_feed.rows(), elsewhere)
+                return compare(now, after, differences, records, self._configurations.pure).shown()
 
             return answer(200, await asyncio.to_thread(look))
 
@@ -313,6 +318,19 @@ class DryRun:
         holding, elsewhere = await self._control.database.read(judge)
         rows = {name: held.encoded for name, held in holding.items()}
         return feed.hypothetical(Replacement((), feed.sequence + 1, rows, is_whole=True)), elsewhere
+
+
+def _current_or_not(found: Iterator[Kept], feed: Feed) -> Iterator[tuple[dict[str, Any], bool]]:
+    """Records, each with whether it was served with the rows that workers have now."""
+    kept = list(found)
+    database_id, since, until = feed.database_id, feed.same_since(), feed.sequence
+
+    def is_current(config: object) -> bool:
+        id_, _, sequence = str(config).rpartition(":")
+        return id_ == database_id and sequence.isascii() and sequence.isdigit() and since <= int(sequence) <= until
+
+    # Decoded when its turn comes: each may be large.
+    return ((record, is_current(record.get("config"))) for record in (one.record() for one in kept))
 
 
 def _held(dao: ReadDao, tables: Any) -> Holding:

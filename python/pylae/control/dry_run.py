@@ -16,7 +16,6 @@ import msgspec
 from pylae._core import Configuration
 from pylae.control.described import Undescribed, of_record
 from pylae.control.expansion import VAULTS
-from pylae.control.feed import Feed
 from pylae.database.changes import SNAPSHOT_TABLES
 
 UNKNOWN: Final = "unknown"
@@ -53,9 +52,11 @@ class Differences:
     elsewhere: frozenset[str] = frozenset()
 
     @classmethod
-    def between(cls, before: Feed, after: Feed, elsewhere: frozenset[str]) -> Differences:
-        """How two configurations differ."""
-        return cls({table: differing(before.rows(table), after.rows(table)) for table in SNAPSHOT_TABLES}, elsewhere)
+    def between(
+        cls, before: Mapping[str, Mapping[str, bytes]], after: Mapping[str, Mapping[str, bytes]], elsewhere: frozenset[str]
+    ) -> Differences:
+        """How the encoded rows by table and id of two configurations differ."""
+        return cls({table: differing(before[table], after[table]) for table in SNAPSHOT_TABLES}, elsewhere)
 
     def is_empty(self) -> bool:
         """Whether there are none."""
@@ -102,7 +103,7 @@ def compare(
     before: Configuration,
     after: Configuration,
     differences: Differences,
-    records: Iterable[Mapping[str, Any]],
+    records: Iterable[tuple[Mapping[str, Any], bool]],
     pure: frozenset[str] = frozenset(),
 ) -> Outcome:
     """Looks at each record under either configuration.
@@ -111,17 +112,17 @@ def compare(
         before: the one of now.
         after: the other one.
         differences: between their rows.
-        records: of requests, decoded.
+        records: of requests, decoded, each with whether it was served with the configuration of now.
         pure: names of plugins that look at nothing but a request and their configuration.
     """
     outcome = Outcome()
-    for record in records:
+    for record, is_current in records:
         outcome.considered += 1
         if differences.is_empty() or _never_reached_the_router(record):
             outcome.unchanged += 1
             continue
         try:
-            pair = _Pair.of(before, after, record)
+            pair = _Pair.of(before, after, differences, record, is_current=is_current)
         except Undetermined as error:
             outcome.unknown.append({"request_id": record.get("request_id"), "reason": str(error)})
             continue
@@ -156,7 +157,9 @@ class _Pair:
         self._configuration = configuration
 
     @classmethod
-    def of(cls, before: Configuration, after: Configuration, record: Mapping[str, Any]) -> _Pair:
+    def of(
+        cls, before: Configuration, after: Configuration, differences: Differences, record: Mapping[str, Any], *, is_current: bool
+    ) -> _Pair:
         """Asks both.
 
         Raises:
@@ -168,7 +171,7 @@ class _Pair:
         except (Undescribed, ValueError) as error:
             raise Undetermined(str(error)) from error
         open_ = [*found["unknown"], *(reason for reason in then["unknown"] if reason not in found["unknown"])]
-        if open_:
+        if open_ and not (is_current and _is_settled(record, found, then, differences)):
             raise Undetermined("; ".join(open_))
         if (
             asked["scheme"] == "http"
@@ -308,7 +311,7 @@ class _Pair:
         step = next((step for step in self._steps() if step.get("outcome") == "answered"), None)
         if step is None or step.get("phase") not in ("rewrite", "access") or differences.elsewhere:
             return False
-        if _id(self.before["route"]) != _id(self.after["route"]) or self.after["service"] is None:
+        if _id(self.before["route"]) != _id(self.after["route"]):
             return False
         before = _up_to(self.before["plugins"], step.get("id"))
         after = _up_to(self.after["plugins"], step.get("id"))
@@ -360,6 +363,14 @@ def _of_fields(what: str, table: str, row: Row | None, differences: Differences)
     """Fields of a row that change what is done with a request, and that the router does not speak of."""
     changed = differences.of(table, _id(row)) - {*OF_NO_EFFECT, *SEEN_OTHERWISE[table]}
     return [f"the {what}'s {name} changes" for name in sorted(changed)]
+
+
+def _is_settled(record: Mapping[str, Any], before: Row, after: Row, differences: Differences) -> bool:
+    """Whether what the record withholds was decided when it was served, and is decided alike: by the same conditions."""
+    route = record.get("route")
+    id_ = route.get("id") if isinstance(route, Mapping) else None
+    is_same = _id(before["route"]) == _id(after["route"]) == id_ and set(after["open"]) <= set(before["open"])
+    return is_same and id_ is not None and differences.fields["routes"].keys().isdisjoint({*after["open"], id_})
 
 
 def _may_come_over_tls(record: Mapping[str, Any], asked: Row) -> bool:

@@ -107,6 +107,11 @@ class Feed:
                 return False
         return True
 
+    def same_since(self) -> int:
+        """The oldest sequence from which on `is_as_at` holds."""
+        changed = (change.sequence for change in reversed(self._changes) if change.table in self._rows)
+        return max(next(changed, 0), self._remembers_after)
+
     def apply(self, commit: Commit | Replacement) -> None:
         """Takes in what a transaction changed; commits come in order."""
         if self.expansion is not None:
@@ -133,14 +138,14 @@ class Feed:
 
     def hypothetical(self, commit: Commit | Replacement) -> Feed:
         """What it would be after a transaction that nobody makes."""
-        made = Feed.of_encoded(self.database_id, self.sequence, {table: dict(rows) for table, rows in self._rows.items()})
+        made = Feed.of_encoded(self.database_id, self.sequence, self.rows())
         made.expansion = None if self.expansion is None else self.expansion.copy()
         made.apply(commit)
         return made
 
-    def rows(self, table: str) -> Mapping[str, bytes]:
-        """The rows of a snapshot table by id, encoded; not to be changed, and only good until the next commit."""
-        return self._rows[table]
+    def rows(self) -> dict[str, dict[str, bytes]]:
+        """The encoded rows of every snapshot table by id, as they are at this moment."""
+        return {table: dict(rows) for table, rows in self._rows.items()}
 
     def plugin_names(self) -> set[str]:
         """The plugins that are configured and not disabled."""

@@ -222,7 +222,20 @@ def test_what_it_would_be_leaves_it_as_it_is() -> None:
     feed = Feed(DATABASE, 5, {"services": [{"id": "a"}, {"id": "b"}]})
     version, snapshot = feed.version, feed.since(None)
     would_be = feed.hypothetical(Commit([*delete(0, "a").changes, *upsert(0, "c").changes]))
-    assert list(would_be.rows("services")) == ["b", "c"]
+    assert list(would_be.rows()["services"]) == ["b", "c"]
     replaced = feed.hypothetical(Replacement((), 6, {"services": {"d": b"\x80"}}, is_whole=True))
-    assert (dict(replaced.rows("services")), dict(replaced.rows("routes"))) == ({"d": b"\x80"}, {})
+    assert (replaced.rows()["services"], replaced.rows()["routes"]) == ({"d": b"\x80"}, {})
     assert (feed.version, feed.since(None)) == (version, snapshot)
+
+
+def test_it_is_the_same_since_the_last_change_that_workers_hear_of() -> None:
+    feed = Feed(DATABASE, 5, {})
+    assert feed.same_since() == 5
+    feed.apply(upsert(6, "a"))
+    feed.apply(upsert(7, "c", "consumers"))
+    feed.apply(upsert(8, "d", "consumers"))
+    assert feed.same_since() == 6
+    for sequence in range(3, 10):
+        assert feed.is_as_at((DATABASE, sequence)) is (feed.same_since() <= sequence <= feed.sequence)
+    feed.apply(Replacement((), 20, {}, is_whole=True))
+    assert feed.same_since() == 20

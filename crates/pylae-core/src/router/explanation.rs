@@ -9,6 +9,7 @@ pub(super) use described::{Described, Truth};
 
 use super::{Match, RequestView, Router};
 use crate::http::headers::Headers;
+use crate::snapshot::Id;
 use crate::snapshot::model::Route;
 use conditions::{Condition, conditions_of, visit};
 use std::cmp::Reverse;
@@ -55,6 +56,8 @@ pub struct Explanation {
     pub nearest: Vec<Near>,
     /// Why it might be another Route: what is not known decides. Empty: it is certain.
     pub unknown: Vec<String>,
+    /// The Routes of which that is said, the matched one included if it might not match.
+    pub open: Vec<Id>,
 }
 
 /// A condition that holds.
@@ -111,7 +114,8 @@ impl Router {
         let described = Described::new(view, withheld);
         let why = position.map_or_else(Vec::new, |position| self.why(position, &described));
         let (outranked, nearest) = if limit == 0 { (Vec::new(), Vec::new()) } else { self.others(position, &described, limit) };
-        Explanation { matched, why, outranked, nearest, unknown: self.unknown(position, &described) }
+        let (unknown, open) = self.unknown(position, &described);
+        Explanation { matched, why, outranked, nearest, unknown, open }
     }
 
     fn route_at(&self, position: u32) -> &Arc<Route> {
@@ -171,12 +175,11 @@ impl Router {
     }
 
     /// Is there a Route that comes first or not, as what is not known will have it?
-    fn unknown(&self, matched: Option<u32>, described: &Described<'_>) -> Vec<String> {
+    fn unknown(&self, matched: Option<u32>, described: &Described<'_>) -> (Vec<String>, Vec<Id>) {
+        let (mut reasons, mut open) = (Vec::new(), Vec::new());
         if described.is_whole() {
-            return Vec::new();
+            return (reasons, open);
         }
-        let mut reasons = Vec::new();
-        let mut count = 0;
         let end = matched.map_or(self.matcher.order.len() as u32, |position| position + 1);
         for position in 0..end {
             let alternative = std::slice::from_ref(self.matcher.alternative(position));
@@ -192,11 +195,11 @@ impl Router {
             if least != Truth::Unknown {
                 continue;
             }
-            count += 1;
-            if count > REASONS_TOLD {
+            let route = self.route_at(position);
+            open.push(route.id);
+            if open.len() > REASONS_TOLD {
                 continue;
             }
-            let route = self.route_at(position);
             let name = route.name.as_ref().map_or_else(|| route.id.to_string(), ToString::to_string);
             let found = conditions_of(alternative);
             let mut why: Vec<String> = found
@@ -208,9 +211,9 @@ impl Router {
             let verb = if matched == Some(position) { "might not match" } else { "might match" };
             reasons.push(format!("the Route `{name}` {verb}: {}", why.join(", ")));
         }
-        if count > REASONS_TOLD {
-            reasons.push(format!("so might {} more", count - REASONS_TOLD));
+        if open.len() > REASONS_TOLD {
+            reasons.push(format!("so might {} more", open.len() - REASONS_TOLD));
         }
-        reasons
+        (reasons, open)
     }
 }

@@ -158,6 +158,7 @@ fn what_is_withheld_and_decides_makes_the_answer_uncertain() {
     let found = explain_with(&router, "GET h /a", &withheld, |_| {});
     assert_eq!(number(found.matched.clone()), Some(1));
     assert_eq!(found.unknown, ["the Route `r0` might match: the value of the header `x-a` is not known"]);
+    assert_eq!(found.open, [id(0)]);
     assert!(explain_with(&router, "GET h /b", &withheld, |_| {}).unknown.is_empty());
 
     let withheld = Withheld { listen_port: true, ..Withheld::default() };
