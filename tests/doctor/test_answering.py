@@ -140,12 +140,64 @@ def test_a_head_near_the_limit_names_the_header_and_not_its_value(make_origin: M
     assert any(finding.finding == "response_header_too_large" and finding.is_broken for finding in over)
 
 
-def test_get_is_asked_only_where_head_leaves_out_who_wrote_the_answer(make_origin: MakeOrigin) -> None:
-    well, ill = make_origin(good), make_origin(answer(b"oops", status="502 Bad Gateway"))
-    find(well.port)
-    find(ill.port)
-    assert {request.method for request in well.requests} == {"HEAD"}
-    assert {request.method for request in ill.requests} == {"HEAD", "GET"}
+def test_nothing_but_head_and_get_is_sent_on_ones_own_account(make_origin: MakeOrigin) -> None:
+    for behaviour in (good, answer(b"oops", status="502 Bad Gateway"), early_close, answer(b"", keep_alive=False)):
+        origin = make_origin(behaviour)
+        find(origin.port)
+        assert {request.method for request in origin.requests} <= {"HEAD", "GET", "PRI", "PROXY"}
+        assert all(not request.body for request in origin.requests)
+
+
+def unlike_head(body: bytes, *lines: str) -> Behaviour:
+    """Answers HEAD well, and GET with this body."""
+    head = "\r\n".join(["HTTP/1.1 200 OK", *lines, "", ""]).encode()
+
+    def serve(connection: Connection) -> None:
+        while True:
+            received = connection.read_head()
+            connection.send(head if received.method == "HEAD" else head + body)
+            if received.method == "GET":
+                connection.close()
+                return
+
+    return serve
+
+
+@pytest.mark.parametrize(
+    ("body", "line", "cause"),
+    [
+        (b"0123456789", "Content-Length: 100", "closed_in_body"),
+        (b"5\r\nhello\r\n", "Transfer-Encoding: chunked", "closed_in_body"),
+        (b"zz\r\nhello\r\n", "Transfer-Encoding: chunked", "bad_response_body"),
+        (b"5\r\nhello!!0\r\n\r\n", "Transfer-Encoding: chunked", "bad_response_body"),
+        (b"", "Transfer-Encoding: gzip", "bad_response"),
+    ],
+)
+def test_a_body_that_is_not_as_its_head_says(make_origin: MakeOrigin, body: bytes, line: str, cause: str) -> None:
+    found = only(find(make_origin(unlike_head(body, line)).port))
+    assert (found.cause, found.hop, found.phase) == (cause, "upstream", "read_answer")
+
+
+def test_whole_bodies_are_well(make_origin: MakeOrigin) -> None:
+    for body, line in (
+        (b"5\r\nhello\r\n0\r\nX: y\r\n\r\n", "Transfer-Encoding: chunked"),
+        (b"f;a=b\r\n" + b"a" * 15 + b"\r\n0\r\n\r\n", "Transfer-Encoding: chunked"),
+        (b"until the end", "Connection: close"),
+        (b"a" * 100_000, "Content-Length: 100000"),
+    ):
+        assert find(make_origin(unlike_head(body, line)).port) == []
+
+
+def test_a_body_that_stops_is_a_warning_while_the_gateway_would_wait(make_origin: MakeOrigin) -> None:
+    def stop(connection: Connection) -> None:
+        connection.read_head()
+        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n")
+        connection.read_head()
+        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
+        connection.wait_gone()
+
+    found = only(find(make_origin(stop).port, patience_s=0.3))
+    assert (found.cause, found.is_broken) == ("read_timeout_in_body", False)
 
 
 def test_a_users_own_request_is_sent_once_and_as_it_is(make_origin: MakeOrigin) -> None:

@@ -12,7 +12,8 @@ from tests.support.ports import free_port
 def test_nothing_is_found_where_all_is_well(make_origin: MakeOrigin) -> None:
     origin = make_origin(good)
     assert find(origin.port) == []
-    assert [request.method for request in origin.requests] == ["HEAD", "HEAD"]
+    assert [request.method for request in origin.requests] == ["HEAD", "GET"]
+    assert origin.connections == 1
     assert origin.last.header("Host") == f"127.0.0.1:{origin.port}"
 
 

@@ -46,7 +46,7 @@ def judge(look: Look) -> list[Finding]:
 
 def _unanswered(look: Look, answer: NoAnswer) -> list[Finding]:
     aim, place, spoken = look.aim, look.place, look.spoken
-    request = f"{aim.method} {aim.path} with `Host: {aim.host_header}`"
+    request = f"{look.method} {aim.path} with `Host: {aim.host_header}`"
     if answer.how == "handshake":
         return []
     if looks_like_tls(answer.received) or (spoken is not None and spoken.tls and not spoken.http and not aim.is_tls):
@@ -117,9 +117,11 @@ def _unanswered(look: Look, answer: NoAnswer) -> list[Finding]:
             0.5 if again else 0.7,
             [
                 f"{request}: {_how(answer)}, {ms(answer.took_ms)} after it was sent",
-                "neither TLS, nor HTTP/2, nor a PROXY line before the request is answered there"
-                if not again
-                else "the same request on another connection was answered: it happens now and then",
+                "the same request on another connection was answered: it happens now and then"
+                if again
+                else "neither TLS, nor HTTP/2, nor a PROXY line before the request is answered there"
+                if spoken is not None
+                else "HEAD on another connection was answered",
             ],
             ["look for a crash in the log of the server at this second, or for a load balancer without a server behind it"],
             probes=[aim.curl(place)],
@@ -135,7 +137,7 @@ def _silent(look: Look, answer: NoAnswer, request: str) -> Finding:
         look,
         "read_timeout",
         "silent",
-        f"{look.place} took {aim.method} {aim.path} and has not answered after {ms(answer.took_ms)}.",
+        f"{look.place} took {look.method} {aim.path} and has not answered after {ms(answer.took_ms)}.",
         0.75 if has_waited_as_long else 0.5,
         [
             f"{request}: no byte of an answer in {ms(answer.took_ms)}" if not answer.received else f"{request}: {_how(answer)}",
@@ -194,7 +196,7 @@ def _of_status(look: Look, answer: Answer) -> list[Finding]:
     cause = _BEHIND.get(status, "upstream_error") if status in _BEHIND else "upstream_error"
     who = LOAD_BALANCERS.get(author.name, author.name)
     evidence = [
-        f"{look.aim.method} {look.aim.path} with `Host: {look.aim.host_header}` was answered {status} {answer.reason}".strip()
+        f"{look.method} {look.aim.path} with `Host: {look.aim.host_header}` was answered {status} {answer.reason}".strip()
     ]
     if author.mark:
         evidence.append(f"written by {who}: {author.mark}")
@@ -270,20 +272,41 @@ def _of_size(look: Look, answer: Answer) -> list[Finding]:
     ]
 
 
+_BODY_CAUSES: Final = {
+    "fin": ("closed_in_body", "body_broke_off", "breaks off"),
+    "rst": ("reset_in_body", "body_broke_off", "breaks off"),
+    "failed": ("reset_in_body", "body_broke_off", "breaks off"),
+    "bad_chunk": ("bad_response_body", "invalid_chunk", "has a chunk that HTTP does not allow"),
+    "timeout": ("read_timeout_in_body", "body_stopped", "stopped"),
+}
+"""By how a body ended: cause, finding, and the words for it."""
+
+
 def _of_body(look: Look, answer: Answer) -> list[Finding]:
-    if answer.is_whole:
+    if answer.body_end not in _BODY_CAUSES:
         return []
+    cause, finding, words = _BODY_CAUSES[answer.body_end]
+    length = answer.header("content-length")
+    announced = f"the head says Content-Length {length}" if length is not None else "the body comes in chunks, or until the end"
+    is_slow = answer.body_end == "timeout"
+    limit_ms = look.aim.wait_ms("read_timeout")
     return [
         _finding(
             look,
-            "closed_in_body",
-            "body_broke_off",
-            f"The body of the answer of {look.place} breaks off.",
-            0.7,
-            [f"the head says Content-Length {answer.header('content-length')}, {size(len(answer.body))} came"],
-            ["look for a crash of the server in the middle of the answer, or a wrong Content-Length"],
+            cause,
+            finding,
+            f"The body of the answer of {look.place} {words}.",
+            0.5 if is_slow else 0.7,
+            [f"{announced}; {size(len(answer.body))} came, then: {answer.body_end}"],
+            [
+                "find what the server waits for in the middle of its answer"
+                if is_slow
+                else "look for a crash of the server in the middle of the answer, or a body that is not as its head says"
+            ],
             probes=[look.aim.curl(look.place)],
             phase="read_answer",
+            # The gateway may wait for longer than this command.
+            is_broken=not is_slow or limit_ms <= look.aim.patience_s * 1000,
         )
     ]
 

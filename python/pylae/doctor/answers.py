@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from pylae.doctor.findings import shown_bytes
@@ -18,6 +18,8 @@ MOST_INTERIM: Final = 16
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) (\d{3})(?: ([^\r\n]*))?\Z")
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
 _LINE_ENDS: Final = re.compile(rb"\r?\n\r?\n")
+_HEX: Final = b"0123456789abcdefABCDEF"
+_MOST_SIZE_LINE: Final = 4096
 _ANSWER: Final = b"HTTP/1."
 AGENT: Final = "pylae-doctor"
 
@@ -31,7 +33,8 @@ class Answer:
     Attributes:
         problem: what HTTP does not allow in the head; empty when nothing is wrong.
         body: at most `MOST_BODY_BYTES`, as sent: chunked bodies with their sizes.
-        is_whole: whether the body ended where the head said.
+        body_end: `whole`, `enough` (no more was asked for), `bad_chunk`, or how the connection ended before.
+        has_more: whether bytes came that belong to no answer.
         took_ms: from the request to the head.
     """
 
@@ -41,7 +44,8 @@ class Answer:
     headers: tuple[Header, ...] = ()
     head_bytes: int = 0
     body: bytes = b""
-    is_whole: bool = True
+    body_end: str = "whole"
+    has_more: bool = False
     problem: str = ""
     took_ms: float = 0.0
 
@@ -49,6 +53,11 @@ class Answer:
         """Its values, joined; None when absent."""
         values = [value for key, value in self.headers if key.lower() == name]
         return ", ".join(values) if values else None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the body, as far as it was read, is as the head says."""
+        return self.body_end in ("whole", "enough")
 
     @property
     def stays_open(self) -> bool:
@@ -166,6 +175,11 @@ def read_head(head: bytes, head_bytes: int, took_ms: float = 0.0) -> Answer | No
         problem = problem or f"two lengths: {', '.join(sorted(lengths))}"
     if any(not value.isascii() or not value.isdigit() for value in lengths):
         problem = problem or f"a length that is no number: {', '.join(sorted(lengths))}"
+    codings = [value.lower() for name, value in headers if name.lower() == "transfer-encoding"]
+    if codings and codings != ["chunked"]:
+        problem = problem or f"Transfer-Encoding is not `chunked`: {', '.join(codings)}"
+    if int(status[2]) == 101:
+        problem = problem or "another protocol, which was not asked for"
     if lengths and any(name.lower() == "transfer-encoding" for name, _ in headers):
         problem = problem or "Content-Length beside Transfer-Encoding"
     return Answer(
@@ -180,39 +194,45 @@ def read_head(head: bytes, head_bytes: int, took_ms: float = 0.0) -> Answer | No
 
 
 async def _with_body(link: Link, question: Question, answer: Answer, data: bytes) -> Answer:
-    """The same with the beginning of its body; that is not waited for longer than a moment beyond the head."""
+    """The same with the beginning of its body."""
     is_chunked = "chunked" in (answer.header("transfer-encoding") or "").lower()
     length = answer.header("content-length")
-    if question.method == "HEAD" or answer.status in (101, 204, 304) or answer.problem:
-        return answer
+    if question.method == "HEAD" or answer.status in (204, 304) or answer.problem:
+        return replace(answer, has_more=bool(data))
     wanted = int(length) if length is not None and length.isdigit() and len(length) < 16 else None
-
-    def is_whole() -> bool:
-        return (is_chunked and data.endswith(b"0\r\n\r\n")) or (not is_chunked and wanted is not None and len(data) >= wanted)
-
-    ended = False
-    try:
-        while len(data) < MOST_BODY_BYTES and not is_whole():
+    while True:
+        end = _end_of_chunks(data) if is_chunked else "whole" if wanted is not None and len(data) >= wanted else ""
+        if end or len(data) >= MOST_BODY_BYTES:
+            return replace(answer, body=data[:MOST_BODY_BYTES], body_end=end or "enough")
+        try:
             more = await link.receive()
-            if not more:
-                ended = True
-                break
-            data += more
-    except (LinkEnded, HandshakeFailed):
-        return _copy(answer, data, is_whole=False)
-    ends_with_connection = not is_chunked and wanted is None
-    return _copy(answer, data, is_whole=is_whole() or not ended or ends_with_connection)
+        except LinkEnded as ended:
+            return replace(answer, body=data, body_end=ended.how)
+        except HandshakeFailed:
+            return replace(answer, body=data, body_end="failed")
+        if not more:
+            ends_with_connection = not is_chunked and wanted is None
+            return replace(answer, body=data, body_end="whole" if ends_with_connection else "fin")
+        data += more
 
 
-def _copy(answer: Answer, body: bytes, *, is_whole: bool) -> Answer:
-    return Answer(
-        status=answer.status,
-        reason=answer.reason,
-        version=answer.version,
-        headers=answer.headers,
-        head_bytes=answer.head_bytes,
-        body=body[:MOST_BODY_BYTES],
-        is_whole=is_whole,
-        problem=answer.problem,
-        took_ms=answer.took_ms,
-    )
+def _end_of_chunks(data: bytes) -> str:
+    """How a chunked body ends: `whole`, `bad_chunk`; empty while it has not."""
+    at = 0
+    while True:
+        end = data.find(b"\r\n", at)
+        if end < 0:
+            return "bad_chunk" if len(data) - at > _MOST_SIZE_LINE else ""
+        size = data[at:end].partition(b";")[0].strip()
+        if not size or len(size) > 16 or not all(byte in _HEX for byte in size):
+            return "bad_chunk"
+        count, at = int(size, 16), end + 2
+        if count == 0:
+            # Trailers, if any, end with an empty line.
+            return "whole" if data.startswith(b"\r\n", at) or b"\r\n\r\n" in data[at:] else ""
+        at += count
+        if len(data) < at + 2:
+            return ""
+        if data[at : at + 2] != b"\r\n":
+            return "bad_chunk"
+        at += 2

@@ -59,7 +59,7 @@ def judge(subject: Subject, looks: Mapping[str, Sequence[Look]], admin_url: str)
     ]
     return [
         Finding(
-            hop="upstream" if not works else "gateway",
+            hop="gateway" if works else "dns" if all(row.get("health") == "DNS_ERROR" for row in out) else "upstream",
             phase="choose_target",
             cause="no_healthy_target",
             finding="all_unhealthy" if all_out else "some_unhealthy",

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any
 
 from pylae.doctor import handshakes
 from pylae.doctor.aims import HARMLESS, Aim
@@ -15,10 +15,6 @@ from pylae.doctor.findings import shown_bytes
 from pylae.doctor.handshakes import Shown
 from pylae.doctor.languages import Spoken, spoken_at
 from pylae.doctor.links import HandshakeFailed, Link, LinkEnded, Place
-
-_ERROR: Final = 500
-_BAD_REQUEST: Final = 400
-_NO_METHOD: Final = (405, 501)
 
 
 @dataclass(slots=True)
@@ -49,7 +45,9 @@ class Look:
 
     Attributes:
         not_connected: why there was no connection.
+        answer: to GET where there is one, else to HEAD; of a user's own request that.
         again: what a second request on the same connection met; None: there was none.
+        method: that was answered.
         spoken: which languages the port speaks; only asked where it did not answer in ours.
     """
 
@@ -62,7 +60,7 @@ class Look:
     again: Answer | NoAnswer | None = None
     spoken: Spoken | None = None
     first_bytes: bytes = b""
-    notes: list[str] = field(default_factory=list)
+    method: str = ""
 
     @property
     def is_secured(self) -> bool:
@@ -101,7 +99,7 @@ class Look:
 
 async def look(aim: Aim, place: Place) -> Look:
     """Speaks to one address; never raises for what a server does."""
-    seen = Look(aim, place)
+    seen = Look(aim, place, method=aim.method)
     try:
         link = await Link.connect(place, aim.connect_patience_s)
     except LinkEnded as ended:
@@ -118,13 +116,15 @@ async def look(aim: Aim, place: Place) -> Look:
             seen.answer = await ask(link, aim.question())
             if _may_follow(seen.answer, aim):
                 link.extend(aim.patience_s)
-                seen.again = await ask(link, aim.question())
+                seen.again = await ask(link, aim.question("GET"))
     await _look_closer(seen)
     return seen
 
 
 def _may_follow(answer: Answer | NoAnswer, aim: Aim) -> bool:
-    return isinstance(answer, Answer) and aim.method == "HEAD" and answer.stays_open and not answer.problem and answer.is_whole
+    return (
+        isinstance(answer, Answer) and aim.method == "HEAD" and answer.stays_open and not answer.problem and not answer.has_more
+    )
 
 
 async def _secure(link: Link, aim: Aim) -> Secured:
@@ -178,15 +178,11 @@ async def _look_closer(seen: Look) -> None:
         seen.spoken = await spoken_at(place, aim.host_header, aim.path, aim.patience_s)
     elif isinstance(answer, NoAnswer) and answer.how != "handshake":
         seen.spoken = await spoken_at(place, aim.host_header, aim.path, aim.patience_s)
-    elif isinstance(answer, Answer) and aim.method == "HEAD" and _is_worth_a_body(answer):
-        # What HEAD leaves out tells who wrote it.
-        told = await _ask_anew(aim, place, aim.question("GET"))
-        if isinstance(told, Answer):
-            seen.answer = told
-
-
-def _is_worth_a_body(answer: Answer) -> bool:
-    return answer.status >= _ERROR or answer.status in (_BAD_REQUEST, *_NO_METHOD, 403, 426, 431, 494, 495, 496, 497)
+    elif isinstance(answer, Answer) and aim.method == "HEAD":
+        # What HEAD leaves out tells who wrote it, and whether it ends.
+        told = seen.again if isinstance(seen.again, Answer) else await _ask_anew(aim, place, aim.question("GET"))
+        if told is not None:
+            seen.answer, seen.method = told, "GET"
 
 
 async def _ask_anew(aim: Aim, place: Place, question: Question) -> Answer | NoAnswer | None:
