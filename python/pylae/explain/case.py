@@ -124,6 +124,19 @@ class Case:
         """Was the connection made for this request?"""
         return self.attempt.reused is None
 
+    @property
+    def is_over_tls(self) -> bool:
+        """Had the deciding attempt shaken hands, so that the port speaks TLS with us?"""
+        return self.attempt.tls_ms is not None or self.attempt.tls.version is not None
+
+    @property
+    def is_passed_on(self) -> bool:
+        """Did whom we called serve this connection well, and hand on what something behind it had said?
+
+        Servers close a connection on which they were spoken to in the wrong way; one that was kept shows another hop.
+        """
+        return self.attempt.reused is not None or self.attempt.ended == "kept"
+
     # Calls
 
     @property

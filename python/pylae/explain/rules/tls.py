@@ -13,7 +13,7 @@ from pylae.explain.words import escaped, ms, quoted
 _ALERTS: Final = {
     "unrecognized_name": (
         "sni_refused",
-        "refused the name {sni} that we asked for (SNI)",
+        "serves nothing by the name that we asked for in the handshake (SNI): {sni}",
         "give the Service the host name that the server has a certificate for:",
     ),
     "protocol_version": (
@@ -143,7 +143,7 @@ def _not_tls(case: Case, said: list[str]) -> Finding | None:
 
 def _alerted(case: Case, name: str, words: str, cure: str) -> Finding:
     asked = case.attempt.tls.sni
-    sni = quoted(asked) if asked else "(none, as the host is an address)" if not case.is_named else quoted(case.attempt.host)
+    sni = quoted(asked) if asked else "none, as the host is an address" if not case.is_named else quoted(case.attempt.host)
     is_sent_by_us = (case.attempt.tls.alert or "").startswith("sent")
     lines = [cure]
     if name in ("sni_refused", "tls_server_error"):
@@ -291,11 +291,13 @@ def without_certificate(case: Case) -> list[str]:
 def wanted(case: Case) -> Finding:
     """`upstream_wants_certificate`."""
     is_answered = case.attempt.status is not None
+    if is_answered and (not case.is_over_tls or case.is_passed_on):
+        return _wanted_further_behind(case)
     alert = f"{case.attempt.tls.alert or ''} {case.detail}".lower()
     is_refused = any(
         word in alert for word in ("bad_certificate", "badcertificate", "unknown_ca", "unknownca", "expired", "revoked")
     )
-    evidence = _said(case)
+    evidence = [] if is_answered else _said(case)
     if is_answered:
         evidence.append(f"the server answered {case.attempt.status}: no required client certificate was sent")
     return Finding(
@@ -305,6 +307,30 @@ def wanted(case: Case) -> Finding:
         confidence=0.9,
         evidence=evidence,
         cure=without_certificate(case),
+    )
+
+
+def _wanted_further_behind(case: Case) -> Finding:
+    """Whom we called passes on what its own server said to it."""
+    shown = (
+        "it keeps the connection, as a server does not that misses a certificate"
+        if case.is_over_tls
+        else "we spoke plain HTTP to it"
+    )
+    return Finding(
+        hop="second_lb",
+        name="client_certificate_wanted_behind",
+        summary=f"A server behind {case.server} wants a client certificate (mTLS) of what stands there, and got none.",
+        confidence=0.75,
+        evidence=[
+            f"{case.server} answered {case.attempt.status}: no required client certificate was sent",
+            f"{shown}, so that the words were passed on from behind it",
+        ],
+        cure=[
+            "give the load balancer there a certificate to show (nginx: proxy_ssl_certificate and proxy_ssl_certificate_key, "
+            "HAProxy: `crt` on the server line)",
+        ],
+        probes=[case.ask_server(), "the same from the load balancer's machine to its server", case.doctor()],
     )
 
 

@@ -213,7 +213,8 @@ GOLDEN: tuple[Golden, ...] = (
         "unavailable_of_load_balancer",
         "second_lb",
         "sure",
-        "SC (connection refused)",
+        "SC (connection refused",
+        server=None,
     ),
     behind(
         "unavailable_behind",
@@ -232,7 +233,7 @@ GOLDEN: tuple[Golden, ...] = (
     behind("bad_gateway_behind", 502, "elb", "server: awselb/2.0", "bad_gateway_of_load_balancer", "second_lb", "sure"),
     behind("bad_gateway_behind", 502, "traefik", "body: the bare words", "bad_gateway_of_load_balancer", "second_lb", "thin"),
     behind("upstream_error", 503, "application", "a body", "unavailable_of_application", "upstream", "thin"),
-    behind("upstream_error", 500, "application", None, "error_of_application", "upstream", "sure"),
+    behind("upstream_error", 500, "application", None, "error_of_application", "upstream", "sure", server="gunicorn"),
     behind("upstream_error", 521, "cloudflare", "body: cloudflare", "error_of_load_balancer", "second_lb", "sure", "521"),
     behind("upstream_error", 500, "nginx", "body: nginx page", "error_of_web_server", "upstream", "thin"),
     behind("plain_http_to_tls_port", 400, "nginx", "body: nginx", "plain_http_to_tls", "upstream", "sure", "protocol=https"),
