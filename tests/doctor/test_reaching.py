@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from tests.doctor.conftest import MakeOrigin
 from tests.doctor.probing import aim_at, find, judge, only, see
-from tests.support.origin import FullBacklog, good
+from tests.support.origin import Connection, FullBacklog, good
 from tests.support.ports import free_port
 
 
@@ -44,3 +44,11 @@ def test_a_server_that_takes_no_connections_is_not_called_filtered_for_sure() ->
     assert finding.confidence < 0.8
     assert finding.probes
     assert "connect_timeout of the Service is 200 ms" in " ".join(finding.evidence)
+
+
+def test_a_connection_that_is_reset_as_soon_as_it_is_made_is_no_missing_way_there(make_origin: MakeOrigin) -> None:
+    origin = make_origin(Connection.reset)
+    for _ in range(30):
+        finding = only(find(origin.port))
+        assert (finding.cause, finding.hop) in (("reset", "upstream"), ("closed_before_headers", "upstream"))
+        assert finding.confidence < 0.8

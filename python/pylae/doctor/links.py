@@ -98,7 +98,8 @@ class Link:
             with link._telling():
                 async with asyncio.timeout_at(link._until()):
                     await asyncio.get_running_loop().sock_connect(link._socket, (place.ip, place.port))
-            link._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with contextlib.suppress(OSError):  # it may be reset already
+                link._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except BaseException:
             link.close()
             raise

@@ -98,6 +98,25 @@ def judge(look: Look) -> list[Finding]:
                 attempts=attempts,
             )
         ]
+    if ended.how == "rst":
+        return [
+            Finding(
+                hop="upstream",
+                phase="connect",
+                cause="reset",
+                finding="reset_at_accept",
+                summary=f"{server} takes connections and resets them at once.",
+                confidence=0.6,
+                evidence=(
+                    f"the connection to {place} was reset as soon as it was made",
+                    "a firewall that resets looks the same",
+                    *by_name,
+                ),
+                cure=("look into the log of the server at this second: an allow-list, a limit of connections, a restart",),
+                probes=tuple(doubt),
+                attempts=attempts,
+            )
+        ]
     return [
         Finding(
             hop="network",
