@@ -273,8 +273,10 @@ def _plain_further_behind(case: Case, evidence: list[str]) -> Finding:
     """Whom we called is well, and passes on what its own server said to it."""
     if case.is_over_tls:
         shown = "we spoke TLS to it, so that the words are meant for somebody else"
+        cure = ["the protocol of the Service is not the cause"]
     else:
         shown = "it keeps the connection, which a TLS port does not after plain HTTP: the words were passed on"
+        cure = ["only if nothing stands between the gateway and that server:", case.patch_service(protocol="https")]
     return Finding(
         hop="second_lb",
         name="plain_http_to_tls_behind",
@@ -284,7 +286,7 @@ def _plain_further_behind(case: Case, evidence: list[str]) -> Finding:
         cure=[
             "let the load balancer there speak TLS to its server (nginx: `proxy_pass https://`, HAProxy: `ssl` on the server "
             "line, an ingress: its backend-protocol), or call a port there that speaks plain HTTP",
-            "the protocol of the Service is not the cause",
+            *cure,
         ],
         probes=[
             case.ask_server(),

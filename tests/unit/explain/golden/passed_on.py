@@ -19,7 +19,7 @@ def _passed_on(fault: str, finding: str, *says: str, **given: object) -> Golden:
 
 GOLDEN: tuple[Golden, ...] = (
     _passed_on("plain_http_to_tls_port", "plain_http_to_tls_behind", "proxy_pass https", "it keeps the connection", ended="kept"),
-    _passed_on("plain_http_to_tls_port", "plain_http_to_tls_behind", "not the cause", reused=4, ended="closed by us"),
+    _passed_on("plain_http_to_tls_port", "plain_http_to_tls_behind", "protocol=https", reused=4, ended="closed by us"),
     _passed_on(
         "plain_http_to_tls_port", "plain_http_to_tls_behind", "we spoke TLS", tls_ms=1.0, tls={"version": "TLSv1.3"}, ended="fin"
     ),
