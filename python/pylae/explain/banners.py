@@ -38,6 +38,7 @@ _BEGINNINGS: Final = (
     (b"SIP/", Banner("sip", "SIP")),
     (b"PROXY ", Banner("proxy_protocol", "the PROXY protocol")),
     (b"ERROR\r\n", Banner("memcached", "memcached")),
+    (b"It looks like you are trying to access MongoDB", Banner("mongodb", "MongoDB")),
     (b"E\x00\x00\x00", Banner("postgresql", "PostgreSQL")),
     (b"<?xml", Banner("http_0_9", "HTTP/0.9 (a body without a head)")),
     (b"<", Banner("http_0_9", "HTTP/0.9 (a body without a head)")),

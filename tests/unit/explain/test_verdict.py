@@ -104,6 +104,14 @@ def test_an_idle_timeout_is_not_blamed_for_a_connection_that_hardly_idled() -> N
     assert "after so many requests" in found.cure[0]
 
 
+def test_who_shook_hands_is_not_said_to_speak_no_tls() -> None:
+    shaken = attempt("closed_before_headers", ended="fin", tls_ms=1.0, tls={"version": "TLSv1.3"})
+    said = text_of(verdict(record("closed_before_headers", shaken, duration_ms=3.0)))
+    assert "protocol=https" not in said
+    assert "PROXY protocol" not in said
+    assert "--haproxy-protocol" not in said
+
+
 def test_less_is_claimed_of_a_client_behind_a_load_balancer() -> None:
     alone = record("bad_framing", status=400)
     behind = {**alone, "client": {"via": "1.1 haproxy"}}

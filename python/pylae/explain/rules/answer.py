@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from pylae.explain import banners
@@ -23,6 +24,7 @@ _FLAWS: Final = (
     ("field line", "bad_header_line", "has a header line that HTTP does not allow"),
 )
 """By words of the detail: the finding, and what the answer's head has."""
+_FIELD: Final = re.compile(rb"[A-Za-z][A-Za-z-]{1,30}: ?[^\r\n]*\r?\n")
 
 
 def largest(of: HeaderSize) -> list[str]:
@@ -60,6 +62,16 @@ def bad(case: Case) -> Finding:
         ("bad_head", "is not what HTTP allows"),
     )
     shown = case.first_bytes()
+    if name == "unasked_upgrade" and (wanted := case.facts.request.header("upgrade")):
+        return Finding(
+            hop="gateway",
+            name="upgrade_not_passed_on",
+            summary=f"The client asked to speak {quoted(wanted, 40)} instead, which this version does not pass on to upstreams.",
+            confidence=0.75,
+            evidence=[f"the client sent Upgrade: {quoted(wanted, 40)}", f"{case.server} answered 101 all the same"],
+            cure=["let these clients reach the server without the gateway until it passes upgrades (WebSocket) on"],
+            probes=[case.doctor()],
+        )
     evidence = [f"found: {escaped(text)}" for text in dict.fromkeys((case.detail, case.attempt.phrase or "")) if text]
     return Finding(
         hop="upstream",
@@ -133,6 +145,34 @@ def mismatch(case: Case) -> Finding:
                 "mend what writes it: `HTTP/1.1`, a blank, three digits, a blank",
                 "see it:",
                 case.ask_server(flags=("--raw", "-i")),
+            ],
+        )
+    said = banners.unescaped(case.attempt.first_bytes) or case.first_bytes_hex
+    if (at := said.find(b"HTTP/1.")) > 0:
+        return Finding(
+            hop="upstream",
+            name="noise_before_status_line",
+            summary=f"{case.server} writes something before the status line of its answer: {size(at)} that are no HTTP.",
+            confidence=0.85,
+            evidence=evidence,
+            cure=[
+                "take out what writes it: a warning of a script, a byte order mark, an empty line, or more of the "
+                "answer before this one than its Content-Length says",
+                "see it as it comes:",
+                case.ask_server(flags=("--raw", "-i", "--http0.9")),
+            ],
+        )
+    if _FIELD.match(said):
+        return Finding(
+            hop="upstream",
+            name="head_without_status_line",
+            summary=f"{case.server} sends header fields without a status line before them.",
+            confidence=0.85,
+            evidence=evidence,
+            cure=[
+                "let it write `HTTP/1.1 200 OK` first; a script for CGI writes fields alone, and wants a web server before it",
+                "see it as it comes:",
+                case.ask_server(flags=("--raw", "-i", "--http0.9")),
             ],
         )
     return Finding(

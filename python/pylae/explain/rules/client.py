@@ -61,7 +61,7 @@ def gone(case: Case) -> Finding:
     plugin = _slow_plugin(case, after)
     if plugin is not None:
         return _plugin_was_slow(case, plugin, after, evidence)
-    if case.facts.phase in ("read_request", "read_body") or "request's head" in case.detail:
+    if case.facts.phase in ("read_request", "read_body") or "request's head" in case.detail or _is_body_missing(case):
         return Finding(
             hop="client",
             name="gone_while_sending",
@@ -98,9 +98,21 @@ def gone(case: Case) -> Finding:
         summary=f"The client closed the connection after {ms(after)}, before it had the answer.",
         confidence=0.65 if seconds else 0.7,
         evidence=evidence,
-        cure=["let the client wait longer, or answer sooner", *slow],
+        cure=["let the client wait longer, or answer sooner", *slow, *_half_closed(after)],
         probes=["a load balancer in TCP mode before us would look the same: does one stand there?", case.doctor_of_hops()],
     )
+
+
+def _is_body_missing(case: Case) -> bool:
+    """Was the client still sending its body, which went on to the upstream as it came?"""
+    request, attempt = case.facts.request, case.attempt
+    if not case.facts.attempts or attempt.sent_ms is not None or attempt.status is not None:
+        return False
+    told = request.header("content-length") or ""
+    if told.isascii() and told.isdigit() and len(told) <= 15:
+        return request.body_bytes is not None and request.body_bytes < int(told)
+    # A chunked one has no length; of little that was sent nothing can be stuck on the way.
+    return request.header("transfer-encoding") is not None and 0 < (attempt.sent_bytes or 0) < 65_536
 
 
 def _state(case: Case) -> list[str]:
@@ -115,6 +127,16 @@ def _state(case: Case) -> list[str]:
     if since is None or since < 0:
         return [f"{case.server} had not answered"]
     return [f"{case.server} had been asked {ms(since)} before and had not answered"]
+
+
+def _half_closed(after: float | None) -> list[str]:
+    """What a client that leaves at once may have meant."""
+    if after is None or after > 100:
+        return []
+    return [
+        "a client that ends its own side right after the request (`nc -N`, shutdown) counts as gone, as with nginx: let it keep "
+        "the connection until it has the answer"
+    ]
 
 
 def _slow_cure(case: Case, seconds: int | None, after: float | None) -> list[str]:

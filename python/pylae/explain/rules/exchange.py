@@ -9,6 +9,7 @@ from typing import Final
 
 from pylae.explain import calls
 from pylae.explain.case import Case, Finding
+from pylae.explain.rules import tls
 from pylae.explain.words import escaped, ms, quoted, round_seconds, size
 
 AT_ONCE_MS: Final = 50.0
@@ -57,12 +58,15 @@ def closed(case: Case) -> Finding:
     if _was_crossed(case):
         return _at_reuse(case, is_reset=False)
     if case.attempt.received_bytes:
-        return _in_head(case, did="closed", confidence=0.8)
+        # A load balancer in TCP mode whose own timer fires, or whose server goes, closes so, too.
+        return _in_head(case, did="closed", confidence=0.75)
     return _without_a_byte(case, did="closed", confidence=0.7)
 
 
 def reset(case: Case) -> Finding:
     """`reset`."""
+    if case.is_over_tls and case.attempt.ended == "failed":
+        return tls.garbled(case)
     if _was_crossed(case):
         return _at_reuse(case, is_reset=True)
     if case.attempt.received_bytes:
@@ -142,6 +146,8 @@ def _without_a_byte(case: Case, *, did: str, confidence: float) -> Finding:
                     "harakiri, request_terminate_timeout)"
                 ),
                 log,
+                "a load balancer in TCP mode there closes so when its own timeout ends, or when it finds no server (HAProxy: "
+                "timeout server; timeout connect with its retries): look into its log",
             ],
             probes=probes,
         )
@@ -152,18 +158,10 @@ def _without_a_byte(case: Case, *, did: str, confidence: float) -> Finding:
             summary=f"{case.server} took the connection and {did} it at once, without a byte of an answer.",
             confidence=min(confidence, 0.7 if case.is_loopback else 0.6),
             evidence=evidence,
-            cure=[
-                log,
-                "a load balancer in TCP mode without a living server behind it does this: look at its health checks",
-                "a server that expects the PROXY protocol does this: turn it off there (accept-proxy, proxy_protocol)",
-                "a list of allowed addresses there: let the gateway's address in",
-                "a port that speaks TLS alone:",
-                case.patch_service(protocol="https"),
-                "a port that speaks HTTP/2 alone: let the server speak HTTP/1.1 too",
-            ],
+            cure=[log, *_at_once(case)],
             probes=[
                 case.ask_server(),
-                case.ask_server(flags=("--haproxy-protocol",)),
+                *([] if case.is_over_tls else [case.ask_server(flags=("--haproxy-protocol",))]),
                 calls.show_certificate(case.address, case.attempt.host),
                 case.doctor(),
             ],
@@ -180,14 +178,47 @@ def _without_a_byte(case: Case, *, did: str, confidence: float) -> Finding:
     )
 
 
+def _at_once(case: Case) -> list[str]:
+    """What closes a connection on which it got a request, without a word."""
+    names = "a web server that closes for names it does not know (nginx: `return 444`): call it by one that it knows, as `host`"
+    lines = [
+        "a load balancer in TCP mode without a living server behind it does this: look at its health checks",
+        f"{names} of the Service, or keep the client's with preserve_host of the Route",
+        "a list of allowed addresses there: let the gateway's address in",
+    ]
+    if case.is_over_tls:
+        # It shook hands: it speaks TLS, and expects nothing before it.
+        asked = "it asked for a client certificate (mTLS) and got none: this version shows none to upstreams"
+        return [*([asked] if case.attempt.tls.wants_certificate else []), *lines]
+    return [
+        lines[0],
+        "a server that expects the PROXY protocol does this: turn it off there (accept-proxy, proxy_protocol)",
+        *lines[1:],
+        "a port that speaks TLS alone:",
+        case.patch_service(protocol="https"),
+        "a port that speaks HTTP/2 alone, or no HTTP (php-fpm, a database): let it speak HTTP/1.1, or call another port",
+    ]
+
+
 def _in_head(case: Case, *, did: str, confidence: float) -> Finding:
     """It ended in the middle of the answer's head."""
     attempt = case.attempt
+    interim = _INTERIM.match(attempt.first_bytes or "")
     is_line = not _has_line(case)
     shown = case.first_bytes()
     waited = case.waited_ms
     evidence = [case.connection(), case.traffic(), *([shown] if shown else [])]
     evidence += known_timeout(round_seconds(waited)) if waited is not None and waited > AT_ONCE_MS else []
+    if interim:
+        return Finding(
+            hop="upstream",
+            name=f"{did}_after_interim",
+            summary=f"{case.server} sent an interim answer ({escaped(interim[0][9:])}) and {did} before the real one.",
+            confidence=confidence,
+            evidence=evidence,
+            cure=["the server took the request up, and crashed or gave up at work on it: look into its log at that second"],
+            probes=[case.ask_server(), case.doctor()],
+        )
     where = "in the middle of the status line" if is_line else "in the middle of the header fields"
     return Finding(
         hop="upstream",
@@ -259,7 +290,12 @@ def read_timeout(case: Case) -> Finding:
     attempt, service = case.attempt, case.facts.service
     limit = attempt.timer.ms or (service.read_timeout_ms if service else None)
     named = attempt.timer.name or "read_timeout"
-    evidence = [case.connection(), case.traffic(), f"{escaped(named)} ended it after {ms(limit)} of silence"]
+    silence = (
+        f"{escaped(named)} ended it: the head of the answer was not whole within {ms(limit)}"
+        if attempt.received_bytes
+        else f"{escaped(named)} ended it after {ms(limit)} of silence"
+    )
+    evidence = [case.connection(), case.traffic(), silence]
     if attempt.connect_ms is not None:
         evidence.append("the network worked when the connection was made, just before")
     cure = [
@@ -289,7 +325,7 @@ def read_timeout(case: Case) -> Finding:
         return Finding(
             hop="upstream",
             name="stalled_in_head",
-            summary=f"{case.server} began to answer and then fell silent for {ms(limit)} in the middle of the head.",
+            summary=f"{case.server} began to answer, and stalled or was too slow in the middle of the head: it had {ms(limit)}.",
             confidence=0.75,
             evidence=[*evidence, *([shown] if shown else [])],
             cure=cure,

@@ -86,6 +86,15 @@ def failed(case: Case) -> Finding:
             evidence=evidence,
             cure=["let the plugins with a `response` phase not apply to this Route", *without],
         )
+    if _UNDONE in said:
+        return Finding(
+            hop="plugin",
+            name="plugin_undone",
+            summary=f"The plugin {quoted(step.name)} has no code in this version, and refuses every request of its scope.",
+            confidence=0.95,
+            evidence=evidence,
+            cure=["take it off, or turn it off until a version that has it:", case.patch_plugin(step, enabled=False)],
+        )
     if any(word in said.lower() for word in _AWAY):
         return Finding(
             hop="plugin",

@@ -334,4 +334,20 @@ def _wanted_further_behind(case: Case) -> Finding:
     )
 
 
+def garbled(case: Case) -> Finding:
+    """What came under TLS was none: nobody reset anything."""
+    return Finding(
+        hop="upstream",
+        name="garbled_tls",
+        summary=f"Something that is no TLS came from {case.server} after the handshake, so that the connection was given up.",
+        confidence=0.7,
+        evidence=[case.connection(), case.traffic(), f"found: {escaped(case.detail or case.attempt.phrase or 'not told')}"],
+        cure=[
+            "look for two that write into one connection: a server that answers plain text beside its TLS library, a proxy that "
+            "patches streams, a worker that was forked with the connection open",
+        ],
+        probes=[calls.show_certificate(case.address, case.attempt.host), case.ask_server(), case.doctor()],
+    )
+
+
 RULES = {"upstream_tls_failed": failed, "upstream_certificate_rejected": rejected, "upstream_wants_certificate": wanted}

@@ -3,6 +3,6 @@
 
 from __future__ import annotations
 
-from tests.unit.explain.golden import exchanges, near, passed_on, ways
+from tests.unit.explain.golden import exchanges, mistaken, near, passed_on, ways
 
-GOLDEN = (*near.GOLDEN, *ways.GOLDEN, *exchanges.GOLDEN, *passed_on.GOLDEN)
+GOLDEN = (*near.GOLDEN, *ways.GOLDEN, *exchanges.GOLDEN, *passed_on.GOLDEN, *mistaken.GOLDEN)

@@ -61,7 +61,7 @@ GOLDEN: tuple[Golden, ...] = (
         "closed_before_headers",
         "closed_in_status_line",
         "upstream",
-        "sure",
+        "thin",
         record(
             "closed_before_headers", attempt("closed_before_headers", ended="fin", received_bytes=10, first_bytes="HTTP/1.1 2")
         ),
@@ -70,7 +70,7 @@ GOLDEN: tuple[Golden, ...] = (
         "closed_before_headers",
         "closed_in_head",
         "upstream",
-        "sure",
+        "thin",
         record(
             "closed_before_headers",
             attempt("closed_before_headers", ended="fin", received_bytes=30, first_bytes="HTTP/1.1 200 OK\\x0D\\x0AServer: x"),

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What did workers see of exchanges that are easily taken for others?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pylae.explain.examples import attempt, record, request, service
+from tests.unit.explain.golden.base import Golden, banner, plugin
+
+_TLS: dict[str, Any] = {"tls_ms": 1.0, "tls": {"version": "TLSv1.3", "wants_certificate": True}}
+_CORRUPT = "received corrupt message of type InvalidContentType"
+
+
+def _left_in_upload(*says: str, **asked: Any) -> Golden:
+    """Its body went on to the upstream as it came."""
+    one = attempt(None, sent_ms=None, request_bytes=None, sent_bytes=369, ended="closed: client gone")
+    made = record(
+        "client_gone",
+        one,
+        status=499,
+        duration_ms=200.0,
+        phase="wait_for_answer",
+        detail="the client closed while waiting for the upstream",
+        request=request(method="POST", **asked),
+    )
+    return Golden("client_gone", "gone_while_sending", "client", "thin", made, says)
+
+
+GOLDEN: tuple[Golden, ...] = (
+    _left_in_upload(headers=[["Transfer-Encoding", "chunked"]], body_bytes=3),
+    _left_in_upload(headers=[["Content-Length", "100"]], body_bytes=4),
+    Golden(
+        "client_gone",
+        "client_gave_up",
+        "client",
+        "thin",
+        record("client_gone", attempt(None), status=499, duration_ms=0.2),
+        ("nc -N",),
+    ),
+    # A whole interim answer is no head that broke off.
+    Golden(
+        "closed_before_headers",
+        "closed_after_interim",
+        "upstream",
+        "thin",
+        record(
+            "closed_before_headers",
+            attempt("closed_before_headers", ended="fin", received_bytes=25, first_bytes="HTTP/1.1 100 Continue\\x0D\\x0A"),
+        ),
+        ("(100)",),
+    ),
+    # Who shook hands expects nothing before TLS, and speaks it.
+    Golden(
+        "closed_before_headers",
+        "closed_at_once",
+        "upstream",
+        "thin",
+        record(
+            "closed_before_headers",
+            attempt("closed_before_headers", ended="fin", **_TLS),
+            duration_ms=3.0,
+            service=service(protocol="https"),
+        ),
+        ("asked for a client certificate", "return 444"),
+    ),
+    # Nobody reset what a TLS library gave up.
+    Golden(
+        "reset",
+        "garbled_tls",
+        "upstream",
+        "thin",
+        record("reset", attempt("reset", ended="failed", detail=_CORRUPT, **_TLS), detail=_CORRUPT, duration_ms=2.0),
+        ("InvalidContentType",),
+    ),
+    # A head in drops is not silence.
+    Golden(
+        "read_timeout",
+        "stalled_in_head",
+        "upstream",
+        "thin",
+        record(
+            "read_timeout",
+            attempt("read_timeout", received_bytes=4, first_bytes="HTTP", timer={"name": "read_timeout", "ms": 300}),
+        ),
+        ("was not whole within 300 ms", "too slow"),
+    ),
+    # HTTP with something before it is HTTP.
+    banner("0d0a485454502f312e3120323030", "noise_before_status_line", "empty line", "2 bytes"),
+    banner("efbbbf485454502f312e3120323030", "noise_before_status_line", "3 bytes"),
+    banner("5374617475733a20323030204f4b0d0a", "head_without_status_line", "CGI"),
+    banner("436f6e74656e742d547970653a20746578742f68746d6c0d0a0d0a", "head_without_status_line"),
+    Golden(
+        "bad_response",
+        "upgrade_not_passed_on",
+        "gateway",
+        "thin",
+        record(
+            "bad_response",
+            attempt("bad_response", first_bytes="HTTP/1.1 101 Switching Protocols"),
+            detail="101 Switching Protocols to a request that did not ask for it",
+            request=request(headers=[["Upgrade", "websocket"]]),
+        ),
+        ("`websocket`",),
+    ),
+    plugin(
+        "plugin_failed",
+        {"name": "cors", "detail": "WorkMissing: the plugin `cors` is configured, but its work is not part of this version"},
+        "plugin_undone",
+        "no code in this version",
+    ),
+)
