@@ -269,6 +269,9 @@ pub struct Attempt {
     pub largest_header: Option<LargestHeader>,
     /// The timer that ended it.
     pub timer: Option<Fired>,
+    /// When the timer fired, something that was sent was not acknowledged, not even by the kernel at the other end: time since
+    /// its last acknowledgement. `Some` of zero: all was.
+    pub unacknowledged: Option<Duration>,
     /// What went wrong, if it did.
     pub fault: Option<Fault>,
 }
@@ -302,6 +305,7 @@ impl Attempt {
             head_bytes: 0,
             largest_header: None,
             timer: None,
+            unacknowledged: None,
             fault: None,
         }
     }

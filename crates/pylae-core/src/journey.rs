@@ -27,6 +27,7 @@ use crate::router::RequestView;
 use crate::router::path::upstream_path;
 use crate::snapshot::model::Protocol;
 use crate::upstream::{PoolKey, UpstreamConnection};
+use pylae_shared::tcp;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::os::unix::fs::FileExt;
@@ -560,6 +561,7 @@ async fn deliver_upstream(
                     if fault.kind == FaultKind::ReadTimeoutInBody {
                         attempt.ended = "timeout: read";
                         attempt.timer = Some(Fired { name: "read_timeout", length: read_timeout });
+                        attempt.unacknowledged = tcp::unacknowledged(upstream.wire.socket());
                     }
                 }
                 // Nobody waits for the upstream any more while the client takes the fault.

@@ -72,6 +72,12 @@ impl TcpFacts {
     }
 }
 
+/// Is something that was sent not acknowledged yet? Then the time since the peer's last acknowledgement, else zero; `None` where
+/// the kernel does not tell.
+pub fn unacknowledged(socket: &impl AsRawFd) -> Option<Duration> {
+    TcpFacts::of(socket).map(|facts| if facts.owes_ack { facts.since_last_ack } else { Duration::ZERO })
+}
+
 /// Looks at the next byte without taking it: 0 at the peer's end.
 fn peek(socket: &impl AsRawFd) -> std::io::Result<usize> {
     let mut byte = 0u8;

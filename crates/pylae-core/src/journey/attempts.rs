@@ -17,7 +17,7 @@ use crate::proxy::{self, Departure, Failure, Timeouts, doing};
 use crate::resilience::Policy;
 use crate::upstream::handshake::{Evidence, UpstreamTlsFacts};
 use crate::upstream::{PoolKey, UpstreamConnection, connect, habits};
-use pylae_shared::tcp::TcpFacts;
+use pylae_shared::tcp::{self, TcpFacts};
 use serde_json::json;
 use std::future::Future;
 use std::rc::Rc;
@@ -254,6 +254,7 @@ async fn connection_for(
         attempt.tls_ms = evidence.connected_at.zip(evidence.secured_at).map(|(connected, secured)| ms(connected, secured));
         attempt.tls = evidence.tls;
         attempt.alert = evidence.alert;
+        attempt.unacknowledged = evidence.unacknowledged;
         if matches!(connected, Some(Err(_))) {
             attempt.first_bytes = evidence.first_bytes;
             attempt.ended = evidence.ended.unwrap_or("failed");
@@ -356,6 +357,9 @@ pub(super) async fn attempt(
     }
     if matches!(&failure, Failure::Fault(fault, _) if fault.kind == FaultKind::ResponseHeaderTooLarge) {
         attempt.largest_header = proxy::largest_header(come);
+    }
+    if attempt.timer.is_some() {
+        attempt.unacknowledged = tcp::unacknowledged(connection.wire.socket());
     }
     (attempt.idle_limit, attempt.our_idle_limit) = gateway.pool.idle_limits(key, &connection);
     attempt.ended = match (&failure, connection.wire.ended()) {

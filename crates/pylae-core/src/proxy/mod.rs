@@ -25,6 +25,8 @@ use std::time::{Duration, Instant};
 
 /// A pooled connection on which nothing is acknowledged for this long carries nothing any more: a firewall has forgotten it.
 const DEAD_AFTER: Duration = Duration::from_secs(2);
+/// Interim answers (1xx) that are taken before the final one; curl takes 50, and nobody means to send more.
+const INTERIM_LIMIT: usize = 64;
 
 /// A head of so many bytes has its largest field told: proxies with buffers of 4 KiB (nginx) are near their limit.
 const LARGE_HEAD_BYTES: usize = 3 * 1024;
@@ -476,7 +478,7 @@ async fn read_head(
     let now = Instant::now();
     upstream.account.sent_at = upstream.is_request_whole.then_some(now);
     upstream.wire.arm_at(now, if is_first_look { DEAD_AFTER } else { patience });
-    let mut searched = 0;
+    let (mut searched, mut interim) = (0, 0);
     loop {
         let bytes = upstream.wire.buffered();
         let mut looked_at = None;
@@ -506,6 +508,11 @@ async fn read_head(
             if parsed.status >= 200 {
                 exchange.borrow_mut().moments.head_received = Some(looked_at.unwrap_or_else(Instant::now));
                 return Ok(parsed);
+            }
+            interim += 1;
+            if interim > INTERIM_LIMIT {
+                let text = format!("more than {INTERIM_LIMIT} interim answers (1xx) and no final one");
+                return Err(Failure::Fault(Fault::new(FaultKind::BadResponse, text), doing::READING_HEAD));
             }
             searched = 0;
             continue;

@@ -13,6 +13,7 @@ use crate::phases::{Phase, PluginFailure, corridor};
 use crate::response::ClientFraming;
 use crate::snapshot::PluginInstance;
 use crate::upstream::UpstreamConnection;
+use pylae_shared::tcp;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -194,7 +195,8 @@ impl<'a> Relay<'a> {
                 {
                     let ms = self.plan.read_timeout.as_millis();
                     let fired = Fired { name: "read_timeout", length: self.plan.read_timeout };
-                    self.note_attempt(|attempt| attempt.timer = Some(fired));
+                    let unacknowledged = tcp::unacknowledged(upstream.wire.socket());
+                    self.note_attempt(|attempt| (attempt.timer, attempt.unacknowledged) = (Some(fired), unacknowledged));
                     self.broken = Some(Fault::new(FaultKind::ReadTimeoutInBody, format!("no byte of the body for {ms} ms")));
                     self.is_over = true;
                     continue;

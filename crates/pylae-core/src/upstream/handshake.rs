@@ -16,7 +16,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
@@ -61,6 +61,8 @@ pub struct Evidence {
     pub first_bytes: Vec<u8>,
     /// How the socket ended, where that is known.
     pub ended: Option<&'static str>,
+    /// When it was given up: how long ago the peer had acknowledged something, if it owed it.
+    pub unacknowledged: Option<Duration>,
 }
 
 /// OpenSSL's number and words for why a certificate is not trusted.

@@ -14,9 +14,12 @@ use crate::fault::{Fault, FaultKind};
 use crate::http::wire::{Stream, Wire};
 use crate::resilience::queue::Place;
 use handshake::{Evidence, UpstreamTlsFacts};
+use pylae_shared::tcp;
+use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -105,6 +108,8 @@ pub async fn connect(
     patience: Duration,
     evidence: &mut Evidence,
 ) -> Result<UpstreamConnection, Fault> {
+    let socket = Cell::new(None);
+    let mut unacknowledged = None;
     let outcome = {
         let work = async {
             let stream = TcpStream::connect(key.address).await.map_err(|error| {
@@ -112,6 +117,7 @@ pub async fn connect(
                 connect_fault(&error)
             })?;
             evidence.connected_at = Some(Instant::now());
+            socket.set(Some(stream.as_raw_fd()));
             let _ = stream.set_nodelay(true);
             let stream = match &key.tls {
                 None => Stream::Plain(stream),
@@ -124,13 +130,18 @@ pub async fn connect(
         deadline.arm(patience);
         std::future::poll_fn(|cx| match work.as_mut().poll(cx) {
             Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
-            Poll::Pending => deadline.poll(cx).map(|()| None),
+            Poll::Pending => deadline.poll(cx).map(|()| {
+                // The work still holds the socket.
+                unacknowledged = socket.get().and_then(|socket| tcp::unacknowledged(&socket));
+                None
+            }),
         })
         .await
     };
     outcome.unwrap_or_else(|| {
         let ms = patience.as_millis();
         evidence.ended = Some("timeout: connect");
+        evidence.unacknowledged = unacknowledged;
         let text = match evidence.connected_at {
             None => format!("no connection within {ms} ms"),
             Some(_) => format!("connected, and the TLS handshake was not done within {ms} ms of the begin"),

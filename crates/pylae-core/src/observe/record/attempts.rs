@@ -42,6 +42,7 @@ pub fn of(exchange: &Exchange, attempt: &Attempt) -> Value {
     map.insert("status".into(), attempt.status.into());
     map.insert("ended".into(), attempt.ended.into());
     put(&mut map, "timer", attempt.timer.map(|timer| json!({"name": timer.name, "ms": ms(timer.length)})));
+    put(&mut map, "unacknowledged_ms", attempt.unacknowledged.map(ms));
     if attempt.head_bytes > 0 {
         map.insert("head_bytes".into(), attempt.head_bytes.into());
         map.insert("head_limit_bytes".into(), RESPONSE_HEAD_LIMIT_BYTES.into());
