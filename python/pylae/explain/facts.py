@@ -183,6 +183,8 @@ class AttemptFacts(msgspec.Struct, frozen=True):
     status: int | None = None
     ended: str | None = None
     timer: TimerFacts = TimerFacts()
+    unacknowledged_ms: float | None = None
+    """When the timer fired: time since the last acknowledgement of what was sent; 0: all was acknowledged."""
     fault: str | None = None
     phrase: str | None = None
     detail: str | None = None

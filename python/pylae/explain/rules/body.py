@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from pylae.explain.case import LOAD_BALANCERS, Case, Finding
 from pylae.explain.rules.exchange import known_timeout
+from pylae.explain.rules.swallowed import acknowledged
 from pylae.explain.words import escaped, ms, quoted, round_seconds, size
 
 
@@ -86,7 +87,7 @@ def stalled(case: Case) -> Finding:
         name="stalled_in_body",
         summary=f"{case.server} stopped in the middle of the body for {ms(limit)} (read_timeout).",
         confidence=0.65 if through else 0.7,
-        evidence=[*_evidence(case), *through, f"not a byte came for {ms(limit)}"],
+        evidence=[*_evidence(case), *through, f"not a byte came for {ms(limit)}", *acknowledged(case)],
         cure=[
             (
                 "find what the server waits for in the middle of its answer; a stream that may be silent should "

@@ -6,6 +6,7 @@ from __future__ import annotations
 from pylae.explain import calls
 from pylae.explain.case import Case, Finding
 from pylae.explain.rules.rewritten import target_changed
+from pylae.explain.rules.swallowed import acknowledged, swallowed
 from pylae.explain.words import escaped, ms, quoted
 
 
@@ -178,6 +179,9 @@ def timed_out(case: Case) -> Finding:
 
 
 def _handshake_timed_out(case: Case, waited: float | None) -> Finding:
+    lost = swallowed(case, [f"TCP to {case.server} was connected; no answer to our TLS hello came within {ms(waited)}"])
+    if lost is not None:
+        return lost
     return Finding(
         hop="upstream",
         name="tls_handshake_timeout",
@@ -189,6 +193,7 @@ def _handshake_timed_out(case: Case, waited: float | None) -> Finding:
                 f"connected{f' in {ms(case.attempt.connect_ms)}' if case.attempt.connect_ms is not None else ''}"
             ),
             f"the handshake was not over when connect_timeout ended it after {ms(waited)}",
+            *acknowledged(case),
         ],
         cure=["if the port speaks plain HTTP:", case.patch_service(protocol="http"), "else look whether the server hangs"],
         probes=[calls.show_certificate(case.address, case.attempt.host), case.ask_server(scheme="http")],

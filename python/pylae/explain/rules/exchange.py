@@ -10,6 +10,7 @@ from typing import Final
 from pylae.explain import calls
 from pylae.explain.case import Case, Finding
 from pylae.explain.rules import tls
+from pylae.explain.rules.swallowed import acknowledged, swallowed
 from pylae.explain.words import escaped, ms, quoted, round_seconds, size
 
 AT_ONCE_MS: Final = 50.0
@@ -266,12 +267,16 @@ def _took_much(case: Case) -> bool:
 def write_timeout(case: Case) -> Finding:
     """`write_timeout`."""
     limit = case.attempt.timer.ms or (case.facts.service.write_timeout_ms if case.facts.service else None)
+    evidence = [case.connection(), case.traffic(), f"write_timeout bounds the silence between two writes: {ms(limit)}"]
+    lost = swallowed(case, evidence)
+    if lost is not None:
+        return lost
     return Finding(
         hop="upstream",
         name="does_not_read",
         summary=f"{case.server} stopped taking the request: not a byte of it could be sent for {ms(limit)}.",
         confidence=0.65,
-        evidence=[case.connection(), case.traffic(), f"write_timeout bounds the silence between two writes: {ms(limit)}"],
+        evidence=[*evidence, *acknowledged(case)],
         cure=[
             "look whether the server hangs, or reads bodies slowly (all of its workers busy)",
             "if it may take longer:",
@@ -296,6 +301,10 @@ def read_timeout(case: Case) -> Finding:
         else f"{escaped(named)} ended it after {ms(limit)} of silence"
     )
     evidence = [case.connection(), case.traffic(), silence]
+    lost = None if attempt.received_bytes else swallowed(case, evidence)
+    if lost is not None:
+        return lost
+    evidence += acknowledged(case)
     if attempt.connect_ms is not None:
         evidence.append("the network worked when the connection was made, just before")
     cure = [

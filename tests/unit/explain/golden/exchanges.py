@@ -109,6 +109,40 @@ GOLDEN: tuple[Golden, ...] = (
     ),
     Golden(
         "read_timeout",
+        "nothing_arrives",
+        "network",
+        "thin",
+        record(
+            "read_timeout",
+            attempt("read_timeout", timer={"name": "read_timeout", "ms": 300}, unacknowledged_ms=301.0),
+            status=504,
+        ),
+        ("acknowledged nothing for 301 ms", "firewall"),
+    ),
+    Golden(
+        "write_timeout",
+        "nothing_arrives",
+        "network",
+        "thin",
+        record(
+            "write_timeout",
+            attempt("write_timeout", timer={"name": "write_timeout", "ms": 300}, unacknowledged_ms=299.0),
+            status=504,
+        ),
+        ("firewall",),
+    ),
+    Golden(
+        "write_timeout",
+        "does_not_read",
+        "upstream",
+        "thin",
+        record(
+            "write_timeout", attempt("write_timeout", timer={"name": "write_timeout", "ms": 300}, unacknowledged_ms=0), status=504
+        ),
+        ("acknowledged all that was sent",),
+    ),
+    Golden(
+        "read_timeout",
         "no_answer_in_time",
         "upstream",
         "thin",
