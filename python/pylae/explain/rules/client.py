@@ -13,6 +13,8 @@ from pylae.explain.words import escaped, ms, quoted, round_seconds, size
 
 MOST_SURE_OF_FIRST_LB: Final = 0.7
 """Nothing that we see tells whether the first load balancer gave up, or passed on that its client had."""
+_OF_PROXIES: Final = ("x-forwarded-", "x-client-cert", "x-ssl-", "ssl-client-", "x-amzn-", "client-cert", "forwarded", "via")
+"""How headers begin that a load balancer adds: addresses, and the client's certificate."""
 _SPEECH: Final = {
     "bad_framing": (
         "bad_request_head",
@@ -214,18 +216,22 @@ def bad_framing(case: Case) -> Finding:
             ],
             probes=["does a load balancer stand before us, and which port does it call?"],
         )
-    if first.startswith((b"PROXY ", b"\r\n\r\n\x00\r\nQUIT")):
+    if first.startswith(b"PROXY ") or first == b"\x00":
+        # The signature of version 2 is CRLF CRLF NUL CRLF QUIT LF: empty lines, then a line that is a NUL alone.
+        is_second = first == b"\x00"
         return Finding(
             hop="first_lb",
             name="proxy_protocol_unexpected",
             summary="What stands before the gateway sends the PROXY protocol, and this port does not expect it.",
-            confidence=0.85,
-            evidence=line,
+            confidence=0.75 if is_second else 0.85,
+            evidence=[*line, *(["a line of one zero byte stands in the signature of its version 2"] if is_second else [])],
             cure=[
                 "add `proxy_protocol` to the address in `proxy_listen`, then:",
                 "pylae restart",
-                "or turn it off at the load balancer (send-proxy)",
+                "or turn it off at the load balancer (HAProxy: send-proxy, send-proxy-v2; an AWS network load balancer: "
+                "proxy_protocol_v2)",
             ],
+            probes=["does a load balancer stand before us that is set to send the PROXY protocol?"],
         )
     if first.startswith(b"PRI * HTTP/2"):
         return Finding(
@@ -276,12 +282,18 @@ def header_too_large(case: Case) -> Finding:
         evidence.append(
             f"its largest header is {name} with {size(header.bytes)}; a line may have {size(request.header_limit_bytes)}"
         )
+    hop, confidence, signs = _by(case, "client", 0.85)
+    if (header.name or "").lower().startswith(_OF_PROXIES):
+        hop, confidence = "first_lb", 0.7
+        signs = signs or [f"{name} is a header that proxies set, and clients seldom"]
+    who = "What stands before the gateway" if hop == "first_lb" else "The client"
     return Finding(
-        hop="client",
+        hop=hop,
         name="request_header_too_large",
-        summary=f"The client sent a head that is larger than the gateway takes: {name} has grown.",
-        confidence=0.85,
-        evidence=evidence,
+        summary=f"{who} sent a head that is larger than the gateway takes: {name} has grown.",
+        confidence=confidence,
+        evidence=[*evidence, *signs],
+        probes=["the log of what stands before us: the head as the client sent it"] if confidence < 0.8 else [],
         cure=[
             f"make {name} smaller: cookies of the whole domain, tokens with many claims",
             "or raise `nginx_http_large_client_header_buffers` (number and size, 4 8k) in kong.conf, then:",
@@ -335,6 +347,10 @@ def request_timeout(case: Case) -> Finding:
     request, signs = case.facts.request, case.signs_of_first_lb()
     in_body = "body" in case.detail
     after = case.facts.duration_ms
+    is_mute = not in_body and not request.line
+    no_line = (
+        ["not even a request line came: a client that speaks TLS to this plain port, or no HTTP, looks so"] if is_mute else []
+    )
     return Finding(
         hop="client",
         name="client_silent_in_body" if in_body else "client_silent_in_head",
@@ -350,6 +366,7 @@ def request_timeout(case: Case) -> Finding:
         ],
         cure=[
             "look at the client's network, and at a Content-Length larger than the body it sends",
+            *no_line,
             ("a slow upload: raise `nginx_http_client_body_timeout` or `nginx_http_client_header_timeout` in kong.conf, then:"),
             "pylae reload",
         ],

@@ -28,6 +28,34 @@ def _left_in_upload(*says: str, **asked: Any) -> Golden:
 
 
 GOLDEN: tuple[Golden, ...] = (
+    Golden(
+        "bad_framing",
+        "proxy_protocol_unexpected",
+        "first_lb",
+        "thin",
+        record("bad_framing", status=400, request={"line": "\\x00"}, detail="the request line has no target"),
+        ("version 2", "proxy_listen", "proxy_protocol_v2"),
+    ),
+    Golden(
+        "request_header_too_large",
+        "request_header_too_large",
+        "first_lb",
+        "thin",
+        record(
+            "request_header_too_large",
+            status=400,
+            request=request(largest_header={"name": "X-Forwarded-Client-Cert", "bytes": 9000}),
+        ),
+        ("proxies set",),
+    ),
+    Golden(
+        "request_timeout",
+        "client_silent_in_head",
+        "client",
+        "thin",
+        record("request_timeout", status=408, request={"received_bytes": 0}),
+        ("speaks TLS to this plain port",),
+    ),
     _left_in_upload(headers=[["Transfer-Encoding", "chunked"]], body_bytes=3),
     _left_in_upload(headers=[["Content-Length", "100"]], body_bytes=4),
     Golden(
