@@ -340,6 +340,7 @@ def test_a_change_is_refused_as_the_admin_api_would(admin: Admin, changes: list[
         ([1], {"1": "expected a record"}),
         ([{"method": "GET", "path": "/a"}], {"1": {"method": "expected one of: POST, PUT, PATCH, DELETE"}}),
         ([{"method": "PUT", "path": "a"}], {"1": {"path": "expected the path of an entity, such as /services/a"}}),
+        ([{"method": "PUT", "path": "//[?"}], {"1": {"path": "expected the path of an entity, such as /services/a"}}),
         ([{"method": "PUT", "path": "/a", "body": 1, "b": 2}], {"1": {"b": "unknown field", "body": "expected a record"}}),
         ([change("PUT", "/a")] * 1001, "expected at most 1000 changes"),
     ],

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 from starlette.responses import Response
@@ -76,7 +75,7 @@ def _wrong_with(value: Any) -> dict[str, str] | str:
     if value.get("method") not in METHODS:
         wrong["method"] = f"expected one of: {', '.join(METHODS)}"
     path = value.get("path")
-    if not isinstance(path, str) or not path.startswith("/") or not path.isascii() or urlsplit(path).query:
+    if not isinstance(path, str) or not path.startswith("/") or not path.isascii() or "?" in path or "#" in path:
         wrong["path"] = "expected the path of an entity, such as /services/a"
     if value.get("body") is not None and not isinstance(value["body"], dict):
         wrong["body"] = "expected a record"

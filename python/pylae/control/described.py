@@ -34,6 +34,14 @@ def of_record(record: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         Undescribed: not even method, host and path are there.
     """
+    try:
+        return _described(record)
+    except (AttributeError, TypeError, ValueError) as error:
+        # Whoever wrote it is not believed, not even its shape.
+        raise Undescribed("the record is not what a worker writes") from error
+
+
+def _described(record: Mapping[str, Any]) -> dict[str, Any]:
     request, client = _mapping(record.get("request")), _mapping(record.get("client"))
     method, scheme, host, path = (request.get(name) for name in ("method", "scheme", "host", "path"))
     if not isinstance(method, str) or not isinstance(path, str) or scheme not in ("http", "https") or not isinstance(host, str):

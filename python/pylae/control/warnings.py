@@ -29,7 +29,8 @@ LINES_PER_S: Final = 10
 """Lines in the error log; of more there is only their number."""
 MAX_SHOWN_BYTES: Final = 100
 
-Text = Annotated[str, msgspec.Meta(max_length=512)]
+# Names of a certificate, each of their bytes escaped, among them.
+Text = Annotated[str, msgspec.Meta(max_length=2048)]
 Fact = Text | float | int | bool | list[Text] | None
 
 

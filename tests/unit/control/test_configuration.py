@@ -314,5 +314,22 @@ def test_a_record_in_part_describes_nothing(request_: Row) -> None:
         of_record({**RECORD, "request": of_request})
 
 
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"headers": "ab"},
+        {"headers": [1]},
+        {"headers": [["Host"]]},
+        {"headers": [[1, "a"]]},
+        {"headers": [["Host", 1]]},
+        {"query": [1]},
+        {"query": [None]},
+    ],
+)
+def test_a_record_of_another_shape_describes_nothing(request_: Row) -> None:
+    with pytest.raises(Undescribed):
+        of_record({**RECORD, "request": {**RECORD["request"], **request_}})
+
+
 def test_what_a_record_describes_can_be_explained() -> None:
     assert explained(feed_of(), of_record(RECORD))["route"]["name"] == "orders"

@@ -131,7 +131,7 @@ def test_warnings_stand_in_order_and_are_counted_by_kind(rig: Rig) -> None:
         b'{"kind":"nothing","key":"a"}',
         b'{"kind":"idle_timeout","key":"a","facts":[]}',
         b'{"kind":"idle_timeout","key":"a","facts":{"a":{"b":1}}}',
-        b'{"kind":"idle_timeout","key":"a","facts":{"a":"' + b"x" * 600 + b'"}}',
+        b'{"kind":"idle_timeout","key":"a","facts":{"a":"' + b"x" * 2049 + b'"}}',
         b'{"kind":"idle_timeout","key":"a","facts":{"a":"' + b"x" * MAX_ITEM_BYTES + b'"}}',
         b'{"kind":"idle_timeout","key":"a","facts":{"a":' + b"[" * 1000 + b"]" * 1000 + b"}}",
         b'{"kind":"idle_timeout","key":"\xff","facts":{}}',
@@ -144,6 +144,16 @@ def test_rubbish_is_counted_and_dropped(rig: Rig, rubbish: bytes) -> None:
     assert len(rig.lines) == 1
     rig.take("idle_timeout", "a")
     assert len(rig.active()) == 1
+
+
+def test_a_certificate_with_long_names_in_another_script_is_warned_of(rig: Rig) -> None:
+    name = "\\xD0\\x96" * 64  # as workers escape 64 letters of two bytes each
+    subject = f"CN={name}, O={name}"
+    facts = {"address": "192.0.2.7:443", "sni": "a.test", "subject": subject, "issuer": subject}
+    rig.take("upstream_certificate", "a.test at 192.0.2.7:443", **facts, not_after="2027-01-31T12:00:00.000Z")
+    assert rig.warnings.unreadable_count == 0
+    assert rig.only().facts["subject"] == subject
+    assert len(rig.lines[0]) < 1024
 
 
 def test_a_flood_of_warnings_is_bounded_in_memory_and_lines(rig: Rig) -> None:
