@@ -106,6 +106,15 @@ def test_what_the_record_holds_does_not_reach_the_terminal_raw(stopped: Gateway)
     assert not set(told.stdout) & set("\x1b\x07\u202e")
 
 
+def test_the_document_is_ascii_whatever_the_record_holds(stopped: Gateway) -> None:
+    request = {"path": "/\u202e", "host": "\u009b2J", "method": "\u00e9"}
+    (stopped.prefix / "logs" / "failures.jsonl").write_bytes(record(1, request=request))
+    told = stopped.command("explain", f"{1:032x}", "--json")
+    assert told.returncode == 0
+    assert told.stdout.isascii()
+    assert json.loads(told.stdout)["request"] == request
+
+
 def test_lines_come_from_the_end(tmp_path: Path) -> None:
     path = tmp_path / "log"
     lines = [str(number).encode() * 50 for number in range(20_000)]

@@ -7,6 +7,7 @@ asked first; what it does not know any more, or cannot say because it does not r
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -14,8 +15,6 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
-
-import msgspec
 
 from pylae.cli import arguments as flags
 from pylae.cli import settings as command_settings
@@ -57,7 +56,8 @@ def run(arguments: Namespace) -> None:
             f"(explain_keep_count, explain_keep_s, and {Path(settings.prefix) / 'logs' / LOGS[0]})"
         )
     if arguments.json:
-        say(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
+        # In ASCII alone: a terminal takes some letters beyond it for commands.
+        say(json.dumps(document, indent=2))
         return
     say(draw(document, _style()))
 
