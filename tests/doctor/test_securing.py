@@ -48,6 +48,20 @@ def test_plain_http_to_a_tls_port_of_nginx(nginx: int) -> None:
     assert TO_HTTPS in finding.cure
 
 
+@pytest.mark.parametrize("protocol", ["http", "https"])
+def test_plain_http_to_a_tls_port_behind_a_load_balancer(nginx: int, certificate: Certificate, protocol: str) -> None:
+    port = free_port()
+    tls = f" ssl; ssl_certificate {certificate.certificate}; ssl_certificate_key {certificate.key}"
+    listen = f"{port}{tls if protocol == 'https' else ''}"
+    server = f"server {{ listen 127.0.0.1:{listen}; location / {{ proxy_pass http://127.0.0.1:{nginx}; }} }}"
+    with Nginx(server, [port]):
+        finding = only(find(port, protocol))
+    assert (finding.hop, finding.cause, finding.finding) == ("second_lb", "plain_http_to_tls_port", "plain_http_to_tls_behind")
+    assert finding.confidence <= 0.75
+    assert finding.probes
+    assert TO_HTTPS not in finding.cure
+
+
 def test_plain_http_to_a_port_that_answers_with_an_alert(make_origin: MakeOrigin, certificate: Certificate) -> None:
     def alert(connection: Connection) -> None:
         connection.receive()

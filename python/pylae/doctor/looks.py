@@ -11,6 +11,7 @@ from typing import Any
 from pylae.doctor import handshakes
 from pylae.doctor.aims import HARMLESS, Aim
 from pylae.doctor.answers import Answer, NoAnswer, Question, ask
+from pylae.doctor.authors import says_it_wants_tls
 from pylae.doctor.findings import shown_bytes
 from pylae.doctor.handshakes import Shown
 from pylae.doctor.languages import Spoken, spoken_at
@@ -183,6 +184,9 @@ async def _look_closer(seen: Look) -> None:
         told = seen.again if isinstance(seen.again, Answer) else await _ask_anew(aim, place, aim.question("GET"))
         if told is not None:
             seen.answer, seen.method = told, "GET"
+    if isinstance(seen.answer, Answer) and not aim.is_tls and says_it_wants_tls(seen.answer):
+        # A load balancer passes on what its own server said to it: only a handshake tells whose words they are.
+        seen.spoken = await spoken_at(place, aim.host_header, aim.path, aim.patience_s)
 
 
 async def _ask_anew(aim: Aim, place: Place, question: Question) -> Answer | NoAnswer | None:

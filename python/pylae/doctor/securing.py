@@ -9,7 +9,7 @@ from typing import Final
 
 from pylae.doctor.answers import Answer, NoAnswer
 from pylae.doctor.authors import says_it_wants_a_certificate, says_it_wants_tls
-from pylae.doctor.findings import Finding, shown_bytes
+from pylae.doctor.findings import Finding, Hop, shown_bytes
 from pylae.doctor.handshakes import ALERTS, Shown, names_shown
 from pylae.doctor.languages import NO_PROXY_LINE, looks_like_tls
 from pylae.doctor.looks import Look, Secured
@@ -56,17 +56,27 @@ def judge(look: Look, now: datetime.datetime) -> list[Finding]:
 def plain_to_tls(look: Look) -> list[Finding]:
     """The Service says http, and the port speaks TLS."""
     aim, answer, spoken = look.aim, look.answer, look.spoken
+    if isinstance(answer, Answer) and says_it_wants_tls(answer) and (aim.is_tls or spoken is None or not spoken.tls):
+        return [_plain_further_behind(look, answer)]
     if aim.is_tls or answer is None:
         return []
     cure = ["have the gateway speak TLS to it:", aim.patch(protocol="https")]
     if isinstance(answer, Answer):
         if not says_it_wants_tls(answer):
             return []
-        evidence = [f"plain HTTP to {look.place} was answered {answer.status}, and the body says that TLS is spoken there"]
+        evidence = [
+            f"plain HTTP to {look.place} was answered {answer.status}, and the body says that TLS is spoken there",
+            "a TLS handshake on another connection was answered in TLS",
+        ]
         return [_finding(look, "plain_http_to_tls_port", "plain_http_to_tls", _plain_summary(look), 0.97, evidence, cure)]
     if looks_like_tls(answer.received):
         evidence = [f"plain HTTP to {look.place} was answered with a TLS record: {shown_bytes(answer.received, 8)}"]
-        return [_finding(look, "protocol_mismatch", "plain_http_to_tls", _plain_summary(look), 0.97, evidence, cure)]
+        is_sure = spoken is not None and spoken.tls
+        evidence += ["a TLS handshake on another connection was answered in TLS"] if is_sure else []
+        confidence = 0.97 if is_sure else 0.75
+        probes = [] if is_sure else [calls.show_certificate(str(look.place), aim.server_name)]
+        summary = _plain_summary(look)
+        return [_finding(look, "protocol_mismatch", "plain_http_to_tls", summary, confidence, evidence, cure, probes=probes)]
     if spoken is not None and spoken.tls and not spoken.http:
         cause = {"rst": "reset", "timeout": "read_timeout"}.get(answer.how, "closed_before_headers")
         evidence = [
@@ -75,6 +85,30 @@ def plain_to_tls(look: Look) -> list[Finding]:
         ]
         return [_finding(look, cause, "plain_http_to_tls", _plain_summary(look), 0.95, evidence, cure)]
     return []
+
+
+def _plain_further_behind(look: Look, answer: Answer) -> Finding:
+    """Who was called speaks what the Service says, and passes on what its own server said to it."""
+    shown = (
+        "it was spoken to in TLS, so that the words are meant for somebody else"
+        if look.aim.is_tls
+        else f"a TLS handshake with {look.place} is not answered in TLS, so that the words were passed on from behind it"
+    )
+    return _finding(
+        look,
+        "plain_http_to_tls_port",
+        "plain_http_to_tls_behind",
+        f"{look.place} spoke plain HTTP to a port behind it that speaks TLS, and passed on what that answered.",
+        0.75,
+        [f"{look.place} answered {answer.status}, and the body says that TLS is spoken where plain HTTP came", shown],
+        [
+            "let the load balancer there speak TLS to its server (nginx: `proxy_pass https://`, HAProxy: `ssl` on the server "
+            "line, an ingress: its backend-protocol), or call a port there that speaks plain HTTP",
+            "the protocol of the Service is not the cause",
+        ],
+        probes=[look.aim.curl(look.place), "the same from the load balancer's machine to its server, by http and by https"],
+        hop="second_lb",
+    )
 
 
 def _plain_summary(look: Look) -> str:
@@ -279,10 +313,11 @@ def _finding(
     *,
     probes: list[str] | None = None,
     is_broken: bool = True,
+    hop: Hop = "upstream",
 ) -> Finding:
     in_clear = cause in ("plain_http_to_tls_port", "protocol_mismatch", "closed_before_headers", "reset", "read_timeout")
     return Finding(
-        hop="upstream",
+        hop=hop,
         phase="wait_for_answer" if in_clear else "tls_handshake",
         cause=cause,
         finding=finding,

@@ -242,7 +242,8 @@ def _tls(report: Report, aim: Aim, looks: Sequence[Look]) -> None:
     findings = merged([finding for one in reached for finding in securing.judge(one, now)])
     if not aim.is_tls:
         if findings or aim.speaks_http:
-            report.add("tls", "TLS is spoken there" if findings else "none, as the Service says", findings)
+            is_spoken = any(finding.hop == "upstream" for finding in findings)
+            report.add("tls", "TLS is spoken there" if is_spoken else "none, as the Service says", findings)
         return
     secured = [one.secured for one in reached if one.secured is not None and not one.secured.failure]
     text = f"{len(secured)} of {len(reached)} agreed"
