@@ -160,8 +160,11 @@ def test_an_nginx_that_wants_a_client_certificate(authority: Authority, certific
         f"ssl_certificate_key {certificate.key}; ssl_client_certificate {authority.certificate}; ssl_verify_client on; }}"
     )
     with Nginx(server, [port]):
-        finding = only(find(port, "https"))
+        finding = only(find(port, "https", service={"client_certificate": {"id": "5e0f6b51-0000-4000-8000-000000000002"}}))
     assert finding.cause == "upstream_wants_certificate"
+    assert finding.confidence >= 0.8
+    assert "curl -X PATCH http://localhost:8001/services/orders --data host=PROXY --data port=PORT" in finding.cure
+    assert not any("client_certificate.id" in line for line in finding.cure)
 
 
 def test_a_server_of_the_last_century(make_origin: MakeOrigin, certificate: Certificate) -> None:

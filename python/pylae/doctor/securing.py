@@ -239,16 +239,20 @@ def _wants_certificate(look: Look) -> list[Finding]:
 
 def _certificate_finding(look: Look, evidence: list[str], confidence: float) -> Finding:
     has_one = bool(look.aim.service.get("client_certificate"))
-    told = "the Service names a client certificate, which this command does not show" if has_one else ""
+    told = ["the Service names a client certificate, which this version does not show to it"] if has_one else []
     return _finding(
         look,
         "upstream_wants_certificate",
         "client_certificate_wanted",
-        f"{look.place} wants a client certificate, and the probe shows none.",
-        min(confidence, 0.6) if has_one else confidence,
-        [*evidence, *([told] if told else [])],
-        ["give the Service the certificate that the server expects:", look.aim.patch(client_certificate__id="CERTIFICATE-ID")],
-        probes=[calls.show_certificate(str(look.place), look.aim.server_name)] if has_one else [],
+        f"{look.place} wants a client certificate (mTLS), and got none.",
+        confidence,
+        [*evidence, *told],
+        [
+            "let the server take the gateway without one (by its address, or on another port): this version shows no client "
+            "certificate to upstreams, `client_certificate` of a Service has no effect yet",
+            "or put a proxy between that has a certificate (nginx with proxy_ssl_certificate, stunnel), and call that:",
+            look.aim.patch(host="PROXY", port="PORT"),
+        ],
     )
 
 
