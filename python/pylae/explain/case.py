@@ -6,9 +6,11 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from pylae.explain import calls
 from pylae.explain.facts import AttemptFacts, Facts, PluginStep
+from pylae.explain.phases import unmade
 from pylae.explain.words import count, escaped, ms, quoted, size
 
 LOAD_BALANCERS = {
@@ -123,6 +125,11 @@ class Case:
     def is_fresh(self) -> bool:
         """Was the connection made for this request?"""
         return self.attempt.reused is None
+
+    @property
+    def unmade(self) -> Literal["connect", "tls_handshake"] | None:
+        """What of the connection was still being made when the exchange ended; `None` when it had been made, or had failed."""
+        return unmade(self.facts)
 
     @property
     def is_over_tls(self) -> bool:

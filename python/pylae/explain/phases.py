@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 from pylae.explain.facts import Facts
 
@@ -85,8 +85,25 @@ OF_FAULTS: Final = {
 """Where a fault is born, when a record does not say it."""
 
 
+def unmade(facts: Facts) -> Literal["connect", "tls_handshake"] | None:
+    """What of the connection the last attempt was still making when the exchange ended; `None` when it was made, or failed."""
+    if not facts.attempts:
+        return None
+    last, service = facts.attempts[-1], facts.service
+    is_begun = last.fault is None and last.reused is None and last.sent_bytes == 0 and last.address is not None
+    if not is_begun or last.status is not None or last.received_bytes:
+        return None
+    if last.connect_ms is None:
+        return "connect"
+    # Read with the Service, as a plain connection never has a time for TLS.
+    is_shaking = service is not None and service.protocol == "https" and last.tls_ms is None and last.tls.version is None
+    return "tls_handshake" if is_shaking else None
+
+
 def phase_of(facts: Facts, fault: str | None) -> str:
     """One of `PHASES`."""
+    if fault == "client_gone" and facts.phase in (None, "connect", "wait_for_answer", "send_request"):
+        return unmade(facts) or facts.phase or OF_FAULTS[fault]
     if facts.phase in PHASES and (fault is None or fault == facts.fault):
         return facts.phase
     return OF_FAULTS.get(fault or "", "done")

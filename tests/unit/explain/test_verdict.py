@@ -112,6 +112,16 @@ def test_who_shook_hands_is_not_said_to_speak_no_tls() -> None:
     assert "--haproxy-protocol" not in said
 
 
+def test_a_client_that_left_before_the_handshake_was_over_is_not_told_of_read_timeout() -> None:
+    for finding, phase in (("gone_in_tls_handshake", "tls_handshake"), ("gone_while_connecting", "connect")):
+        for golden in GOLDEN:
+            if golden.finding == finding:
+                found = verdict(golden.record)
+                assert found.phase == phase
+                assert "read_timeout" not in text_of(found)
+                assert "had been asked" not in text_of(found)
+
+
 def test_less_is_claimed_of_a_client_behind_a_load_balancer() -> None:
     alone = record("bad_framing", status=400)
     behind = {**alone, "client": {"via": "1.1 haproxy"}}

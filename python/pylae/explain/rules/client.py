@@ -13,6 +13,8 @@ from pylae.explain.words import escaped, ms, quoted, round_seconds, size
 
 MOST_SURE_OF_FIRST_LB: Final = 0.7
 """Nothing that we see tells whether the first load balancer gave up, or passed on that its client had."""
+LATE_MS: Final = 1000.0
+"""A connection or a handshake that is not made within this time is late, wherever the server stands."""
 _OF_PROXIES: Final = ("x-forwarded-", "x-client-cert", "x-ssl-", "ssl-client-", "x-amzn-", "client-cert", "forwarded", "via")
 """How headers begin that a load balancer adds: addresses, and the client's certificate."""
 _SPEECH: Final = {
@@ -73,6 +75,8 @@ def gone(case: Case) -> Finding:
             cure=["look at the client (or at what stands before us): it was stopped, or gave up while it was sending"],
             probes=["the log of what stands before us, at that second"],
         )
+    if case.unmade is not None:
+        return _unmade(case, case.unmade, after, evidence)
     evidence += known_timeout(seconds)
     slow = _slow_cure(case, seconds, after)
     if signs:
@@ -126,9 +130,76 @@ def _state(case: Case) -> list[str]:
         return [f"the answer ({attempt.status or facts.status}) was on its way: {size(facts.sent_bytes)} had been sent"]
     begun = attempt.offset_ms
     since = None if begun is None else (facts.client.departed_after_ms or facts.duration_ms or 0.0) - begun
+    if case.unmade == "connect":
+        tried = "" if since is None or since < 0 else f" {ms(since)} before"
+        return [f"connecting to {case.server} had begun{tried}, and no answer to our SYN had come"]
+    if case.unmade == "tls_handshake":
+        left = None if since is None else since - (attempt.connect_ms or 0.0)
+        shaking = "" if left is None or left < 0 else f" {ms(left)} before"
+        return [
+            f"TCP to {case.server} was connected in {ms(attempt.connect_ms)}",
+            f"the TLS handshake had begun{shaking} and was not over; nothing of the request had been sent",
+        ]
     if since is None or since < 0:
         return [f"{case.server} had not answered"]
     return [f"{case.server} had been asked {ms(since)} before and had not answered"]
+
+
+def _unmade(case: Case, unmade: str, after: float | None, evidence: list[str]) -> Finding:
+    """It left before the connection was made on which the upstream could be asked: read_timeout bounds none of this."""
+    signs = case.signs_of_first_lb()
+    who = "what stands before the gateway" if signs else "the client"
+    # No server takes a second for this; a client that left sooner may only have been in a hurry.
+    is_late = after is not None and after - (case.attempt.offset_ms or 0.0) >= LATE_MS
+    sooner = []
+    if after is not None and after >= 600:
+        limit = int((round_seconds(after) or after / 1000) * 1000 * 0.9)
+        sooner = [
+            "or let the gateway give up before its caller does, so that the client gets an answer and you a cause:",
+            case.patch_service(connect_timeout=limit, retries=0),
+        ]
+    if unmade == "tls_handshake":
+        name, hop = "gone_in_tls_handshake", "upstream"
+        silence = "took the connection and did not answer our TLS hello: it may not speak TLS, or hang"
+        cure = [
+            "if the port speaks plain HTTP:",
+            case.patch_service(protocol="http"),
+            "else look whether the server hangs",
+            *sooner,
+        ]
+        probes = [calls.show_certificate(case.address, case.attempt.host), case.ask_server(scheme="http"), case.doctor()]
+    else:
+        name, hop = "gone_while_connecting", "upstream" if case.is_loopback else "network"
+        silence = "did not answer our SYN: " + (
+            "its accept queue is full, or it hangs"
+            if case.is_loopback
+            else "a firewall drops our packets, the address is wrong, or its accept queue is full"
+        )
+        cure = [
+            "let the gateway through the firewalls and security groups between; check the address:",
+            case.patch_target(host="HOST"),
+            "a server under such load that it takes no connection: give it more workers and a longer accept queue",
+            *sooner,
+        ]
+        probes = [
+            calls.reach(case.address),
+            "on that machine: ss -ltn (Recv-Q at Send-Q: its accept queue is full)",
+            case.doctor(),
+        ]
+    step = "our TLS hello" if unmade == "tls_handshake" else "our SYN"
+    return Finding(
+        hop=hop if is_late else "first_lb" if signs else "client",
+        name=name,
+        summary=(
+            f"{case.server} {silence}; {who} left after {ms(after)}."
+            if is_late
+            else f"{who[0].upper()}{who[1:]} closed the connection after {ms(after)}, before {case.server} had answered {step}."
+        ),
+        confidence=0.65,
+        evidence=[*evidence, *([f"something stands before us: {'; '.join(signs)}"] if signs else [])],
+        cure=cure,
+        probes=probes,
+    )
 
 
 def _half_closed(after: float | None) -> list[str]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from pylae.explain.examples import attempt, record, request, service
-from tests.unit.explain.golden.base import Golden, banner, plugin
+from tests.unit.explain.golden.base import FIRST_LB, Golden, banner, plugin
 
 _TLS: dict[str, Any] = {"tls_ms": 1.0, "tls": {"version": "TLSv1.3", "wants_certificate": True}}
 _CORRUPT = "received corrupt message of type InvalidContentType"
@@ -25,6 +25,24 @@ def _left_in_upload(*says: str, **asked: Any) -> Golden:
         request=request(method="POST", **asked),
     )
     return Golden("client_gone", "gone_while_sending", "client", "thin", made, says)
+
+
+def _left_before_connection(
+    finding: str, hop: str, who: dict[str, Any], *says: str, duration_ms: float = 2002.3, **tried: Any
+) -> Golden:
+    """Nothing of its request had been sent."""
+    one = attempt(None, **{"connect_ms": 0.4, "sent_bytes": 0, "sent_ms": None, "ended": "closed: client gone", **tried})
+    made = record(
+        "client_gone",
+        one,
+        status=499,
+        duration_ms=duration_ms,
+        phase="wait_for_answer",
+        detail="the client closed while waiting for the upstream",
+        service=service(protocol="https"),
+        **who,
+    )
+    return Golden("client_gone", finding, hop, "thin", made, says)
 
 
 GOLDEN: tuple[Golden, ...] = (
@@ -66,6 +84,22 @@ GOLDEN: tuple[Golden, ...] = (
         record("client_gone", attempt(None), status=499, duration_ms=0.2),
         ("nc -N",),
     ),
+    # A server that never got the request did not fail to answer it.
+    _left_before_connection(
+        "gone_in_tls_handshake",
+        "upstream",
+        {},
+        "did not answer our TLS hello",
+        "protocol=http",
+        "connect_timeout=1800",
+        "retries=0",
+        "2001 ms before and was not over",
+    ),
+    _left_before_connection("gone_in_tls_handshake", "upstream", FIRST_LB, "what stands before the gateway left"),
+    _left_before_connection(
+        "gone_while_connecting", "network", {}, "did not answer our SYN", "firewall", "connect_timeout=1800", connect_ms=None
+    ),
+    _left_before_connection("gone_while_connecting", "client", {}, "before", connect_ms=None, duration_ms=40.0),
     # A whole interim answer is no head that broke off.
     Golden(
         "closed_before_headers",
