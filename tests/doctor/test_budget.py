@@ -48,6 +48,15 @@ def test_the_cure_of_a_first_load_balancer_that_gives_up_first_leaves_it_the_tim
     assert not finding.is_broken
 
 
+@pytest.mark.parametrize("limit_ms", [500, 2000, 25_000])
+def test_the_other_cure_is_to_try_once(limit_ms: float) -> None:
+    (finding,) = judge(aim_at(80, service=SERVICE), Given(first_lb_ms=limit_ms))
+    (call,) = [line for line in finding.cure if "retries=0" in line]
+    read_ms = int(call.rpartition("read_timeout=")[2]) if "read_timeout=" in call else SERVICE["read_timeout"]
+    once = {**SERVICE, "retries": 0, "read_timeout": read_ms}
+    assert judge(aim_at(80, service=once), Given(first_lb_ms=limit_ms)) == []
+
+
 def test_who_gives_up_first_is_marked() -> None:
     table = limits(aim_at(80, service=SERVICE), Given(second_lb_ms=9000))
     first = first_to_fire(table)

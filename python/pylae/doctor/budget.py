@@ -127,7 +127,11 @@ def judge(aim: Aim, given: Given) -> list[Finding]:
                     "the gateway notes 499, and whoever asked sees a fault of the wrong hop, without a request id",
                     *([] if is_once else [f"one attempt of {ms(read.once_ms)} fits, {attempts} attempts do not"]),
                 ],
-                [aim.patch(read_timeout=share_ms), f"or have the {name} wait for more than {ms(read.all_ms)}"],
+                [
+                    aim.patch(read_timeout=share_ms),
+                    *_once(aim, read.once_ms, limit_ms, attempts),
+                    f"or have the {name} wait for more than {ms(read.all_ms)}",
+                ],
                 table,
             )
         )
@@ -146,6 +150,16 @@ def judge(aim: Aim, given: Given) -> list[Finding]:
             )
         )
     return found
+
+
+def _once(aim: Aim, once_ms: float, limit_ms: float, attempts: int) -> list[str]:
+    """How a single attempt gets all of the time, where there are several."""
+    if attempts < 2:
+        return []
+    if once_ms < limit_ms:
+        return ["or try once, so that the one attempt has the whole time:", aim.patch(retries=0)]
+    longest_ms = int(limit_ms - _MARGIN_MS) if limit_ms > _MARGIN_MS else max(int(limit_ms / 2), 1)
+    return ["or try once, so that the one attempt has the whole time:", aim.patch(retries=0, read_timeout=longest_ms)]
 
 
 def _finding(
