@@ -22,6 +22,7 @@ def test_a_port_where_nothing_listens_is_named_with_the_call_that_changes_it() -
     finding = only(find(port))
     assert (finding.cause, finding.finding, finding.hop) == ("connect_refused", "nothing_listens", "upstream")
     assert finding.confidence >= 0.8
+    assert "or mend the port of the Service:" in finding.cure
     assert "curl -X PATCH http://localhost:8001/services/orders --data port=PORT" in finding.cure
     assert finding.document()["status"] == 502
     assert finding.document()["attempts"][0]["address"] == f"127.0.0.1:{port}"

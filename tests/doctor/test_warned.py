@@ -69,3 +69,11 @@ def test_a_limit_of_what_stands_behind_is_not_blamed_on_the_gateway() -> None:
     assert (finding.hop, finding.cause) == ("second_lb", "timeout_behind")
     (finding,) = warned("timeout_order", "r1", service_id="s1", route="r1", elapsed_ms=1000)
     assert (finding.hop, finding.cause) == ("first_lb", "client_gone")
+
+
+@pytest.mark.parametrize(("year", "word"), [(2001, "ended"), (2999, "ends")])
+def test_a_certificate_is_told_to_have_ended_once_it_has(year: int, word: str) -> None:
+    address, not_after = "10.0.0.9:80", f"{year}-01-02T03:04:05.000Z"
+    (finding,) = warned("upstream_certificate", address, address=address, subject="CN=a", not_after=not_after)
+    assert f" {word} at `{year}-01-02" in finding.summary
+    assert finding.evidence[0].startswith("the gateway noticed it once, ")

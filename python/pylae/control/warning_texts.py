@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -85,10 +86,18 @@ def _header_text(whose: str, key: str, facts: Facts) -> str:
     return f"{what} {whose} the Route {route} reached {_size(taken)}, {share}{of_whom} ({_size(limit)}){more}{near}"
 
 
+def _is_past(text: object) -> bool:
+    try:
+        return datetime.fromisoformat(str(text)).astimezone(UTC) < datetime.now(UTC)
+    except (ValueError, OverflowError):
+        return False
+
+
 def _upstream_certificate(key: str, facts: Facts, admin_url: str) -> Told:
     del admin_url
+    when = "ended" if _is_past(facts.get("not_after")) else "ends"
     return Told(
-        f"the certificate {quoted(_text(facts, 'subject'))} of the server at {quoted(_text(facts, 'address') or key)} ends at "
+        f"the certificate {quoted(_text(facts, 'subject'))} of the server at {quoted(_text(facts, 'address') or key)} {when} at "
         f"{quoted(_text(facts, 'not_after'))}",
         ["renew it on the server, and look whether what renews it runs"],
     )

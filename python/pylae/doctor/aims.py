@@ -117,7 +117,7 @@ class Aim:
             told = "or add the Target at its right address, and take this one out:"
             return (told, calls.admin(self.admin_url, "DELETE", self.target))
         what = " and ".join(names)
-        return (f"or correct {what} of the Service:", self.patch(**{name: name.upper() for name in names}))
+        return (f"or mend the {what} of the Service:", self.patch(**{name: name.upper() for name in names}))
 
     def curl(self, place: Place, *flags: str) -> str:
         """The same request, typed by hand."""

@@ -76,11 +76,17 @@ def judge(
                 subject=str(row.get("key") or ""),
                 service=about[0] if about is not None else None,
                 route=about[1] if about is not None else None,
-                evidence=(f"the gateway noticed it {row.get('count') or 1} times, last at {row.get('last_seen')}",),
+                evidence=(_noticed(row),),
                 cure=tuple(map(str, cure)) if isinstance(cure, list | tuple) else (),
             )
         )
     return found
+
+
+def _noticed(row: Row) -> str:
+    times = row.get("count") or 1
+    last = row.get("last_seen")
+    return f"the gateway noticed it once, at {last}" if times == 1 else f"the gateway noticed it {times} times, last at {last}"
 
 
 def _of_whom(kind: _Kind, facts: dict[str, Any]) -> tuple[Hop, str]:
