@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -287,6 +288,18 @@ class Case:
             signs.append("a `Forwarded` field came")
         return signs
 
+    def _same_or_which(self, others: Sequence[AttemptFacts]) -> str:
+        """How the other attempts failed: like the one that decided, or which did so how often."""
+        ways = Counter((one.address or one.host, one.fault) for one in others)
+        mine = (self.attempt.address or self.attempt.host, self.attempt.fault)
+        if set(ways) == {mine}:
+            return "the same way"
+        told = [
+            f"{quoted(where)} {escaped(fault or '')}{f' {times} times' if times > 1 else ''}"
+            for (where, fault), times in ways.most_common(5)
+        ]
+        return f"too: {', '.join(told)}{', and others' if len(ways) > len(told) else ''}"
+
     def common_evidence(self) -> list[str]:
         """What is worth to know beside the rule's own evidence."""
         lines = []
@@ -295,8 +308,7 @@ class Case:
             lines.append(f"it was {escaped(attempt.again)}")
         others = [one for one in facts.attempts if one is not attempt and one.fault]
         if others:
-            told = ", ".join(f"{quoted(one.address or one.host)} {escaped(one.fault or '')}" for one in others[:5])
-            lines.append(f"{count(len(others), 'other attempt')} failed too: {told}")
+            lines.append(f"{count(len(others), 'other attempt')} failed {self._same_or_which(others)}")
         if facts.attempts_left_out:
             lines.append(f"{count(facts.attempts_left_out, 'attempt')} more are left out of the record")
         return lines

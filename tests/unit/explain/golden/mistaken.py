@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pylae.explain.examples import attempt, record, request, service
+from pylae.explain.examples import attempt, record, request, service, unconnected
 from tests.unit.explain.golden.base import FIRST_LB, Golden, banner, plugin
 
 _TLS: dict[str, Any] = {"tls_ms": 1.0, "tls": {"version": "TLSv1.3", "wants_certificate": True}}
@@ -100,6 +100,28 @@ GOLDEN: tuple[Golden, ...] = (
         "gone_while_connecting", "network", {}, "did not answer our SYN", "firewall", "connect_timeout=1800", connect_ms=None
     ),
     _left_before_connection("gone_while_connecting", "client", {}, "before", connect_ms=None, duration_ms=40.0),
+    # Attempts that are all alike are told once.
+    Golden(
+        "connect_refused",
+        "nothing_listens",
+        "upstream",
+        "thin",
+        record("connect_refused", *(unconnected("connect_refused") for _ in range(6))),
+        ("5 other attempts failed the same way",),
+    ),
+    Golden(
+        "connect_refused",
+        "nothing_listens",
+        "upstream",
+        "thin",
+        record(
+            "connect_refused",
+            *(unconnected("connect_refused", address="10.0.0.8:80") for _ in range(3)),
+            attempt("reset"),
+            unconnected("connect_refused"),
+        ),
+        ("4 other attempts failed too: `10.0.0.8:80` connect_refused 3 times, `10.0.0.7:8080` reset",),
+    ),
     # A whole interim answer is no head that broke off.
     Golden(
         "closed_before_headers",
