@@ -104,6 +104,15 @@ def test_an_idle_timeout_is_not_blamed_for_a_connection_that_hardly_idled() -> N
     assert "after so many requests" in found.cure[0]
 
 
+def test_a_limit_of_requests_is_never_told_as_none() -> None:
+    for carried in (0, 1, 50):
+        one = pooled("closed_before_headers", ended="fin", reused=carried)
+        said = text_of(verdict(record("closed_before_headers", one, duration_ms=1.0)))
+        assert ("upstream_keepalive_max_requests" in said) == (carried > 0)
+        assert carried == 0 or f"`upstream_keepalive_max_requests` to at most {carried}" in said
+        assert "below that number" not in said
+
+
 def test_who_shook_hands_is_not_said_to_speak_no_tls() -> None:
     shaken = attempt("closed_before_headers", ended="fin", tls_ms=1.0, tls={"version": "TLSv1.3"})
     said = text_of(verdict(record("closed_before_headers", shaken, duration_ms=3.0)))

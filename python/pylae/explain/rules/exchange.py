@@ -101,9 +101,17 @@ def _at_reuse(case: Case, *, is_reset: bool) -> Finding:
         f"or let us give them up sooner: set `upstream_keepalive_idle_timeout = {seconds}` in kong.conf, then:",
         "pylae reload",
     ]
+    # 0 would be without a limit.
+    counted = (
+        [
+            f"a server that ends connections after so many requests (this one had carried {attempt.reused}): set "
+            f"`upstream_keepalive_max_requests` to at most {attempt.reused}"
+        ]
+        if attempt.reused
+        else []
+    )
     others = [
-        f"a server that ends connections after so many requests (this one had carried {attempt.reused}): set "
-        "`upstream_keepalive_max_requests` below that number",
+        *counted,
         "a restart or deployment of the server ends all of its connections at that moment: look at its log",
     ]
     is_round = attempt.reused is not None and attempt.reused >= 10 and attempt.reused % 50 in (0, 49)
