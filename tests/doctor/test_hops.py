@@ -14,7 +14,7 @@ from tests.doctor.conftest import MakeOrigin
 from tests.support.blueprints import Blueprints
 from tests.support.certificates import Authority
 from tests.support.gateway import Gateway
-from tests.support.origin import Origin, answer, early_close, good
+from tests.support.origin import RECORDED, Origin, answer, early_close, good, send_then_close
 from tests.support.ports import free_port
 from tests.support.servers.dns import NameServer
 from tests.support.servers.haproxy import Haproxy
@@ -116,6 +116,20 @@ def test_a_probe_that_comes_through_is_followed_to_the_server(
     assert "✓ gateway      saw it as " in text
     assert f"✓ upstream     127.0.0.1:{echo.port}: answered 200" in text
     assert any(received.header("X-Pylae-Probe") for received in echo.requests)
+
+
+@pytest.mark.parametrize("behaviour", ["bad_chunk", "truncated_chunked"])
+def test_a_body_that_breaks_off_is_not_blamed_on_the_first_load_balancer(
+    gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin, first_lb: int, behaviour: str
+) -> None:
+    wrong = send_then_close(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nhello\r\n")
+    path = blueprints.path(make_origin(wrong if behaviour == "bad_chunk" else RECORDED[behaviour]))
+    found = verdicts(gateway, f"http://127.0.0.1:{first_lb}{path}")
+    assert {document["verdict"]["hop"] for document in found} == {"upstream"}, found
+    cause = "bad_response_body" if behaviour == "bad_chunk" else "closed_in_body"
+    assert {document["verdict"]["cause"] for document in found} == {cause}
+    assert any(document["request_id"] for document in found)
+    assert all(document["status"] is not None for document in found)
 
 
 def test_a_gateway_without_a_load_balancer_before_it_is_told(gateway: Gateway, blueprints: Blueprints, echo: Origin) -> None:

@@ -20,7 +20,7 @@ from pylae.doctor.names import look_up
 from pylae.doctor.reports import Report
 from pylae.doctor.requests import Request
 from pylae.doctor.resolution import Resolution
-from pylae.doctor.through import finding_of, unexplained
+from pylae.doctor.through import broke_in_body, finding_of, unexplained
 from pylae.doctor.waiting import still_waiting
 from pylae.explain.case import LOAD_BALANCERS
 from pylae.explain.words import count, escaped, ms, quoted
@@ -276,7 +276,7 @@ def _seen_by_all(report: Report, request: Request, sent: Sent, document: Mapping
 def _lost(sent: Sent, document: Mapping[str, Any]) -> list[Finding]:
     """The gateway answered well, and the client has nothing of it."""
     status = document.get("status")
-    if not isinstance(status, int) or status >= _BROKEN or not isinstance(sent.answer, NoAnswer):
+    if not isinstance(status, int) or status >= _BROKEN or not isinstance(sent.answer, NoAnswer) or broke_in_body(document):
         return []
     cause = {"rst": "reset", "fin": "closed_before_headers"}.get(sent.answer.how, "bad_response")
     return [
@@ -328,6 +328,8 @@ def _replaced(sent: Sent, document: Mapping[str, Any]) -> list[Finding]:
     answer, status = sent.answer, document.get("status")
     if not isinstance(answer, Answer) or not isinstance(status, int) or answer.status == status or answer.status < _BROKEN:
         return []
+    if broke_in_body(document):
+        return []  # the gateway broke off, and what stands before it had nothing to hand on
     author = author_of(answer)
     is_gone = status == 499
     return [

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, cast, get_args
 from urllib.parse import quote
 
@@ -26,6 +26,8 @@ from pylae.settings import Listener
 _ANY: Final = {"0.0.0.0": "127.0.0.1", "::": "::1", "localhost": "127.0.0.1"}
 _ID: Final = "x-kong-request-id"
 _BEHIND: Final = {502: "bad_gateway_behind", 503: "unavailable_behind", 504: "timeout_behind"}
+_IN_BODY: Final = ("bad_response_body",)
+"""Causes that `_in_body` does not end, of answers whose head had come."""
 _REFUSED: Final = 400
 _BROKEN: Final = 500
 
@@ -118,7 +120,10 @@ def judge(report: Report, walked: Walked, place: Place, request: Request) -> Non
     sent = f"{request.method} {request.path} by {place}"
     if isinstance(answer, NoAnswer):
         waiting = still_waiting(document, answer.took_ms) if document is not None and answer.how == "timeout" else None
-        report.add("gateway", f"{sent}: no answer ({answer.how})", [waiting or _silent(answer, place, request)])
+        recorded = None if document is None else finding_of(document)
+        if waiting is None and recorded is not None:
+            recorded = replace(recorded, is_broken=True).of(request.url, None)
+        report.add("gateway", f"{sent}: no answer ({answer.how})", [waiting or recorded or _silent(answer, place, request)])
         return
     finding = None if document is None else finding_of(document)
     told = f"{sent}: {answer.status} in {ms(answer.took_ms)}"
@@ -181,13 +186,24 @@ def finding_of(document: Mapping[str, Any]) -> Finding | None:
         probes=tuple(map(str, verdict.get("probes") or ())),
         written_by=verdict.get("written_by"),
         status=document.get("status"),
-        is_broken=not isinstance(status := document.get("status"), int) or status >= _REFUSED,
+        is_broken=not isinstance(status := document.get("status"), int) or status >= _REFUSED or broke_in_body(document),
         route=document.get("route"),
         service=document.get("service"),
         plugins=tuple(document.get("plugins") or ()),
         attempts=tuple(document.get("attempts") or ()),
         request_id=document.get("request_id"),
     )
+
+
+def broke_in_body(document: Mapping[str, Any]) -> bool:
+    """Whether the answer that the gateway began broke off behind it, whatever its status says."""
+    cause = str(_verdict(document).get("cause") or "")
+    return cause.endswith("_in_body") or cause in _IN_BODY
+
+
+def _verdict(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    verdict = document.get("verdict")
+    return verdict if isinstance(verdict, Mapping) else {}
 
 
 def _silent(answer: NoAnswer, place: Place, request: Request) -> Finding:
