@@ -70,6 +70,12 @@ def is_address(host: str) -> bool:
     return True
 
 
+def filled(name: str, length: int) -> str:
+    """A header of that name with a value of that length, for a shell: no value is ever recorded, and a size is all it takes."""
+    filler = f"$(head -c {length} /dev/zero | tr '\\0' a)"
+    return f'-H {shlex.quote(escaped(f"{name}: "))}"{filler}"'
+
+
 def ask(
     address: str | None, *, scheme: str = "http", host: str | None = None, path: str | None = None, flags: tuple[str, ...] = ()
 ) -> str:

@@ -195,11 +195,17 @@ class Case:
         path = request.path if request.path and request.path.startswith("/") else "/"
         return calls.join(["pylae", "doctor", f"{request.scheme or 'http'}://{request.host or 'HOST'}{path}", "--hops"])
 
-    def ask_server(self, *, scheme: str | None = None, flags: tuple[str, ...] = ()) -> str:
-        """The same request to the far end, without the gateway."""
+    def ask_server(self, *, scheme: str | None = None, flags: tuple[str, ...] = (), host: str | None = None) -> str:
+        """The same request to the far end, without the gateway.
+
+        Args:
+            scheme: that of the Service when it is not given.
+            flags: of curl.
+            host: for the field `Host`; the name that the Service has when it is not given.
+        """
         service = self.facts.service
         scheme = scheme or ("https" if service and service.protocol == "https" else "http")
-        host = self.attempt.host if self.is_named else None
+        host = host or (self.attempt.host if self.is_named else None)
         if scheme == "https":
             flags = ("-k", *flags)
         return calls.ask(self.attempt.address, scheme=scheme, host=host, path=self.upstream_path, flags=flags)

@@ -14,7 +14,7 @@ import pytest
 from pylae.explain import facts
 from pylae.explain.document import document_of
 from pylae.explain.examples import ADMIN_URL as ADMIN
-from pylae.explain.examples import attempt, pooled, record
+from pylae.explain.examples import attempt, pooled, record, request
 from pylae.explain.flags import table
 from pylae.explain.phases import OF_FAULTS, PHASES
 from pylae.explain.rules import RULES
@@ -111,6 +111,17 @@ def test_a_limit_of_requests_is_never_told_as_none() -> None:
         assert ("upstream_keepalive_max_requests" in said) == (carried > 0)
         assert carried == 0 or f"`upstream_keepalive_max_requests` to at most {carried}" in said
         assert "below that number" not in said
+
+
+def test_a_large_header_is_probed_as_it_came_and_without_it() -> None:
+    large = request(method="POST", path="/a b", largest_header={"name": "X-It's", "bytes": 3000})
+    found = verdict(record("header_too_large_behind", attempt(None, status=431), status=431, request=large))
+    (with_it, without, bare, _) = found.probes
+    assert without == "the same without that header:"
+    given = shlex.split(with_it)
+    assert given[:4] == ["curl", "-v", "-H", "X-It's: $(head -c 2992 /dev/zero | tr '\\0' a)"]
+    assert given[4:] == ["-X", "POST", "-H", "Host: shop.test", "http://10.0.0.7:8080/a b"]
+    assert shlex.split(bare) == [*given[:2], *given[4:]]
 
 
 def test_who_shook_hands_is_not_said_to_speak_no_tls() -> None:

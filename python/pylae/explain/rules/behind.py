@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from pylae.explain import calls
 from pylae.explain.case import LOAD_BALANCERS, Case, Finding
 from pylae.explain.facts import AnswerFacts
 from pylae.explain.rules.exchange import known_timeout
@@ -320,8 +321,26 @@ def header_too_large(case: Case) -> Finding:
             "or raise the limit there: nginx large_client_header_buffers (8 KiB a line), HAProxy tune.bufsize (16 KiB), "
             "gunicorn --limit-request-field_size (8190), Node --max-http-header-size (16 KiB), Tomcat maxHttpHeaderSize (8 KiB)",
         ],
-        probes=[case.ask_server(), "the same with the header left out", case.doctor()],
+        probes=[*_with_and_without(case), case.doctor()],
     )
+
+
+def _with_and_without(case: Case) -> list[str]:
+    """The request as it came, with something as large in place of the header, and without it."""
+    request = case.facts.request
+    header, method = request.largest_header, request.method or "GET"
+    how = () if method == "GET" else ("--head",) if method == "HEAD" else ("-X", method)
+    bare = case.ask_server(flags=how, host=request.host)
+    if not header.name:
+        return [bare, "the same with the header left out"]
+    # Of the line that was measured, the name and `: ` are part.
+    length = max(1, (header.bytes or 0) - len(header.name) - 2)
+    begin = "curl -v "
+    return [
+        f"{begin}{calls.filled(header.name, length)} {bare.removeprefix(begin)}",
+        "the same without that header:",
+        bare,
+    ]
 
 
 RULES = {
