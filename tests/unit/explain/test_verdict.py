@@ -20,7 +20,7 @@ from pylae.explain.phases import OF_FAULTS, PHASES
 from pylae.explain.rules import RULES
 from pylae.explain.verdict import SURE, Verdict, verdict_of
 from tests.unit.explain.golden import GOLDEN
-from tests.unit.explain.golden.base import Golden, copied
+from tests.unit.explain.golden.base import FIRST_LB, Golden, copied
 
 HOPS = {"client", "first_lb", "gateway", "plugin", "dns", "network", "second_lb", "upstream"}
 
@@ -122,6 +122,19 @@ def test_a_large_header_is_probed_as_it_came_and_without_it() -> None:
     assert given[:4] == ["curl", "-v", "-H", "X-It's: $(head -c 2992 /dev/zero | tr '\\0' a)"]
     assert given[4:] == ["-X", "POST", "-H", "Host: shop.test", "http://10.0.0.7:8080/a b"]
     assert shlex.split(bare) == [*given[:2], *given[4:]]
+
+
+@pytest.mark.parametrize("seconds", [2, 5, 15, 20, 75])
+def test_a_keep_alive_time_is_not_blamed_for_the_end_of_a_request_in_flight(seconds: int) -> None:
+    given_up = record("client_gone", attempt(None), status=499, duration_ms=seconds * 1000.0 + 3, **FIRST_LB)
+    closed = record("closed_before_headers", attempt("closed_before_headers", ended="fin"), duration_ms=seconds * 1000.0 + 3)
+    for one in (given_up, closed):
+        said = text_of(verdict(one)).lower()
+        assert f"round {seconds} s" in said
+        assert "keep-alive" not in said
+        assert "keepalive" not in said
+    idle = pooled("closed_before_headers", ended="fin", idle_ms=seconds * 1000.0 + 3)
+    assert f"round {seconds} s: somebody's timeout (" in text_of(verdict(record("closed_before_headers", idle, duration_ms=1.0)))
 
 
 def test_who_shook_hands_is_not_said_to_speak_no_tls() -> None:

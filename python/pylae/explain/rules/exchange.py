@@ -17,31 +17,39 @@ AT_ONCE_MS: Final = 50.0
 RACE_MS: Final = 1000.0
 """A close that crosses a request arrives within a round trip; what comes later has to do with the request."""
 KNOWN_TIMEOUTS: Final = {
-    2: "gunicorn's keep-alive is 2 s",
-    5: "Node's, uvicorn's and Apache's keep-alive is 5 s",
     10: "an AWS load balancer gives a connection to its target 10 s",
-    15: "Go services often have 15 s, HAProxy's `timeout http-keep-alive` too",
-    20: "Tomcat's connectionTimeout is 20 s",
+    15: "Go services often have 15 s",
     30: "gunicorn kills a worker after 30 s (`--timeout`), Heroku's router gives up after 30 s, php-fpm and uWSGI often too",
     50: "HAProxy's `timeout server` is 50 s in many examples",
     60: "nginx's proxy_read_timeout, AWS's idle timeout, php-fpm's and many request timeouts are 60 s",
-    75: "nginx's keepalive_timeout is 75 s",
     120: "IIS and many application servers give up after 120 s",
     300: "Node's requestTimeout is 300 s",
     350: "an AWS network load balancer forgets idle connections after 350 s",
-    600: "many firewalls and a Google load balancer's backends use 600 s",
+    600: "many firewalls use 600 s",
 }
+"""What ends a request in flight. Keep-alive times never do: they count while there is none."""
+KNOWN_IDLE_TIMEOUTS: Final = {
+    2: "gunicorn's keep-alive is 2 s",
+    5: "Node's, uvicorn's and Apache's keep-alive is 5 s",
+    15: "HAProxy's `timeout http-keep-alive` is often 15 s",
+    20: "Tomcat's connectionTimeout is 20 s, and its keep-alive too unless it is set",
+    60: "the idle timeout of an AWS load balancer is 60 s",
+    75: "nginx's keepalive_timeout is 75 s",
+    350: KNOWN_TIMEOUTS[350],
+    600: "many firewalls use 600 s, a Google load balancer for the connections to its backends too",
+}
+"""What ends a connection between requests."""
 _INTERIM: Final = re.compile(r"HTTP/1\.[01] 1\d\d")
 _IDEMPOTENCY: Final = (
     "a client that may repeat a POST says so with an Idempotency-Key header; then we send it again on a fresh connection"
 )
 
 
-def known_timeout(seconds: int | None) -> list[str]:
-    """What is known to have this timeout."""
+def known_timeout(seconds: int | None, *, is_idle: bool = False) -> list[str]:
+    """What is known to have this timeout: for a request in flight, or for a connection that lies idle."""
     if seconds is None:
         return []
-    known = KNOWN_TIMEOUTS.get(seconds)
+    known = (KNOWN_IDLE_TIMEOUTS if is_idle else KNOWN_TIMEOUTS).get(seconds)
     return [f"that is a round {seconds} s: somebody's timeout{f' ({known})' if known else ''}"]
 
 
@@ -90,7 +98,7 @@ def _at_reuse(case: Case, *, is_reset: bool) -> Finding:
     if is_young:
         evidence.append("it lay idle for much less than that, so something else than the idle timeout ended it")
     elif limit is None:
-        evidence += known_timeout(round_seconds(idle))
+        evidence += known_timeout(round_seconds(idle), is_idle=True)
     shorter = limit or idle
     seconds = max(1, math.floor((shorter - 500) / 1000)) if shorter and not is_young else 1
     idleness = [
