@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import stat
 import time
 from collections.abc import Callable
@@ -62,8 +63,8 @@ def test_a_refused_connection_is_recorded_from_the_client_to_the_last_attempt(
     version = gateway.status()["pylae"]["version"]
     assert record["config"].rpartition(":")[2] == str(version["sequence"] if isinstance(version, dict) else version[1])
     request = record["request"]
-    assert request["line"] == f"GET {route['paths'][0]}/orders?token=***&page HTTP/1.1"
-    assert (request["path"], request["query"]) == (f"{route['paths'][0]}/orders", ["token", "page"])
+    assert request["line"] == f"GET {route['paths'][0]}/orders?token=***&*** HTTP/1.1"
+    assert (request["path"], request["query"]) == (f"{route['paths'][0]}/orders", ["token", "***"])
     assert (request["header_limit_bytes"], request["head_limit_bytes"]) == (8192, 32768)
     assert ["User-Agent", "a-test"] in request["headers"]
     assert ["Cookie", None] in request["headers"]
@@ -249,6 +250,30 @@ def test_log_forging_by_a_client_leaves_one_line_of_ascii(gateway: Gateway, head
     assert line.isascii()
     assert line.isprintable()
     assert "aHVudGVy" not in line
+
+
+@pytest.mark.parametrize(
+    "line", [b"Set-Cookie: sid=hunter2\x01", b"Set-Cookie : sid=hunter2", b"Authorization: hunter2\0", b" hunter2 folded"]
+)
+def test_a_secret_in_a_header_line_that_is_refused_stands_in_no_log(
+    gateway: Gateway, blueprints: Blueprints, make_origin: Callable[[Behaviour], Origin], line: bytes
+) -> None:
+    origin = make_origin(send_then_close(b"HTTP/1.1 200 OK\r\n" + line + b"\r\nContent-Length: 0\r\n\r\n"))
+    reply = gateway.get(blueprints.path(origin, retries=0))
+    assert reply.status == 502
+    record = record_of(gateway, str(reply.request_id))
+    assert record["fault"] == "bad_response"
+    assert "hunter2" not in json.dumps(record)
+    assert not any("hunter2" in said for said in gateway.error_log.lines())
+
+
+@pytest.mark.parametrize("first", [b"\x16\x03\x01\x02\x00\x01" + bytes(60), b"\r\n\r\n\x00\r\nQUIT\n!\x11\x00\x0c" + bytes(12)])
+def test_bytes_that_are_no_http_are_refused_before_their_line_ends(gateway: Gateway, first: bytes) -> None:
+    reply = gateway.send(first)
+    assert reply.status == 400
+    record = record_of(gateway, str(reply.request_id))
+    assert record["fault"] == "bad_framing"
+    assert record["request"]["line"].startswith(("\\x16\\x03\\x01", "\\x00\\x0D\\x0AQUIT"))
 
 
 def test_peers_that_are_trusted_are_told_of_a_fault_in_the_head(

@@ -461,19 +461,18 @@ pub fn parse_response(bytes: &[u8]) -> Result<ResponseHead, Fault> {
 
 /// nginx quotes the line up to the first byte it could not take.
 fn bad_response(line: &[u8]) -> Fault {
-    let stop = line.iter().position(|&b| !TOKEN[b as usize]).unwrap_or(line.len());
-    let (stop, byte) = match line.get(stop) {
-        Some(b':') => {
-            let at = line.iter().position(|&b| (b < b' ' && b != b'\t') || b == 0x7f).unwrap_or(line.len());
-            (at, line.get(at))
-        }
-        other => (stop, other),
+    let end_of_name = line.iter().position(|&b| !TOKEN[b as usize]).unwrap_or(line.len());
+    // A value may be a secret: it stands in no log, so after a whole name nginx's quotation is cut short.
+    let (value, byte) = match line.get(end_of_name) {
+        Some(b':') => (": ***", line.iter().find(|&&b| (b < b' ' && b != b'\t') || b == 0x7f)),
+        other => ("", other),
     };
+    let name = printable(&line[..end_of_name], 80);
     let quoted = byte.map_or_else(|| "\\x0a".to_owned(), |b| format!("\\x{b:02x}"));
     Fault::with_phrase(
         FaultKind::BadResponse,
-        format!("a field line that HTTP does not allow: {:?}", printable(line, 60)),
-        format!("upstream sent invalid header: \"{}{quoted}...\"", printable(&line[..stop], 80)),
+        format!("a field line that HTTP does not allow: `{name}{value}`, then the byte {quoted}"),
+        format!("upstream sent invalid header: \"{name}{value}{quoted}...\""),
     )
 }
 
@@ -602,6 +601,8 @@ mod tests {
                 "upstream sent \"Content-Length\" and \"Transfer-Encoding\" headers at the same time",
             ),
             ("HTTP/1.1 200 OK\r\nBad Header\0Name: x\r\n\r\n", "upstream sent invalid header: \"Bad\\x20...\""),
+            ("HTTP/1.1 200 OK\r\nSet-Cookie: a=secret\x01\r\n\r\n", "upstream sent invalid header: \"Set-Cookie: ***\\x01...\""),
+            ("HTTP/1.1 200 OK\r\nSet-Cookie : a=secret\r\n\r\n", "upstream sent invalid header: \"Set-Cookie\\x20...\""),
             ("this is not http\r\n\r\n", "upstream sent no valid HTTP/1.0 header"),
         ] {
             assert_eq!(parse_response(text.as_bytes()).err().map(|f| f.phrase().to_owned()), Some(phrase.to_owned()), "{text:?}");

@@ -322,7 +322,10 @@ impl Drop for Wire {
 
 /// Of what came first, what may be kept as evidence: of an HTTP answer its status line alone, as fields are not for records.
 pub fn telling_bytes(first: &[u8]) -> &[u8] {
-    let end = if first.starts_with(b"HTTP/") { memchr::memchr(b'\n', first).map(|end| end + 1) } else { None };
+    let begin = first.iter().position(|byte| !byte.is_ascii_whitespace()).unwrap_or(0);
+    let is_answer =
+        [&b"http/"[..], b"icy "].iter().any(|name| first[begin..].get(..name.len()).is_some_and(|b| b.eq_ignore_ascii_case(name)));
+    let end = if is_answer { memchr::memchr(b'\n', &first[begin..]).map(|end| begin + end + 1) } else { None };
     &first[..end.unwrap_or(first.len()).min(FIRST_BYTES)]
 }
 
@@ -384,6 +387,9 @@ mod tests {
     #[test]
     fn test_of_an_http_answer_no_field_is_kept_as_evidence() {
         assert_eq!(telling_bytes(b"HTTP/1.1 200 OK\r\nSet-Cookie: secret"), b"HTTP/1.1 200 OK\r\n");
+        assert_eq!(telling_bytes(b"\r\nHTTP/1.1 200 OK\r\nSet-Cookie: secret"), b"\r\nHTTP/1.1 200 OK\r\n");
+        assert_eq!(telling_bytes(b"http/1.1 200 OK\r\nSet-Cookie: secret"), b"http/1.1 200 OK\r\n");
+        assert_eq!(telling_bytes(b"ICY 200 OK\nSet-Cookie: secret"), b"ICY 200 OK\n");
         assert_eq!(telling_bytes(b"HTTP/1.1 2"), b"HTTP/1.1 2");
         assert_eq!(telling_bytes(b"SSH-2.0-x\r\nmore"), b"SSH-2.0-x\r\nmore");
         assert_eq!(telling_bytes(&[7; 100]).len(), FIRST_BYTES);

@@ -388,6 +388,11 @@ async fn read_head(gateway: &Rc<Gateway>, connection: &mut ClientConnection) -> 
             connection.wire.consume(blank);
         }
         let bytes = connection.wire.buffered();
+        // No method begins so: a TLS hello or a PROXY header, whose line may never end. nginx refuses it at once, too.
+        if line.is_none() && bytes.first().is_some_and(|&byte| !byte.is_ascii_graphic() && !byte.is_ascii_whitespace()) {
+            let fault = Fault::new(FaultKind::BadFraming, "what came is no HTTP");
+            return bad_line(&bytes[..bytes.len().min(64)], fault);
+        }
         if line.is_none()
             && let Some(end) = memchr::memchr(b'\n', &bytes[searched.min(bytes.len())..]).map(|offset| searched + offset)
         {

@@ -332,10 +332,16 @@ fn judged(status: u16, fields: &Fields, body: &[u8]) -> (&'static str, String) {
         Place::Anywhere => contains(head, text),
         Place::Whole => is_text(text),
     });
+    if let Some((name, _, text)) = shape.filter(|_| fields.is_of_application) {
+        let quoted = printable(text.trim().as_bytes(), 24);
+        return ("application", format!("fields of an application, around the words of {name}: {quoted}"));
+    }
     if let Some((name, _, text)) = shape {
         let name = match *name {
             // Google's newer load balancers are Envoys.
             "envoy" if fields.is_via_google => "google",
+            // Pylae says what Kong says.
+            "kong" if fields.is_server("pylae/") => "pylae",
             // Its controller hides the field, which nginx itself always sends.
             "nginx" if fields.server.is_empty() => "kubernetes_ingress",
             name => name,

@@ -10,8 +10,6 @@ pub const VALUE_LIMIT: usize = 256;
 pub const NAME_LIMIT: usize = 64;
 /// In the place of what is withheld.
 const WITHHELD: &str = "***";
-/// A parameter without a value that is longer than this is more likely a token than a name.
-const BARE_LIMIT: usize = 40;
 /// What is shown of a request line that is none.
 const GARBAGE_LIMIT: usize = 64;
 
@@ -53,12 +51,15 @@ pub fn line(line: &[u8], is_parsed: bool, limit: usize) -> String {
     let target_start = line.iter().position(|&b| b == b' ').map_or(0, |at| at + 1);
     let target_end = line.iter().rposition(|&b| b == b' ').filter(|&at| at >= target_start).unwrap_or(line.len());
     let mut shown = line[..target_start].to_vec();
-    let target = &line[target_start..target_end];
+    let whole = &line[target_start..target_end];
+    let fragment = memchr::memchr(b'#', whole);
+    // Looked for before the query is split off: a password may hold a `?`.
+    let target = &without_user(&whole[..fragment.unwrap_or(whole.len())]);
     let (before, query) = match memchr::memchr(b'?', target) {
         Some(at) => (&target[..at], Some(&target[at + 1..])),
-        None => (target, None),
+        None => (&target[..], None),
     };
-    shown.extend_from_slice(&without_user(before));
+    shown.extend_from_slice(before);
     if let Some(query) = query {
         shown.push(b'?');
         for (index, piece) in query.split(|&b| b == b'&').enumerate() {
@@ -79,6 +80,9 @@ pub fn line(line: &[u8], is_parsed: bool, limit: usize) -> String {
             }
         }
     }
+    if fragment.is_some() {
+        shown.extend_from_slice(b"#***");
+    }
     shown.extend_from_slice(&line[target_end..]);
     text(&shown, limit)
 }
@@ -91,9 +95,14 @@ fn garbage(line: &[u8]) -> String {
     }
 }
 
-/// `http://user:password@host/` without the user.
+/// `http://user:password@host/`, or `user:password@host`, without the user.
 fn without_user(target: &[u8]) -> Vec<u8> {
-    let Some(start) = target.windows(3).position(|window| window == b"://").map(|at| at + 3) else { return target.to_vec() };
+    let scheme = target.windows(3).position(|window| window == b"://").map(|at| at + 3);
+    let start = match scheme {
+        Some(start) if !target.starts_with(b"/") => start,
+        _ if target.starts_with(b"/") => return target.to_vec(),
+        _ => 0,
+    };
     let end = target[start..].iter().position(|&b| b == b'/').map_or(target.len(), |at| start + at);
     match memchr::memrchr(b'@', &target[start..end]) {
         Some(at) => [&target[..start], WITHHELD.as_bytes(), &target[start + at..]].concat(),
@@ -101,11 +110,16 @@ fn without_user(target: &[u8]) -> Vec<u8> {
     }
 }
 
-/// The name of a parameter, and whether it has a value; none when it may be a value by itself.
+/// The name of a parameter, and whether it has a value; none where there is no `=`: it may be a token.
 fn name_of(piece: &[u8]) -> (Option<&[u8]>, bool) {
     match memchr::memchr(b'=', piece) {
-        Some(at) => (Some(&piece[..at]), true),
-        None => (Some(piece).filter(|piece| piece.len() <= BARE_LIMIT), false),
+        Some(at) => {
+            let name = &piece[..at];
+            // The padding of a token is no value.
+            let is_padding = name.len() >= 16 && piece[at..].iter().all(|&byte| byte == b'=');
+            (Some(name).filter(|name| name.len() <= NAME_LIMIT && !is_padding), true)
+        }
+        None => (Some(piece).filter(|piece| piece.is_empty()), false),
     }
 }
 
@@ -124,15 +138,25 @@ pub fn query_names(query: &[u8], limit: usize) -> (Vec<String>, usize) {
 pub fn value(name: &[u8], value: &[u8]) -> Option<String> {
     let name = name.to_ascii_lowercase();
     let shown = match &name[..] {
-        b"referer" | b"x-forwarded-uri" | b"x-forwarded-path" | b"x-forwarded-prefix" => &without_query(value)[..],
+        b"host" | b"x-forwarded-host" => &authority(value)[..],
+        b"origin" | b"referer" | b"x-forwarded-uri" | b"x-forwarded-path" | b"x-forwarded-prefix" => &without_query(value)[..],
         name if is_shown(name) => value,
         _ => return None,
     };
     Some(text(shown, VALUE_LIMIT))
 }
 
+/// `user:password@host` without the user.
+pub fn authority(value: &[u8]) -> Vec<u8> {
+    match memchr::memrchr(b'@', value) {
+        Some(at) => [WITHHELD.as_bytes(), &value[at..]].concat(),
+        None => value.to_vec(),
+    }
+}
+
 fn without_query(value: &[u8]) -> Vec<u8> {
-    without_user(value.split(|&b| matches!(b, b'?' | b'#')).next().unwrap_or_default())
+    let shown = without_user(value);
+    shown.split(|&b| matches!(b, b'?' | b'#')).next().unwrap_or_default().to_vec()
 }
 
 /// Fields that say how a request came and what it wants, never who sends it with which right. Not all that begin `x-forwarded-`:
@@ -186,12 +210,17 @@ mod tests {
     fn test_values_of_parameters_are_withheld_from_the_line() {
         for (given, shown) in [
             (&b"GET /a?token=secret&x=1 HTTP/1.1"[..], "GET /a?token=***&x=*** HTTP/1.1"),
-            (b"GET /a?flag&b=2 HTTP/1.1", "GET /a?flag&b=*** HTTP/1.1"),
+            (b"GET /a?flag&b=2 HTTP/1.1", "GET /a?***&b=*** HTTP/1.1"),
             (b"GET /a HTTP/1.1", "GET /a HTTP/1.1"),
             (b"GET /a?b=c?d=e HTTP/1.1", "GET /a?b=*** HTTP/1.1"),
             (b"GET http://user:password@host/a?b=c HTTP/1.1", "GET http://***@host/a?b=*** HTTP/1.1"),
             (b"GET /a?eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0 HTTP/1.1", "GET /a?*** HTTP/1.1"),
             (b"GET /a?b=secret", "GET /a?b=***"),
+            (b"GET /cb#access_token=secret HTTP/1.1", "GET /cb#*** HTTP/1.1"),
+            (b"CONNECT user:secret@host:443 HTTP/1.1", "CONNECT ***@host:443 HTTP/1.1"),
+            (b"GET http://user:sec?ret@host/a HTTP/1.1", "GET http://***@host/a HTTP/1.1"),
+            (b"GET /a?VE9QU0VDUkVUVE9QU0VDUkVU== HTTP/1.1", "GET /a?*** HTTP/1.1"),
+            (b"GET /a?b=c@d HTTP/1.1", "GET /a?b=*** HTTP/1.1"),
         ] {
             assert_eq!(line(given, true, 2048), shown);
         }
@@ -225,6 +254,8 @@ mod tests {
             assert_eq!(value(name.as_bytes(), b"secret"), None, "{name}");
         }
         assert_eq!(value(b"HOST", b"a.test").as_deref(), Some("a.test"));
+        assert_eq!(value(b"Host", b"user:secret@a.test").as_deref(), Some("***@a.test"));
+        assert_eq!(value(b"Origin", b"http://user:secret@a.test").as_deref(), Some("http://***@a.test"));
         assert_eq!(value(b"Referer", b"https://u:p@a.test/b?token=secret#c").as_deref(), Some("https://***@a.test/b"));
         assert_eq!(value(b"X-Forwarded-Uri", b"/b?token=secret").as_deref(), Some("/b"));
     }

@@ -23,6 +23,8 @@ const WARNINGS: &str = "warnings";
 const PLUGIN_REFUSALS_A_SECOND: u32 = 100;
 /// Records of other requests that were refused, in a second, for control; a flood of bad requests must not become one of records.
 const REFUSALS_A_SECOND: u32 = 1000;
+/// Records of marked probes in a second: whoever is behind us sees their mark and could send it again.
+const PROBES_A_SECOND: u32 = 100;
 
 /// One worker's.
 pub struct Recorder {
@@ -34,6 +36,7 @@ pub struct Recorder {
     random: Cell<u64>,
     plugin_refusals: Allowance,
     refusals: Allowance,
+    probes: Allowance,
     /// Heads of this size and more are looked at.
     large_head_bytes: usize,
 }
@@ -73,14 +76,16 @@ pub fn finish(gateway: &Gateway, exchange: &Exchange, status: u16) {
     let is_plugins = matches!(told, Some((FaultKind::PluginRefused, _)));
     // What came broken from behind is kept like a failure of ours.
     let is_failure = exchange.fault.is_some() || matches!(told, Some((_, Side::Upstream)));
-    let to_file = is_failure && gateway.logs.keeps_failures();
     let now = Instant::now();
-    let to_control = recorder.sink.get().filter(|_| match kind {
-        Kind::Probe => true,
+    let is_allowed = match kind {
+        Kind::Probe => recorder.probes.takes(PROBES_A_SECOND, now),
         _ if is_plugins => recorder.plugin_refusals.takes(PLUGIN_REFUSALS_A_SECOND, now),
         Kind::Refused => recorder.refusals.takes(REFUSALS_A_SECOND, now),
         _ => true,
-    });
+    };
+    // A flood of what clients do wrong fills no disk.
+    let to_file = is_failure && gateway.logs.keeps_failures() && (kind != Kind::Refused || is_allowed);
+    let to_control = recorder.sink.get().filter(|_| is_allowed);
     if !to_file && to_control.is_none() {
         return;
     }
@@ -107,6 +112,7 @@ impl Recorder {
             random: Cell::new((seed >> 64) as u64 | 1),
             plugin_refusals: Allowance::default(),
             refusals: Allowance::default(),
+            probes: Allowance::default(),
             large_head_bytes: head_sizes::smallest_of_requests(line_bytes),
         };
         recorder.until_sample.set(recorder.next_gap());

@@ -451,7 +451,10 @@ fn is_final(upstream: &mut UpstreamConnection) -> bool {
             return !head::may_be_response(bytes) || bytes.len() > RESPONSE_HEAD_LIMIT_BYTES;
         };
         match head::parse_response(&bytes[..end]) {
-            Ok(parsed) if parsed.status < 200 && parsed.status != 101 => upstream.wire.consume(end),
+            Ok(parsed) if parsed.status < 200 && parsed.status != 101 && upstream.account.interim < INTERIM_LIMIT => {
+                upstream.account.interim += 1;
+                upstream.wire.consume(end);
+            }
             _ => return true,
         }
     }
@@ -478,7 +481,7 @@ async fn read_head(
     let now = Instant::now();
     upstream.account.sent_at = upstream.is_request_whole.then_some(now);
     upstream.wire.arm_at(now, if is_first_look { DEAD_AFTER } else { patience });
-    let (mut searched, mut interim) = (0, 0);
+    let mut searched = 0;
     loop {
         let bytes = upstream.wire.buffered();
         let mut looked_at = None;
@@ -509,8 +512,8 @@ async fn read_head(
                 exchange.borrow_mut().moments.head_received = Some(looked_at.unwrap_or_else(Instant::now));
                 return Ok(parsed);
             }
-            interim += 1;
-            if interim > INTERIM_LIMIT {
+            upstream.account.interim += 1;
+            if upstream.account.interim > INTERIM_LIMIT {
                 let text = format!("more than {INTERIM_LIMIT} interim answers (1xx) and no final one");
                 return Err(Failure::Fault(Fault::new(FaultKind::BadResponse, text), doing::READING_HEAD));
             }
@@ -537,7 +540,12 @@ async fn read_head(
                 Fault::new(FaultKind::ResetBeforeHeaders, cut_at("reset", upstream))
             }
             Some(Ok(0)) => Fault::new(FaultKind::ClosedBeforeHeaders, cut_at("closed", upstream)),
-            Some(Ok(_)) => continue,
+            Some(Ok(_)) => {
+                // The timeout is of the silence between two reads, as nginx has it.
+                is_first_look = false;
+                upstream.wire.arm(patience);
+                continue;
+            }
             Some(Err(error)) if error.kind() == io::ErrorKind::TimedOut => {
                 let waited = if is_first_look { DEAD_AFTER } else { patience };
                 let is_dead = |facts: TcpFacts| facts.owes_ack && facts.since_last_ack >= waited;

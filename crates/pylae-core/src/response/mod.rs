@@ -5,7 +5,7 @@ pub mod body;
 
 use crate::config::AddedHeaders;
 use crate::exchange::{Exchange, Source, Version};
-use crate::fault::Fault;
+use crate::fault::{Fault, FaultKind};
 use crate::http::head::Framing;
 use crate::http::headers::write_field;
 use std::time::Instant;
@@ -247,7 +247,12 @@ fn write_fault(out: &mut Vec<u8>, status_of_upstream: Option<u16>, fault: &Fault
         status.push_str(itoa::Buffer::new().format(received));
     }
     status.push_str("; details=\"");
-    let details = if fault.detail.is_empty() { fault.phrase() } else { &*fault.detail };
+    // What a plugin raised, or we did, may quote what no client should see.
+    let details = match fault.kind {
+        FaultKind::PluginFailed | FaultKind::FilterFailed | FaultKind::Panicked => kind.phrase,
+        _ if fault.detail.is_empty() => fault.phrase(),
+        _ => &*fault.detail,
+    };
     for character in details.chars().take(DETAILS_LIMIT_CHARACTERS) {
         match character {
             // RFC 8941 §3.3.3.

@@ -70,6 +70,8 @@ pub struct Account {
     pub sent_at: Option<Instant>,
     /// The first byte of an answer came.
     pub first_byte_at: Option<Instant>,
+    /// Interim answers (1xx) that came.
+    pub interim: usize,
     /// Bytes of the head of the answer, or of what came of it.
     pub head_bytes: usize,
     /// The largest field of a large head.

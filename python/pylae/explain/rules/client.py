@@ -287,20 +287,19 @@ def bad_framing(case: Case) -> Finding:
             ],
             probes=["does a load balancer stand before us, and which port does it call?"],
         )
-    if first.startswith(b"PROXY ") or first == b"\x00":
-        # The signature of version 2 is CRLF CRLF NUL CRLF QUIT LF: empty lines, then a line that is a NUL alone.
-        is_second = first == b"\x00"
+    is_second = first == b"\x00" or first.startswith(b"\x00\r\nQUIT\n")
+    if first.startswith(b"PROXY ") or is_second:
+        # The signature of version 2 is CRLF CRLF NUL CRLF QUIT LF; empty lines before a request are dropped.
         return Finding(
             hop="first_lb",
             name="proxy_protocol_unexpected",
             summary="What stands before the gateway sends the PROXY protocol, and this port does not expect it.",
             confidence=0.75 if is_second else 0.85,
-            evidence=[*line, *(["a line of one zero byte stands in the signature of its version 2"] if is_second else [])],
+            evidence=[*line, *(["a zero byte, then QUIT, is the signature of its version 2"] if is_second else [])],
             cure=[
-                "add `proxy_protocol` to the address in `proxy_listen`, then:",
-                "pylae restart",
-                "or turn it off at the load balancer (HAProxy: send-proxy, send-proxy-v2; an AWS network load balancer: "
-                "proxy_protocol_v2)",
+                "turn it off at the load balancer (HAProxy: send-proxy, send-proxy-v2; an AWS network load balancer: "
+                "proxy_protocol_v2); this version of the gateway does not take it",
+                "the client's address comes by X-Forwarded-For then: `trusted_ips`, `real_ip_header`",
             ],
             probes=["does a load balancer stand before us that is set to send the PROXY protocol?"],
         )

@@ -311,11 +311,7 @@ def read_timeout(case: Case) -> Finding:
     attempt, service = case.attempt, case.facts.service
     limit = attempt.timer.ms or (service.read_timeout_ms if service else None)
     named = attempt.timer.name or "read_timeout"
-    silence = (
-        f"{escaped(named)} ended it: the head of the answer was not whole within {ms(limit)}"
-        if attempt.received_bytes
-        else f"{escaped(named)} ended it after {ms(limit)} of silence"
-    )
+    silence = f"{escaped(named)} ended it after {ms(limit)} of silence"
     evidence = [case.connection(), case.traffic(), silence]
     lost = None if attempt.received_bytes else swallowed(case, evidence)
     if lost is not None:

@@ -51,8 +51,8 @@ GOLDEN: tuple[Golden, ...] = (
         "proxy_protocol_unexpected",
         "first_lb",
         "thin",
-        record("bad_framing", status=400, request={"line": "\\x00"}, detail="the request line has no target"),
-        ("version 2", "proxy_listen", "proxy_protocol_v2"),
+        record("bad_framing", status=400, request={"line": "\\x00\\x0D\\x0AQUIT\\x0A!\\x11"}, detail="what came is no HTTP"),
+        ("version 2", "trusted_ips", "proxy_protocol_v2"),
     ),
     Golden(
         "request_header_too_large",
@@ -157,7 +157,6 @@ GOLDEN: tuple[Golden, ...] = (
         record("reset", attempt("reset", ended="failed", detail=_CORRUPT, **_TLS), detail=_CORRUPT, duration_ms=2.0),
         ("InvalidContentType",),
     ),
-    # A head in drops is not silence.
     Golden(
         "read_timeout",
         "stalled_in_head",
@@ -167,7 +166,7 @@ GOLDEN: tuple[Golden, ...] = (
             "read_timeout",
             attempt("read_timeout", received_bytes=4, first_bytes="HTTP", timer={"name": "read_timeout", "ms": 300}),
         ),
-        ("was not whole within 300 ms", "too slow"),
+        ("300 ms of silence",),
     ),
     # HTTP with something before it is HTTP.
     banner("0d0a485454502f312e3120323030", "noise_before_status_line", "empty line", "2 bytes"),

@@ -44,7 +44,7 @@ GOLDEN: tuple[Golden, ...] = (
         "first_lb",
         "sure",
         record("bad_framing", status=400, request={"line": "PROXY TCP4 192.0.2.9 10.0.0.1 5000 80"}),
-        ("proxy_listen",),
+        ("trusted_ips",),
     ),
     Golden(
         "bad_request_body",

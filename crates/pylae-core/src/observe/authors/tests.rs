@@ -86,6 +86,11 @@ fn test_who_passes_an_answer_on_did_not_write_it() {
     assert_eq!(author(502, &[("X-Powered-By", "Express"), ("ETag", "W/\"b\"")], "Bad Gateway"), "application");
     assert_eq!(author(502, &[], "Bad Gateway\n"), "unknown", "as Go's http.Error writes it");
     assert_eq!(author(502, &[("Server", "gunicorn")], "no healthy upstream for tenant 7"), "application");
+    let haproxy = "<html><body><h1>503 Service Unavailable</h1>\nNo server is available to handle this request.\n</body></html>";
+    assert_eq!(author(503, &[("X-Powered-By", "Express"), ("ETag", "W/\"b\"")], haproxy), "application", "it passes a page on");
+    assert_eq!(author(503, &[], haproxy), "haproxy");
+    let kong = "{\"message\":\"An invalid response was received from the upstream server\"}";
+    assert_eq!(author(502, &[("Server", "pylae/0.1.0"), ("Via", "1.1 pylae/0.1.0")], kong), "pylae");
 }
 
 #[test]

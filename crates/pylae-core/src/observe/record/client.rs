@@ -24,7 +24,7 @@ pub fn request(gateway: &Gateway, exchange: &Exchange) -> Value {
     map.insert("line".into(), masking::line(&request.line, !request.method.is_empty(), 2048).into());
     map.insert("method".into(), words(&request.method, 32).into());
     map.insert("scheme".into(), exchange.scheme().into());
-    map.insert("host".into(), text(&request.authority, 256).into());
+    map.insert("host".into(), text(&masking::authority(&request.authority), 256).into());
     map.insert("path".into(), text(&request.raw_path, 1024).into());
     if let Some(query) = &request.query {
         let (names, left_out) = masking::query_names(query, PARAMETERS);

@@ -12,7 +12,7 @@ pub fn of(exchange: &Exchange, status: u16) -> Vec<u8> {
     let mut request = Map::new();
     request.insert("method".into(), words(&exchange.request.method, 16).into());
     request.insert("scheme".into(), exchange.scheme().into());
-    request.insert("host".into(), text(&exchange.request.authority, 64).into());
+    request.insert("host".into(), text(&masking::authority(&exchange.request.authority), 64).into());
     request.insert("path".into(), text(&exchange.request.raw_path, 128).into());
     if let Some(query) = &exchange.request.query {
         request.insert("query".into(), masking::query_names(query, 4).0.into());
