@@ -45,6 +45,15 @@ def failing(blueprints: Blueprints, echo: Origin) -> Entity:
     return route
 
 
+@pytest.fixture(scope="module")
+def guarded(blueprints: Blueprints, echo: Origin) -> Entity:
+    """A Route that wants a key."""
+    route = blueprints.route(blueprints.service(echo))
+    blueprints.plugin("key-auth", route, "route")
+    blueprints.gateway.settle()
+    return route
+
+
 def verdicts(gateway: Gateway, *arguments: str) -> list[dict[str, Any]]:
     """What is found."""
     done = gateway.command("doctor", "--json", *arguments)
@@ -70,21 +79,37 @@ def test_a_request_that_failed_before_is_told_by_its_id(gateway: Gateway, failin
     assert any(document["verdict"]["finding"] == "failing_plugin" for document in found)
 
 
-def test_a_refusal_for_want_of_a_key_is_no_finding_until_a_key_is_given(
-    gateway: Gateway, blueprints: Blueprints, echo: Origin
+def test_a_refusal_for_want_of_a_key_names_the_plugin_and_what_it_wants(
+    gateway: Gateway, blueprints: Blueprints, guarded: Entity
 ) -> None:
-    route = blueprints.route(blueprints.service(echo))
-    blueprints.plugin("key-auth", route, "route")
+    url = f"http://127.0.0.1:{gateway.proxy_port}{guarded['paths'][0]}"
+    without = gateway.command("doctor", url)
+    assert without.returncode == 1, without.stdout
+    assert "✗ gateway      GET" in without.stdout
+    assert "-H 'NAME: VALUE' of this command gives it what it asks for" in without.stdout
+    for arguments in ((url,), ("--hops", url)):
+        (document,) = verdicts(gateway, *arguments)
+        verdict = document["verdict"]
+        assert (verdict["hop"], verdict["cause"], verdict["finding"]) == ("plugin", "plugin_refused", "credential_missing")
+        assert "`key-auth`" in verdict["summary"]
+        assert document["status"] == 401
+        assert not any("enabled=false" in line for line in verdict["cure"])
     key = blueprints.key(blueprints.consumer())
     gateway.settle()
-    url = f"http://127.0.0.1:{gateway.proxy_port}{route['paths'][0]}"
-    without = gateway.command("doctor", url)
-    assert without.returncode == 0, without.stdout
-    assert "? gateway      GET" in without.stdout
     assert verdicts(gateway, url, "-H", f"apikey: {key}") == []
     (document,) = verdicts(gateway, url, "-H", "apikey: wrong")
     assert (document["verdict"]["cause"], document["verdict"]["hop"]) == ("plugin_refused", "plugin")
     assert "wrong" not in json.dumps(document)
+
+
+def test_what_no_credential_mends_is_not_said_to_want_one(gateway: Gateway, blueprints: Blueprints, echo: Origin) -> None:
+    route = blueprints.route(blueprints.service(echo))
+    blueprints.plugin("request-termination", route, "route", status_code=410)
+    gateway.settle()
+    done = gateway.command("doctor", f"http://127.0.0.1:{gateway.proxy_port}{route['paths'][0]}")
+    assert done.returncode == 1, done.stdout
+    assert "request-termination" in done.stdout
+    assert "gives it what it asks for" not in done.stdout
 
 
 def test_an_id_that_no_record_has_is_nothing_to_look_at(gateway: Gateway) -> None:

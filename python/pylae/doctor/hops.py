@@ -20,7 +20,7 @@ from pylae.doctor.names import look_up
 from pylae.doctor.reports import Report
 from pylae.doctor.requests import Request
 from pylae.doctor.resolution import Resolution
-from pylae.doctor.through import broke_in_body, finding_of, unexplained
+from pylae.doctor.through import as_told, broke_in_body, finding_of, unexplained
 from pylae.doctor.waiting import still_waiting
 from pylae.explain.case import LOAD_BALANCERS
 from pylae.explain.words import count, escaped, ms, quoted
@@ -263,11 +263,10 @@ def _seen_by_all(report: Report, request: Request, sent: Sent, document: Mapping
     route = _part(document, "route")
     name = route.get("name") or route.get("id")
     text = f"saw it as {document.get('request_id')}, answered {status}, {f'Route {name}' if name else 'no Route'}"
+    if verdict is not None and isinstance(answer, Answer):
+        verdict = as_told(verdict, answer.status, request)
     by_us = [verdict] if verdict is not None and verdict.hop in ("client", "first_lb", "gateway", "plugin") else []
-    if verdict is not None and by_us and (verdict.status or 0) < _BROKEN and not request.headers:
-        report.add("gateway", f"{text}; {verdict.summary}; -H gives it what it asks for", is_known=False)
-    else:
-        report.add("gateway", text, by_us)
+    report.add("gateway", text, by_us)
     _behind(report, document, [verdict] if verdict is not None and not by_us else [])
     if isinstance(answer, NoAnswer) and answer.how != "timeout":
         report.add("client", f"no answer from {sent.place} ({answer.how})", _lost(sent, document))

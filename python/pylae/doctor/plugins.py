@@ -73,13 +73,13 @@ async def judge_request(
     )
     replayed = await asyncio.to_thread(process.replay, order)
     found = findings.findings(order, replayed, admin_url=settings.admin_url)
-    is_refusal = all(finding.cause == "plugin_refused" for finding in found)
-    if is_refusal and not request.headers and not request.body:
-        # That a request without a key is refused is what the plugin is for.
-        words = "; ".join(escaped(finding.summary) for finding in found) or "run again, none is in the way"
+    if found and verdict.get("finding") == "credential_missing" and all(one.cause == "plugin_refused" for one in found):
+        # The gateway's verdict says what is wanted; that the plugin refuses who brings nothing is what it is for.
+        words = "; ".join(escaped(finding.summary) for finding in found)
         report.add("plugins", f"{names}: {words}", is_known=False)
         return
-    report.add("plugins", names if found else f"{names}: run again, none is in the way", found, is_known=bool(found))
+    told = "; ".join(findings.left_out(replayed)[:_SHOWN]) or "run again, none is in the way"
+    report.add("plugins", names if found else f"{names}: {told}", found, is_known=bool(found))
 
 
 async def judge_record(report: Report, document: Row, api: AdminApi, settings: Settings) -> None:

@@ -29,6 +29,7 @@ _BEHIND: Final = {502: "bad_gateway_behind", 503: "unavailable_behind", 504: "ti
 _IN_BODY: Final = ("bad_response_body",)
 """Causes that `_in_body` does not end, of answers whose head had come."""
 _REFUSED: Final = 400
+_UNAUTHORIZED: Final = (401, 403)
 _BROKEN: Final = 500
 
 
@@ -129,10 +130,10 @@ def judge(report: Report, walked: Walked, place: Place, request: Request) -> Non
     told = f"{sent}: {answer.status} in {ms(answer.took_ms)}"
     if walked.request_id:
         told += f", request id {escaped(walked.request_id, 40)}"
-    if finding is not None and (finding.status or answer.status) < _BROKEN and not request.headers and not request.body:
-        report.add("gateway", f"{told}; {finding.summary}; -H gives it what it asks for", is_known=False)
+    if finding is not None and answer.status < _BROKEN and finding.cause in {one.cause for one in report.findings}:
+        report.add("gateway", f"{told}; {finding.summary}", is_known=False)  # it is said above, with what it was seen by
     elif finding is not None:
-        report.add("gateway", told, [finding.of(request.url, None)])
+        report.add("gateway", told, [as_told(finding, answer.status, request).of(request.url, None)])
     elif answer.status >= _BROKEN:
         report.add("gateway", told, [unexplained(answer, document).of(request.url, None)])
     else:
@@ -193,6 +194,21 @@ def finding_of(document: Mapping[str, Any]) -> Finding | None:
         attempts=tuple(document.get("attempts") or ()),
         request_id=document.get("request_id"),
     )
+
+
+def as_told(finding: Finding, status: int, request: Request) -> Finding:
+    """The verdict on a request, with the status that its client got and what would answer a plugin that wants something.
+
+    Args:
+        finding: of the gateway's record.
+        status: of the answer.
+        request: that was sent.
+    """
+    if status >= _REFUSED:
+        finding = replace(finding, status=status)
+    if finding.hop == "plugin" and status in _UNAUTHORIZED and not request.headers:
+        finding = replace(finding, cure=(*finding.cure, "-H 'NAME: VALUE' of this command gives it what it asks for"))
+    return finding
 
 
 def broke_in_body(document: Mapping[str, Any]) -> bool:
