@@ -29,6 +29,8 @@ LABELS: Final = {
 """Each hop in the reader's words."""
 _ARROWS: Final = {False: ("──>", "──X", "··>"), True: ("-->", "--X", "..>")}
 """Passed, broken, never came so far; in Unicode and in ASCII."""
+_NEVER_WHOLE: Final = ("client_gone", "client_tls_failed", "request_timeout")
+"""What a client does without a whole request: nothing shows that somebody passed one on."""
 
 
 def label(hop: Any) -> str:
@@ -65,10 +67,14 @@ def draw(document: Mapping[str, Any], *, width: int, is_ascii: bool, mark: Calla
     verdict = verdict if isinstance(verdict, Mapping) else {}
     hop = verdict.get("hop")
     nodes = _nodes(document, hop if isinstance(hop, str) else None, verdict)
-    broken = next((at for at, node in enumerate(nodes) if node.hop == hop), None)
-    line, begin = _line(nodes, broken, hop, is_long=True, is_ascii=is_ascii)
+    where = _met_at(hop, verdict.get("cause"), nodes)
+    broken = next((at for at, node in enumerate(nodes) if node.hop == where), None)
+    # A load balancer that wrote a 502 was reached; what broke is the way from it. A client that left broke the way to us.
+    arrow = None if broken is None else broken + 1 if where in ("client", "first_lb", "second_lb") else broken
+    is_station = hop in ("gateway", "plugin")
+    line, begin = _line(nodes, broken, arrow, is_station=is_station, is_long=True, is_ascii=is_ascii)
     if len(line) > width:
-        line, begin = _line(nodes, broken, hop, is_long=False, is_ascii=is_ascii)
+        line, begin = _line(nodes, broken, arrow, is_station=is_station, is_long=False, is_ascii=is_ascii)
     if broken is None:
         return line
     here = f"^ here: {escaped(str(verdict.get('cause')), 60)}"
@@ -99,13 +105,18 @@ def _nodes(document: Mapping[str, Any], hop: str | None, verdict: Mapping[str, A
     return [*nodes, Node("upstream", called)]
 
 
-def _line(nodes: list[Node], broken: int | None, hop: Any, *, is_long: bool, is_ascii: bool) -> tuple[str, int]:
+def _met_at(hop: Any, cause: Any, nodes: list[Node]) -> Any:
+    """Where the mark stands: what a client did wrong and a load balancer passed on is met at the gateway."""
+    is_passed_on = hop == "client" and cause not in _NEVER_WHOLE and any(node.hop == "first_lb" for node in nodes)
+    return "gateway" if is_passed_on else hop
+
+
+def _line(
+    nodes: list[Node], broken: int | None, arrow_of: int | None, *, is_station: bool, is_long: bool, is_ascii: bool
+) -> tuple[str, int]:
     """The line, and the column of the mark."""
     passed, failed, never = _ARROWS[is_ascii]
     line, begin = "  ", 2
-    # A load balancer that wrote a 502 was reached; what broke is the way from it. A client that left broke the way to us.
-    is_station = hop in ("gateway", "plugin")
-    arrow_of = None if broken is None else broken + 1 if hop in ("client", "first_lb", "second_lb") else broken
     for at, node in enumerate(nodes):
         if at:
             is_passed = arrow_of is None or at < arrow_of or (is_station and at == broken)

@@ -51,6 +51,13 @@ def test_the_broken_hop_is_marked(finding: str, drawn: str) -> None:
     assert mark.strip().startswith("^ here: ")
 
 
+def test_what_a_load_balancer_passed_on_is_met_at_the_gateway() -> None:
+    large = record("request_header_too_large", status=400, client={"ip": "192.0.2.9", "forwarded_for_count": 1})
+    line, mark = path_of(large, width=0)
+    assert line == "  client ──> first LB ──X gateway ··> upstream"
+    assert line.index("gateway") == mark.index("^")
+
+
 def test_the_mark_stands_below_the_hop() -> None:
     line, mark = path_of(by_finding("plain_http_to_tls"))
     assert line.index("upstream") == mark.index("^")

@@ -137,6 +137,14 @@ def test_a_keep_alive_time_is_not_blamed_for_the_end_of_a_request_in_flight(seco
     assert f"round {seconds} s: somebody's timeout (" in text_of(verdict(record("closed_before_headers", idle, duration_ms=1.0)))
 
 
+def test_the_limit_of_a_head_that_counts_comes_first() -> None:
+    line = request(head_bytes=9300, largest_header={"name": "Cookie", "bytes": 9014})
+    head = request(head_bytes=33_000, largest_header={"name": "Cookie", "bytes": 8000})
+    for asked, limit in ((line, "8,192 bytes"), (head, "32,768 bytes")):
+        found = verdict(record("request_header_too_large", status=400, request=asked))
+        assert limit in found.evidence[0]
+
+
 def test_who_shook_hands_is_not_said_to_speak_no_tls() -> None:
     shaken = attempt("closed_before_headers", ended="fin", tls_ms=1.0, tls={"version": "TLSv1.3"})
     said = text_of(verdict(record("closed_before_headers", shaken, duration_ms=3.0)))

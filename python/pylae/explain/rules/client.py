@@ -346,12 +346,21 @@ def header_too_large(case: Case) -> Finding:
     header = request.largest_header
     name = quoted(header.name, 80) if header.name else "a header"
     evidence = [f"found: {escaped(case.detail)}"] if case.detail else []
-    if request.head_bytes is not None:
-        evidence.append(f"{size(request.head_bytes)} of a head had come; the limit is {size(request.head_limit_bytes)}")
-    if header.name:
-        evidence.append(
-            f"its largest header is {name} with {size(header.bytes)}; a line may have {size(request.header_limit_bytes)}"
-        )
+    whole = (
+        [f"{size(request.head_bytes)} of a head had come; a whole head may have {size(request.head_limit_bytes)}"]
+        if request.head_bytes is not None
+        else []
+    )
+    line = (
+        [f"a line of a head may have {size(request.header_limit_bytes)}, and its largest, {name}, has {size(header.bytes)}"]
+        if header.name
+        else []
+    )
+    # The limit that counted comes first.
+    is_whole = (request.head_bytes or 0) > (request.head_limit_bytes or 0) and (header.bytes or 0) <= (
+        request.header_limit_bytes or 0
+    )
+    evidence += [*whole, *line] if is_whole else [*line, *whole]
     hop, confidence, signs = _by(case, "client", 0.85)
     if (header.name or "").lower().startswith(_OF_PROXIES):
         hop, confidence = "first_lb", 0.7
