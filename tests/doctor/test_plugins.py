@@ -102,6 +102,15 @@ def test_a_refusal_for_want_of_a_key_names_the_plugin_and_what_it_wants(
     assert "wrong" not in json.dumps(document)
 
 
+def test_a_refusal_of_before_is_told_once_and_leaves_the_plugin_on(gateway: Gateway, guarded: Entity) -> None:
+    reply = gateway.get(guarded["paths"][0])
+    assert reply.status == 401
+    (document,) = verdicts(gateway, "--request", str(reply.request_id))
+    assert (document["status"], document["verdict"]["finding"]) == (401, "credential_missing")
+    assert not any("enabled=false" in line for line in document["verdict"]["cure"])
+    assert "`key-auth` is assumed" in gateway.command("doctor", "--request", str(reply.request_id)).stdout
+
+
 def test_what_no_credential_mends_is_not_said_to_want_one(gateway: Gateway, blueprints: Blueprints, echo: Origin) -> None:
     route = blueprints.route(blueprints.service(echo))
     blueprints.plugin("request-termination", route, "route", status_code=410)
