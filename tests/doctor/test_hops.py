@@ -132,6 +132,17 @@ def test_a_body_that_breaks_off_is_not_blamed_on_the_first_load_balancer(
     assert all(document["status"] is not None for document in found)
 
 
+def test_a_probe_that_this_gateway_refused_is_found_by_the_id_of_its_answer(
+    gateway: Gateway, blueprints: Blueprints, echo: Origin
+) -> None:
+    url = f"http://127.0.0.1:{gateway.proxy_port}{blueprints.path(echo)}"
+    text = printed(gateway, url, "-H", f"Cookie: {'c' * 9000}")
+    assert "this node did not see it" not in text
+    assert "✗ gateway      saw it as " in text
+    assert "request_header_too_large" in text
+    assert "ccc" not in text
+
+
 def test_a_gateway_without_a_load_balancer_before_it_is_told(gateway: Gateway, blueprints: Blueprints, echo: Origin) -> None:
     text = printed(gateway, f"http://127.0.0.1:{gateway.proxy_port}{blueprints.path(echo)}")
     assert text.endswith("\nnothing found\n")

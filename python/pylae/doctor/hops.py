@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
+from urllib.parse import quote
 
 from pylae.doctor import handshakes, marks
 from pylae.doctor.answers import Answer, NoAnswer, Question, ask
@@ -60,11 +61,11 @@ async def follow(
     mark = marks.mark(key, request.method, request.bare_path, time.time() if now_s is None else now_s)
     report = Report(f"Marked probe {mark.nonce}  {escaped(request.url, 200)}")
     sent = await _send(request, mark, resolution, patience_s)
-    row = await marks.seen(api.call, mark.nonce) if sent.failed is None else None
-    document = None
-    if row is not None:
-        status, found = await api.call("GET", f"/explain/{row.get('request_id')}")
-        document = found if status == 200 else None
+    document = await _by_id(api, _id_of(sent))
+    row = await marks.seen(api.call, mark.nonce) if sent.failed is None and document is None else None
+    if document is None:
+        # A request that was refused before its headers were read has no mark; its answer tells the id.
+        document = await _by_id(api, str(row.get("request_id")) if row is not None else _id_of(sent))
     _client(report, request, sent)
     if document is None:
         _not_seen(report, request, sent, row)
@@ -72,6 +73,17 @@ async def follow(
         _seen_by_all(report, request, sent, document)
     report.findings = [finding.of(request.url, None) for finding in report.findings]
     return report
+
+
+def _id_of(sent: Sent) -> str | None:
+    return sent.answer.header("x-kong-request-id") if isinstance(sent.answer, Answer) else None
+
+
+async def _by_id(api: AdminApi, request_id: str | None) -> Mapping[str, Any] | None:
+    if not request_id:
+        return None
+    status, document = await api.call("GET", f"/explain/{quote(request_id[:64], safe='')}")
+    return document if status == 200 else None
 
 
 async def _send(request: Request, mark: marks.Mark, resolution: Resolution, patience_s: float) -> Sent:
