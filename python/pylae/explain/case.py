@@ -283,8 +283,6 @@ class Case:
     def signs_of_first_lb(self) -> list[str]:
         """What shows that something stands between the client and us."""
         client, signs = self.facts.client, []
-        if client.is_trusted:
-            signs.append(f"the peer {quoted(client.peer)} is among `trusted_ips`")
         if client.forwarded_for_count:
             signs.append(f"`X-Forwarded-For` came with {count(client.forwarded_for_count, 'address', 'addresses')}")
         via = client.via or self.facts.request.header("via")
@@ -292,6 +290,11 @@ class Case:
             signs.append(f"`Via` came as {quoted(via, 80)}")
         if self.facts.request.header("forwarded"):
             signs.append("a `Forwarded` field came")
+        if client.is_told and not signs:
+            signs.append(f"the client's address {quoted(client.ip)} is not that of the connection")
+        # Alone it shows nothing: clients call from such networks, too.
+        if client.is_trusted and signs:
+            signs.insert(0, f"the peer {quoted(client.peer)} is among `trusted_ips`")
         return signs
 
     def _same_or_which(self, others: Sequence[AttemptFacts]) -> str:

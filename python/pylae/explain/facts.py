@@ -7,6 +7,7 @@ Whatever is absent, null, of another type or absurd reads as not known; unknown 
 from __future__ import annotations
 
 import functools
+import ipaddress
 import math
 from collections.abc import Callable, Mapping
 from types import UnionType
@@ -74,6 +75,17 @@ class ClientFacts(msgspec.Struct, frozen=True):
     via: str | None = None
     forwarded_for_count: int | None = None
     departed_after_ms: float | None = None
+
+    @property
+    def is_told(self) -> bool:
+        """Is the client's address another one than that of the connection, so that somebody between told it?"""
+        if not self.is_trusted or self.ip is None or self.peer is None:
+            return False
+        host = self.peer.rpartition(":")[0].removeprefix("[").removesuffix("]")
+        try:
+            return ipaddress.ip_address(self.ip) != ipaddress.ip_address(host)
+        except ValueError:
+            return False
 
 
 class RouteFacts(msgspec.Struct, frozen=True):

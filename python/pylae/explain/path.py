@@ -86,7 +86,7 @@ def _nodes(document: Mapping[str, Any], hop: str | None, verdict: Mapping[str, A
     is_sure = isinstance(confidence, int | float) and confidence >= SURE
     client = _part(document, "client")
     nodes = [Node("client", _text(client.get("ip")))]
-    if hop == "first_lb" or _has_first_lb(client):
+    if hop == "first_lb" or _has_first_lb(document):
         nodes.append(Node("first_lb", _text(client.get("peer"))))
     elif hop == "client" and not is_sure:
         nodes.append(Node("first_lb", is_certain=False))
@@ -129,13 +129,15 @@ def _line(
     return line, begin
 
 
-def _has_first_lb(client: Mapping[str, Any]) -> bool:
+def _has_first_lb(document: Mapping[str, Any]) -> bool:
+    """Did a field come that a load balancer adds, or the client's address from somebody else? `trusted_ips` alone show none."""
+    client, headers = _part(document, "client"), _part(document, "request").get("headers")
     found = ClientFacts(
-        is_trusted=client.get("is_trusted") is True or None,
-        via=_text(client.get("via")) or None,
-        forwarded_for_count=client.get("forwarded_for_count") if isinstance(client.get("forwarded_for_count"), int) else None,
+        ip=_text(client.get("ip")) or None, peer=_text(client.get("peer")) or None, is_trusted=client.get("is_trusted") is True
     )
-    return bool(found.is_trusted or found.via or found.forwarded_for_count)
+    names = [one[0] for one in headers if isinstance(one, list | tuple) and one] if isinstance(headers, list) else []
+    is_added = any(isinstance(name, str) and name.lower() in ("forwarded", "via") for name in names)
+    return bool(client.get("via") or client.get("forwarded_for_count") or is_added or found.is_told)
 
 
 def _plugin(document: Mapping[str, Any]) -> str:

@@ -58,6 +58,17 @@ def test_what_a_load_balancer_passed_on_is_met_at_the_gateway() -> None:
     assert line.index("gateway") == mark.index("^")
 
 
+def test_a_trusted_network_alone_is_no_load_balancer() -> None:
+    trusted = {"ip": "10.1.0.2", "peer": "10.1.0.2:40000", "is_trusted": True}
+    gone = record("client_gone", attempt(None), status=499, duration_ms=7312.0, client=trusted)
+    assert path_of(gone, width=0)[0] == "  client ──X [first LB] ··> gateway ··> upstream"
+    refused = record("connect_refused", attempt("connect_refused"), client=trusted)
+    assert path_of(refused, width=0)[0] == "  client ──> gateway ──> [second LB] ──X upstream"
+    for behind in ({"forwarded_for_count": 1}, {"via": "1.1 lb"}, {"ip": "192.0.2.9"}):
+        passed = record("client_gone", attempt(None), status=499, duration_ms=7312.0, client={**trusted, **behind})
+        assert path_of(passed, width=0)[0] == "  client ──> first LB ──X gateway ··> upstream"
+
+
 def test_the_mark_stands_below_the_hop() -> None:
     line, mark = path_of(by_finding("plain_http_to_tls"))
     assert line.index("upstream") == mark.index("^")

@@ -48,6 +48,9 @@ _SPEECH: Final = {
 def _by(case: Case, hop: str, confidence: float) -> tuple[str, float, list[str]]:
     """The hop, how sure, and what shows it: less sure where something stands between."""
     signs = case.signs_of_first_lb()
+    if not signs and case.facts.client.is_trusted:
+        # A load balancer that adds no field would look the same.
+        return hop, min(confidence, 0.7), [f"the peer {quoted(case.facts.client.peer)} is among `trusted_ips`"]
     if not signs:
         return hop, confidence, []
     return hop, min(confidence, 0.7), [f"something stands before us: {'; '.join(signs)}"]
