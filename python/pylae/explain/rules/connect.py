@@ -63,7 +63,7 @@ def refused(case: Case) -> Finding:
         summary=f"Nothing listens at {case.server}: the server is down, or host or port are wrong.",
         confidence=0.9 if is_sure else 0.7,
         evidence=evidence,
-        cure=["start the server; or tell us where it listens:", case.patch_target(port="PORT")],
+        cure=["start the server; or tell the gateway where it listens:", case.patch_target(port="PORT")],
         probes=probes,
     )
 
