@@ -169,6 +169,25 @@ def test_targets_that_count_as_unhealthy_and_answer_are_told_with_the_call_that_
     assert any(cure.endswith("/healthy") for cure in document["verdict"]["cure"])
 
 
+def test_the_status_of_what_is_found_is_what_the_client_got(
+    gateway: Gateway, blueprints: Blueprints, make_origin: MakeOrigin
+) -> None:
+    words = b"The plain HTTP request was sent to HTTPS port"
+    service = blueprints.service(make_origin(answer(words, status="400 Bad Request")))
+    route = blueprints.route(service)
+    gateway.settle()
+    for arguments in ((f"http://127.0.0.1:{gateway.proxy_port}{route['paths'][0]}",), ("--service", service["name"])):
+        found = verdicts(gateway, *arguments)
+        assert {document["status"] for document in found} == {400}, arguments
+    route = blueprints.route(blueprints.service(make_origin(early_close)))
+    # The plugin has no work in this version, and fails.
+    blueprints.plugin("request-termination", route, "route")
+    gateway.settle()
+    found = verdicts(gateway, f"http://127.0.0.1:{gateway.proxy_port}{route['paths'][0]}")
+    assert {document["status"] for document in found} == {500}
+    assert len(found) > 1
+
+
 def test_times_in_the_wrong_order_are_told(gateway: Gateway, blueprints: Blueprints, echo: Origin) -> None:
     service = blueprints.service(echo, retries=1, read_timeout=20_000)
     key = ("--service", service["name"])

@@ -22,6 +22,7 @@ from pylae.doctor.services import AT_ONCE, Asked, Tools, examine
 from pylae.settings import Settings, parse_size
 
 DOUBTED: Final = 0.6
+_REFUSED: Final = 400
 _SYSTEM_BUNDLES: Final = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem")
 
 
@@ -128,9 +129,13 @@ async def _of_request(request: Request, order: Order, settings: Settings, api: A
     if order.follows_hops and order.probe_key is not None:
         works.append(hops.follow(api, request, order.probe_key, tools.resolution, tools.patience_s))
     own = _through_gateway(report, request, order, settings, api, routed, tools.upstream_names)
-    is_there, *others = await asyncio.gather(own, *works)
-    reports = [report, *(one for one in others if one is not None)]
-    if not is_there:
+    walked, *others = await asyncio.gather(own, *works)
+    reports = [report, *others]
+    if subject is not None and walked is not None and walked.status >= _REFUSED:
+        # What a client gets was seen; of a Service alone it is told by the cause.
+        service = others[0]
+        service.findings = [replace(one, status=walked.status) if one.is_broken else one for one in service.findings]
+    if walked is None or walked.document is None:
         # To what stands before it a gateway that takes no requests looks the same, and here one that keeps no records.
         for one in reports[1:]:
             one.findings = [_doubted(finding) if finding.hop == "first_lb" else finding for finding in one.findings]
@@ -154,12 +159,12 @@ async def _through_gateway(
     api: AdminApi,
     routed: routing.Routed,
     upstream_names: Sequence[str],
-) -> bool:
-    """Whether the gateway itself takes requests, and tells of them afterwards."""
+) -> through.Walked | None:
+    """What came of the request, sent to the gateway itself; None: it has no address for such a one."""
     listener = through.listener_for(settings.listeners("proxy"), request.scheme)
     if listener is None:
         report.add("gateway", f"proxy_listen has no address for {request.scheme}", is_known=False)
-        return False
+        return None
     walked = await through.walk(api, listener, request, order.patience_s, order.probe_key, is_looked_up=order.follows_hops)
     through.judge(report, walked, listener[0], request)
     before = list(report.findings)
@@ -169,7 +174,7 @@ async def _through_gateway(
         # They name the plugins that it takes, which the one request that was sent cannot.
         of_sent = [finding for finding in before if finding.request_id is None or not plugins.wraps_plugin(finding)]
         report.findings = [*of_sent, *(replace(finding, request_id=walked.request_id) for finding in replayed)]
-    return walked.document is not None
+    return walked
 
 
 def _doubted(finding: Finding) -> Finding:

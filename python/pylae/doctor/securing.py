@@ -319,6 +319,7 @@ def _finding(
     is_broken: bool = True,
     hop: Hop = "upstream",
 ) -> Finding:
+    is_answered = cause in ("plain_http_to_tls_port", "upstream_wants_certificate")
     in_clear = cause in ("plain_http_to_tls_port", "protocol_mismatch", "closed_before_headers", "reset", "read_timeout")
     return Finding(
         hop=hop,
@@ -331,6 +332,7 @@ def _finding(
         cure=tuple(cure),
         probes=tuple(probes or ()),
         is_broken=is_broken,
+        status=look.answer.status if is_answered and isinstance(look.answer, Answer) else None,
         attempts=(look.attempt(),),
     )
 
