@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from pylae.doctor.reports import Report, drawn
 from pylae.doctor.resolution import Resolution
 from pylae.doctor.services import MOST_PLACES, Asked, Tools, aim_of, examine
 from tests.doctor.conftest import MakeOrigin
+from tests.support.certificates import self_signed
 from tests.support.origin import Connection, good
 from tests.support.ports import free_port
 
@@ -97,3 +99,11 @@ def test_the_host_header_is_the_one_that_workers_send(
 )
 def test_the_name_in_the_handshake_is_that_of_the_host_header(header: str, name: str) -> None:
     assert aim_of(Subject(service(443, "https")), TOOLS, Asked("/", header)).server_name == name
+
+
+def test_no_answer_is_no_tick(make_origin: MakeOrigin, tmp_path: Path) -> None:
+    certificate = self_signed(tmp_path, "localhost")
+    report = look(Subject(service(make_origin(good, tls=certificate.server_context()).port)))
+    assert [finding.finding for finding in report.findings] == ["plain_http_to_tls"]
+    assert "no answer" in next(line.text for line in report.lines if line.check == "http")
+    assert marks(report)["http"] == "unknown"

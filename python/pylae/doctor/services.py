@@ -275,7 +275,8 @@ def _http(report: Report, aim: Aim, looks: Sequence[Look]) -> None:
         passed = f" through {LOAD_BALANCERS.get(name, name)}" if through else ""
         parts.append(f"{answer.status} in {ms(answer.took_ms)}{passed}")
     more = f" and {len(asked) - SUGGESTIONS} more" if len(asked) > SUGGESTIONS else ""
-    report.add("http", f"{asked[0].method} {aim.path}: {'; '.join(parts)}{more}", found)
+    has_answered = all(isinstance(one.answer, Answer) for one in asked)
+    report.add("http", f"{asked[0].method} {aim.path}: {'; '.join(parts)}{more}", found, is_known=has_answered)
 
 
 async def _keep_alive(report: Report, aim: Aim, looks: Sequence[Look], tools: Tools) -> None:
