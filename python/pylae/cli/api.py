@@ -37,10 +37,15 @@ def call(settings: Settings, purpose: Purpose, method: str, path: str, body: obj
         answer = connection.getresponse()
         found = msgspec.json.decode(answer.read() or b"{}")
     except (OSError, http.client.HTTPException, msgspec.DecodeError) as error:
-        raise CommandFailed(f"{listener} does not answer: {error or type(error).__name__}") from error
+        raise CommandFailed(f"{_shown(listener)} does not answer: {error or type(error).__name__}") from error
     finally:
         connection.close()
     return answer.status, found if isinstance(found, dict) else {}
+
+
+def _shown(listener: Listener) -> str:
+    host = f"[{listener.address}]" if ":" in listener.address else listener.address
+    return f"{host}:{listener.port}"
 
 
 def _connection(settings: Settings, purpose: str, listener: Listener) -> http.client.HTTPConnection:
