@@ -113,11 +113,12 @@ def test_a_refusal_of_before_is_told_once_and_leaves_the_plugin_on(gateway: Gate
 
 def test_what_no_credential_mends_is_not_said_to_want_one(gateway: Gateway, blueprints: Blueprints, echo: Origin) -> None:
     route = blueprints.route(blueprints.service(echo))
-    blueprints.plugin("request-termination", route, "route", status_code=410)
+    blueprints.plugin("culprit", route, "route", does="demand")
     gateway.settle()
     done = gateway.command("doctor", f"http://127.0.0.1:{gateway.proxy_port}{route['paths'][0]}")
     assert done.returncode == 1, done.stdout
-    assert "request-termination" in done.stdout
+    assert "`culprit`" in done.stdout
+    assert "plugin_refused" in done.stdout
     assert "gives it what it asks for" not in done.stdout
 
 
