@@ -162,7 +162,7 @@ def test_an_nginx_that_wants_a_client_certificate(authority: Authority, certific
     with Nginx(server, [port]):
         finding = only(find(port, "https", service={"client_certificate": {"id": "5e0f6b51-0000-4000-8000-000000000002"}}))
     assert finding.cause == "upstream_wants_certificate"
-    assert finding.confidence >= 0.8
+    assert 0.7 <= finding.confidence < 0.8, "a load balancer may pass these words on from a server behind it"
     assert "curl -X PATCH http://localhost:8001/services/orders --data host=PROXY --data port=PORT" in finding.cure
     assert not any("client_certificate.id" in line for line in finding.cure)
 

@@ -233,7 +233,8 @@ def _wants_certificate(look: Look) -> list[Finding]:
             return [_certificate_finding(look, [f"after the handshake the server sent the alert {reason}"], 0.95)]
     if isinstance(answer, Answer) and says_it_wants_a_certificate(answer):
         evidence = [f"the server answered {answer.status}, and the body says that a client certificate is missing or wrong"]
-        return [_certificate_finding(look, evidence, 0.97)]
+        # A load balancer passes these words on from a server behind it.
+        return [_certificate_finding(look, [*evidence, "it may pass on what a server behind it said"], 0.75)]
     return []
 
 
