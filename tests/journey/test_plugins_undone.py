@@ -35,12 +35,13 @@ def test_a_request_that_nobody_guards_is_refused(gateway: Gateway, blueprints: B
     assert reply.status == 500
     assert json.loads(reply.body) == {"message": "An unexpected error occurred", "request_id": reply.request_id}
     assert not echo.requests
-    line = until(
-        lambda: [line for line in gateway.error_log.lines() if "the request is refused" in line], "the line of the error log"
-    )[0]
-    assert f"the plugin `{name}` {CONFIGURED}" in line
-    assert "[error]" in line
-    assert reply.request_id in line
+    said = until(
+        lambda: [line for line in gateway.error_log.lines() if "[error]" in line and reply.request_id in line],
+        "the worker's line of the error log",
+    )
+    assert len(said) == 1
+    assert f"the plugin `{name}` {CONFIGURED}" in said[0]
+    assert "the request is refused" in said[0]
     record = until(lambda: [one for one in gateway.failures.records() if one["request_id"] == reply.request_id], "the record")[0]
     assert (record["fault"], record["side"]) == ("plugin_failed", "gateway")
     assert f"`{name}`" in record["phrase"]
