@@ -7,16 +7,12 @@ worker, so that a request with a known key waits for nobody. Challenges follow R
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
 from typing import Any, Final
 
 from pylae.plugins.key_auth import config as declared
 from pylae.plugins.key_auth.entities import KeyauthCredential
-from pylae.sdk import MISSING, Answer, Exchange, Host, Instance, Plugin, bodies
-
-Row = dict[str, Any]
-Refusal = tuple[int, str, dict[str, str] | None]
-"""Status, message, headers."""
+from pylae.sdk import MISSING, Answer, Exchange, Host, Instance, bodies
+from pylae.sdk.auth import AuthPlugin, Identity, Outcome, Refusal, challenge, damping_of
 
 MAX_BODY_BYTES: Final = 1_048_576
 
@@ -39,8 +35,7 @@ class Prepared:
     )
 
     def __init__(self, config: declared.Config) -> None:
-        realm = None if config.realm is None else config.realm.replace("\\", "\\\\").replace('"', '\\"')
-        challenge = {"WWW-Authenticate": "Key" if realm is None else f'Key realm="{realm}"'}
+        asked = challenge("Key", realm=config.realm)
         self.names = tuple(config.key_names)
         has_only_header = len(self.names) == 1 and config.key_in_header and not config.hide_credentials
         self.only_header = self.names[0] if has_only_header else None
@@ -50,62 +45,24 @@ class Prepared:
         self.hide_credentials = config.hide_credentials
         self.anonymous = config.anonymous
         self.skips_preflight = not config.run_on_preflight
-        self.missing: Refusal = (401, "No API key found in request", challenge)
-        self.duplicate: Refusal = (401, "Duplicate API key found", challenge)
-        self.unknown: Refusal = (401, "Unauthorized", challenge)
+        self.missing: Refusal = (401, "No API key found in request", asked)
+        self.duplicate: Refusal = (401, "Duplicate API key found", asked)
+        self.unknown: Refusal = (401, "Unauthorized", asked)
 
 
-NO_CONSUMER: Final[Refusal] = (500, "An unexpected error occurred", None)
-
-
-class Identity:
-    """Who holds a key, and what the upstream is told of it; made once per credential."""
-
-    __slots__ = ("consumer", "credential", "headers")
-
-    def __init__(self, consumer: Row | None, credential: Row | None) -> None:
-        self.consumer = consumer
-        self.credential = credential
-        known = consumer or {}
-        # A client's own claims under these names are overwritten or, with None, removed.
-        self.headers: tuple[tuple[str, str | None], ...] = (
-            ("X-Consumer-ID", known.get("id")),
-            ("X-Consumer-Custom-ID", known.get("custom_id")),
-            ("X-Consumer-Username", known.get("username")),
-            ("X-Credential-Identifier", None if credential is None else credential["id"]),
-            ("X-Anonymous-Consumer", "true" if credential is None else None),
-        )
-
-
-def _identity_of_credential(credential: Row) -> Identity:
-    consumer = credential["consumer"]
-    # Without its row there is only the reference, which has an id and nothing else.
-    is_loaded = consumer is not None and "created_at" in consumer
-    return Identity(consumer if is_loaded else None, credential)
-
-
-def _identity_of_anonymous(consumer: Row) -> Identity:
-    return Identity(consumer, None)
-
-
-class KeyAuth(Plugin):
+class KeyAuth(AuthPlugin):
     """Authenticates clients by API key."""
 
     name = "key-auth"
     version = "3.10.0"
     priority = 1250
-    scopes = ("global", "service", "route")
     reads_body = MAX_BODY_BYTES
     entities = (KeyauthCredential,)
-    authenticates = True
     Config = declared.Config
 
     def __init__(self, host: Host) -> None:
         super().__init__(host)
-        entities = host.entities
-        self._credentials = entities.lookup("keyauth_credentials", "key", {"consumer": "consumers"}, _identity_of_credential)
-        self._anonymous_by_id = entities.lookup("consumers", "id", prepare=_identity_of_anonymous)
-        self._anonymous_by_username = entities.lookup("consumers", "username", prepare=_identity_of_anonymous)
+        self._credentials = host.entities.lookup("keyauth_credentials", "key", {"consumer": "consumers"}, Identity.of_credential)
 
     @classmethod
     def prepare(cls, config: declared.Config, instance: Instance) -> Prepared:  # noqa: ARG003 - the same for every scope
@@ -117,11 +74,11 @@ class KeyAuth(Plugin):
         """Bodies are read only where a key may be in one."""
         return MAX_BODY_BYTES if config.in_body else 0
 
-    def access(self, exchange: Exchange, config: Prepared) -> Answer | Awaitable[Answer | None] | None:
+    def access(self, exchange: Exchange, config: Prepared) -> Outcome:
         """Authenticates from memory; waits only for a key never seen before."""
         if config.skips_preflight and exchange.request.method == "OPTIONS":
             return None
-        if config.anonymous is not None and exchange.client.credential is not None:
+        if self.is_settled(exchange, config):
             return None
         found: Any = None
         if config.only_header is not None:
@@ -142,44 +99,17 @@ class KeyAuth(Plugin):
         if not key.isascii():
             # Bytes that are no text are no key either, yet must not break the look-up.
             key = key.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-        verdict = self._authenticate(exchange, config, await self._credentials.get(key))
-        return await verdict if isinstance(verdict, Awaitable) else verdict
+        return await self.settle(self._authenticate(exchange, config, await self._credentials.get(key)))
 
-    def _authenticate(
-        self, exchange: Exchange, config: Prepared, identity: Identity | None
-    ) -> Answer | Awaitable[Answer | None] | None:
+    def _authenticate(self, exchange: Exchange, config: Prepared, identity: Identity | None) -> Outcome:
         if identity is None:
             return self._refuse(exchange, config, config.unknown)
-        if identity.consumer is None:
-            return self._refuse(exchange, config, NO_CONSUMER)
-        _identify(exchange, identity)
-        return None
+        return self.accept(exchange, identity)
 
-    def _refuse(self, exchange: Exchange, config: Prepared, refusal: Refusal) -> Answer | Awaitable[Answer | None] | None:
-        if config.anonymous is not None:
-            by_id = self._anonymous_by_id.cached(config.anonymous)
-            known = by_id if isinstance(by_id, Identity) else self._anonymous_by_username.cached(config.anonymous)
-            if not isinstance(known, Identity):
-                return self._let_pass_as(exchange, config.anonymous)
-            _identify(exchange, known)
-            return None
-        status, message, headers = refusal
-        return exchange.error(status, message, headers)
-
-    async def _let_pass_as(self, exchange: Exchange, anonymous: str) -> Answer | None:
-        identity: Identity | None = None
-        if _is_uuid(anonymous):
-            identity = await self._anonymous_by_id.get(anonymous)
-        if identity is None:
-            identity = await self._anonymous_by_username.get(anonymous)
-        if identity is None:
-            return exchange.error(500, f"anonymous consumer {anonymous} is configured but doesn't exist")
-        _identify(exchange, identity)
-        return None
-
-
-def _is_uuid(text: str) -> bool:
-    return len(text) == 36 and text.count("-") == 4
+    def _refuse(self, exchange: Exchange, config: Prepared, refusal: Refusal) -> Outcome:
+        if refusal is not config.missing and (damping := damping_of(exchange)) is not None:
+            damping.failed(self.name, None)
+        return self.refuse(exchange, config, refusal)
 
 
 def _find_key(exchange: Exchange, config: Prepared) -> Any:
@@ -258,9 +188,3 @@ def _body_without(body: bytes, content_type: str, name: str) -> bytes | None:
             form.delete(name)
             return form.encode()
     return None
-
-
-def _identify(exchange: Exchange, identity: Identity) -> None:
-    """Tells the gateway and the upstream who the client is."""
-    exchange.client.authenticate(identity.consumer, identity.credential)
-    exchange.service.request.set_headers(identity.headers)
