@@ -155,6 +155,10 @@ faults! {
     /// A plugin raised or returned rubbish.
     PluginFailed { name: "plugin_failed", room: "phases", side: Gateway, status: 500, may_have_acted: false, retry: Never,
         phrase: "plugin failed", flag: "UAEX", tyk: "-", proxy_status: "proxy_internal_error", cure: "see the plugin, phase and line named" }
+    /// A system that a plugin asks who the client is could not be asked.
+    IdentitySystemFailed { name: "identity_system_failed", room: "phases", side: Gateway, status: 500, may_have_acted: false, retry: Never,
+        phrase: "a system that knows the client could not be asked", flag: "UAEX", tyk: "-", proxy_status: "proxy_internal_error",
+        cure: "see `detail` for the system and what went wrong with it: is it up, does this machine reach it, does the plugin's configuration name it rightly?" }
     /// The Upstream has no Target that may be chosen.
     NoHealthyTarget { name: "no_healthy_target", room: "balancer", side: Upstream, status: 503, may_have_acted: false, retry: Never,
         phrase: "failure to get a peer from the ring-balancer", flag: "UH", tyk: "NHU", proxy_status: "destination_unavailable",

@@ -260,7 +260,7 @@ async fn end_of(
         Passage::Failed(failure) => {
             let text = format!("plugin {} failed in {}: {}", failure.plugin, failure.phase.name(), failure.detail);
             gateway.logs.log_exchange(Level::Error, &exchange.borrow(), &text, "");
-            exchange.borrow_mut().fault = Some(Fault::with_phrase(FaultKind::PluginFailed, text.clone(), text));
+            exchange.borrow_mut().fault = Some(Fault::with_phrase(failure.kind, text.clone(), text));
             body::plugin_answer(
                 &mut exchange.borrow_mut(),
                 crate::phases::Answer { status: 500, headers: Headers::new(), body: crate::phases::AnswerBody::Error(None) },

@@ -5,6 +5,7 @@ use crate::event_loop;
 use crate::exchange::{Answer as PyAnswer, Life};
 use crate::monitor::{Label, Monitor};
 use pylae_core::exchange::ExchangeRef;
+use pylae_core::fault::FaultKind;
 use pylae_core::observe::Level;
 use pylae_core::phases::{HostCall, Phase, PluginFailure, PluginHost, Verdict};
 use pylae_core::snapshot::PluginInstance;
@@ -134,7 +135,7 @@ impl PythonHost {
         });
         match called {
             Ok(value) => Ok((value, life)),
-            Err(error) => Err(failure(&hook.label, describe(py, &error))),
+            Err(error) => Err(raised(py, &hook.label, &error)),
         }
     }
 
@@ -175,7 +176,21 @@ impl PythonHost {
 
 #[expect(clippy::unnecessary_box_returns, reason = "a verdict carries it boxed")]
 fn failure(label: &Label, detail: String) -> Box<PluginFailure> {
-    Box::new(PluginFailure { plugin: label.plugin.clone(), phase: label.phase, detail })
+    Box::new(PluginFailure { plugin: label.plugin.clone(), phase: label.phase, kind: FaultKind::PluginFailed, detail })
+}
+
+/// What an exception comes to: one that says which system could not be asked is that system's fault, not the plugin's.
+#[expect(clippy::unnecessary_box_returns, reason = "as above")]
+fn raised(py: Python<'_>, label: &Label, error: &PyErr) -> Box<PluginFailure> {
+    let value = error.value(py);
+    let text = |name: &str| value.getattr(name).ok().and_then(|text| text.extract::<String>().ok());
+    if text("fault").as_deref() == Some(FaultKind::IdentitySystemFailed.facts().name)
+        && let Some(said) = text("said")
+    {
+        let detail = said.replace(['\n', '\r'], " ");
+        return Box::new(PluginFailure { plugin: label.plugin.clone(), phase: label.phase, kind: FaultKind::IdentitySystemFailed, detail });
+    }
+    failure(label, describe(py, error))
 }
 
 fn is_coroutine(value: &Bound<'_, PyAny>) -> bool {
@@ -207,7 +222,7 @@ fn verdict_of(label: &Label, value: &Bound<'_, PyAny>) -> Verdict {
 fn verdict_of_task(label: &Label, task: &Bound<'_, PyAny>) -> Verdict {
     match task.call_method0(pyo3::intern!(task.py(), "result")) {
         Ok(value) => verdict_of(label, &value),
-        Err(error) => Verdict::Failed(failure(label, describe(task.py(), &error))),
+        Err(error) => Verdict::Failed(raised(task.py(), label, &error)),
     }
 }
 
@@ -380,7 +395,7 @@ impl PluginHost for PythonHost {
             Ok((value, _)) if !is_awaitable(&value) => HostCall::Ready(verdict_of(&hook.label, &value)),
             Ok((value, life)) => self
                 .run_task(py, &hook.label, value, life)
-                .unwrap_or_else(|error| HostCall::Ready(Verdict::Failed(failure(&hook.label, describe(py, &error))))),
+                .unwrap_or_else(|error| HostCall::Ready(Verdict::Failed(raised(py, &hook.label, &error)))),
         })
     }
 

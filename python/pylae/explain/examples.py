@@ -161,6 +161,9 @@ _ALL: Final[tuple[Record, ...]] = (
     record("no_service", status=503, service=None),
     _plugin("plugin_refused", name="key-auth", outcome="answered", status=401),
     _plugin("plugin_failed", name="my-plugin", outcome="failed", detail="KeyError: 'x-tenant' (handler.py:12)"),
+    _plugin(
+        "identity_system_failed", name="ldap-auth", outcome="failed", detail="LDAP server ldap://10.0.0.1:389: connection refused"
+    ),
     record("circuit_open", status=503, detail="5 of 5 requests failed: read_timeout"),
     record("queue_full", status=503, detail="100 requests wait, and 10 are in flight"),
     record("queue_timeout", status=503, detail="waited 500 ms; 10 requests are in flight, and 3 others wait"),

@@ -47,6 +47,7 @@ OF_FAULTS: Final = {
     "no_service": "route",
     "plugin_refused": "access",
     "plugin_failed": "access",
+    "identity_system_failed": "access",
     "circuit_open": "choose_target",
     "queue_full": "queue",
     "queue_timeout": "queue",

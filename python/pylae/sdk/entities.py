@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 
@@ -34,10 +34,18 @@ _decode = msgspec.msgpack.Decoder().decode
 class CallFailed(Exception):
     """The control process could not be asked, or refused; `name` is its error's name."""
 
+    fault: ClassVar[str] = "identity_system_failed"
+    """What it is when a plugin does not catch it; see `pylae.sdk.auth.systems`."""
+
     def __init__(self, name: str, message: str) -> None:
         super().__init__(f"{name}: {message}")
         self.name = name
         self.message = message
+
+    @property
+    def said(self) -> str:
+        """What the fault says, in one line."""
+        return f"the database, asked through the control process: {self.name}: {self.message}"
 
 
 class Missing:

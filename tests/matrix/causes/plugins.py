@@ -113,6 +113,18 @@ def provider_down(bed: Bed, variant: Variant) -> Iterator[Broken]:
 
 @cause(
     GROUP,
+    "the identity provider that a plugin names is down",
+    right("plugin", "identity_system_failed", "matrix-probe", "token issuer http://127.0.0.1:"),
+    is_fast=True,
+    is_stock=False,
+)
+def named_provider_down(bed: Bed, variant: Variant) -> Iterator[Broken]:
+    with _plugged(bed, "matrix-probe", idp_port=free_port(), names_idp=True) as broken:
+        yield broken
+
+
+@cause(
+    GROUP,
     "a plugin sends the request to a host that does not exist",
     # That a plugin chose the host must be said, or people look for the name in the Service.
     right("plugin", "dns_failed", "matrix-probe|plugin", unsure="dns"),

@@ -7,6 +7,7 @@ import asyncio
 from typing import Any
 
 from pylae.sdk import Exchange, Plugin, Record, field, kinds
+from pylae.sdk.auth import SystemUnavailable
 
 
 class MatrixProbe(Plugin):
@@ -21,6 +22,7 @@ class MatrixProbe(Plugin):
 
         idp_port: int | None = field(kinds.integer(), doc="Asks the identity provider on this port who the client is.")
         patience_ms: int = field(kinds.integer(), default=200, unit="ms", doc="How long it waits for the identity provider.")
+        names_idp: bool = field(kinds.boolean(), default=False, doc="Says that it was the provider that could not be asked.")
         target_host: str | None = field(kinds.string(), doc="Sends the request to this host.")
         target_port: int = field(kinds.integer(), default=80, doc="Port of that host.")
         speaks_tls: bool = field(kinds.boolean(), default=False, doc="Speaks TLS to the upstream.")
@@ -29,7 +31,12 @@ class MatrixProbe(Plugin):
     async def access(self, exchange: Exchange, config: Config) -> Any:
         """Do it."""
         if config.idp_port is not None:
-            await asyncio.wait_for(self._ask(config.idp_port), config.patience_ms / 1000)
+            try:
+                await asyncio.wait_for(self._ask(config.idp_port), config.patience_ms / 1000)
+            except OSError as error:
+                if config.names_idp:
+                    raise SystemUnavailable(f"token issuer http://127.0.0.1:{config.idp_port}", str(error)) from error
+                raise
         if config.target_host is not None:
             exchange.service.set_target(config.target_host, config.target_port)
         if config.speaks_tls:

@@ -5,6 +5,7 @@ pub mod corridor;
 pub mod plan;
 
 use crate::exchange::ExchangeRef;
+use crate::fault::FaultKind;
 use crate::http::headers::Headers;
 use crate::snapshot::PluginInstance;
 use std::future::Future;
@@ -93,7 +94,9 @@ pub struct PluginFailure {
     pub plugin: String,
     /// The phase it failed in.
     pub phase: Phase,
-    /// What went wrong, one line: `ValueError: … (my_plugin.py:12)`.
+    /// The plugin itself, or a system that it asks.
+    pub kind: FaultKind,
+    /// What went wrong, one line: `ValueError: … (my_plugin.py:12)`, `LDAP server ldap://10.0.0.1:389: connection refused`.
     pub detail: String,
 }
 

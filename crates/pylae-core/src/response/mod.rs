@@ -249,7 +249,7 @@ fn write_fault(out: &mut Vec<u8>, status_of_upstream: Option<u16>, fault: &Fault
     status.push_str("; details=\"");
     // What a plugin raised, or we did, may quote what no client should see.
     let details = match fault.kind {
-        FaultKind::PluginFailed | FaultKind::FilterFailed | FaultKind::Panicked => kind.phrase,
+        FaultKind::PluginFailed | FaultKind::IdentitySystemFailed | FaultKind::FilterFailed | FaultKind::Panicked => kind.phrase,
         _ if fault.detail.is_empty() => fault.phrase(),
         _ => &*fault.detail,
     };

@@ -17,6 +17,14 @@ _WANTS: Final = {
     "oauth2": ("an access token", ("authorization",), "Authorization: Bearer, or access_token in query or body"),
     "hmac-auth": ("a signature", ("authorization", "proxy-authorization"), "Authorization: hmac, with the Date header it signs"),
     "ldap-auth": ("a name and password of the directory", ("authorization", "proxy-authorization"), "Authorization: ldap"),
+    "ldap-auth-advanced": (
+        "a name and password of the directory",
+        ("authorization", "proxy-authorization"),
+        "Authorization: what header_type says",
+    ),
+    "openid-connect": ("a token, or a session's cookie", ("authorization", "cookie"), "Authorization: Bearer, or a login"),
+    "oauth2-introspection": ("an access token", ("authorization",), "Authorization: Bearer, or access_token in query or body"),
+    "mtls-auth": ("a client certificate", (), "in the TLS handshake"),
     "session": ("a session's cookie", ("cookie",), "the cookie that the plugin set"),
     "standard-webhooks": ("a webhook's signature", ("webhook-signature",), "webhook-id, webhook-timestamp, webhook-signature"),
 }
@@ -25,6 +33,7 @@ _REFUSES: Final = {
     "acl": "the Consumer is in no group that may pass, or in one that may not",
     "ip-restriction": "the client's address is not allowed, or is denied",
     "bot-detection": "the User-Agent is of a bot that is denied",
+    "auth-damping": "too many attempts failed from this address, or for this name",
     "rate-limiting": "more requests came than its limit allows",
     "response-ratelimiting": "more was used than its limit allows",
     "request-size-limiting": "the body is larger than allowed_payload_size",
@@ -123,6 +132,37 @@ def failed(case: Case) -> Finding:
     )
 
 
+def identity_system(case: Case) -> Finding:
+    """`identity_system_failed`."""
+    step = _step(case, "failed")
+    said = step.detail or case.detail
+    if found := _PLACE.search(said):
+        said = said[found.end() :].removeprefix(": ")
+    system, _, reason = said.partition(": ")
+    is_ours = system.startswith("the database,")
+    summary = f"The plugin {quoted(step.name)} could not ask {escaped(system, 200) or 'what it depends on'} who the client is."
+    evidence = [f"it said: {escaped(said, 400)}"] if said else []
+    if step.took_us is not None:
+        evidence.append(f"it waited {ms(step.took_us / 1000)}")
+    cure = (
+        ["is the control process running, and does its database answer? error.log has its lines at that second:", "pylae health"]
+        if is_ours
+        else [
+            f"look at {escaped(system, 200)} from the gateway's machine: is it up, is the way there open, its certificate trusted?",
+            "compare address and timeout with the plugin's configuration:",
+            _show(case, step),
+        ]
+    )
+    return Finding(
+        hop="plugin",
+        name="identity_system_away",
+        summary=summary,
+        confidence=0.95 if said and reason else 0.85,
+        evidence=evidence or ["error.log has its lines at that second"],
+        cure=cure,
+    )
+
+
 def refused(case: Case) -> Finding:
     """`plugin_refused`."""
     step = _step(case, "answered")
@@ -174,7 +214,8 @@ def _credential(
     asked = [key for key in case.facts.request.query if key.lower() in (*headers, "jwt", "access_token")]
     is_given = bool(came or asked)
     shown = ", ".join(quoted(one, 60) for one in (*came, *asked)[:4])
-    evidence.append(f"the request came with {shown}" if is_given else f"none of these came: {', '.join(headers)}")
+    if headers:
+        evidence.append(f"the request came with {shown}" if is_given else f"none of these came: {', '.join(headers)}")
     return Finding(
         hop="plugin",
         name="credential_refused" if is_given else "credential_missing",
@@ -195,4 +236,9 @@ def _credential(
     )
 
 
-RULES = {"plugin_failed": failed, "filter_failed": failed, "plugin_refused": refused}
+RULES = {
+    "plugin_failed": failed,
+    "identity_system_failed": identity_system,
+    "filter_failed": failed,
+    "plugin_refused": refused,
+}

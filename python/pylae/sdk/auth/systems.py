@@ -19,3 +19,8 @@ class SystemUnavailable(Exception):
         super().__init__(f"{system}: {reason}")
         self.system = system
         self.reason = reason
+
+    @property
+    def said(self) -> str:
+        """What the fault says, in one line."""
+        return f"{self.system}: {self.reason}"

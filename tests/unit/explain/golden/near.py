@@ -182,7 +182,21 @@ GOLDEN: tuple[Golden, ...] = (
     plugin(
         "plugin_failed", {"name": "mine", "detail": "KeyError: 'x' (handler.py:12)"}, "plugin_raised", "handler.py:12", "`mine`"
     ),
-    plugin("plugin_failed", {"name": "oauth2", "detail": "TimeoutError: timed out"}, "plugin_backend_away", "identity provider"),
+    plugin("plugin_failed", {"name": "mine", "detail": "TimeoutError: timed out"}, "plugin_backend_away", "identity provider"),
+    plugin(
+        "identity_system_failed",
+        {"name": "ldap-auth", "detail": "LDAP server ldap://10.0.0.1:389: connection refused"},
+        "identity_system_away",
+        "`ldap-auth`",
+        "LDAP server ldap://10.0.0.1:389",
+        "connection refused",
+    ),
+    plugin(
+        "identity_system_failed",
+        {"name": "key-auth", "detail": "the database, asked through the control process: unavailable: no answer"},
+        "identity_system_away",
+        "pylae health",
+    ),
     plugin(
         "filter_failed", {"name": "mine", "phase": "header_filter", "detail": "ValueError: no"}, "plugin_raised", "header_filter"
     ),
