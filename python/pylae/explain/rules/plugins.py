@@ -148,7 +148,7 @@ def identity_system(case: Case) -> Finding:
         ["is the control process running, and does its database answer? error.log has its lines at that second:", "pylae health"]
         if is_ours
         else [
-            f"look at {escaped(system, 200)} from the gateway's machine: is it up, is the way there open, its certificate trusted?",
+            f"look at {escaped(system, 200)} from the gateway's machine: is it up, the way open, its certificate trusted?",
             "compare address and timeout with the plugin's configuration:",
             _show(case, step),
         ]
