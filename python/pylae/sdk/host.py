@@ -67,6 +67,7 @@ class Host:
         now_ms: tells the time.
         vaults: where the secrets are that configurations name.
         check_interval_s: how often those are looked at again.
+        trusted_certificates: PEM files of the authorities the gateway trusts.
     """
 
     counters_take: Callable[[bytes, list[Limit], int], tuple[bool, list[int]]]
@@ -80,14 +81,18 @@ class Host:
     """`log(level, message)` writes one line to `error.log`."""
     now_ms: Callable[[], int]
     """Milliseconds since the epoch."""
+    trusted_certificates: Sequence[str]
+    """PEM files of the authorities that `lua_ssl_trusted_certificate` names, for TLS that a plugin speaks itself."""
 
     def __init__(
         self,
         now_ms: Callable[[], int] = _wall_clock_ms,
         vaults: Vaults | None = None,
         check_interval_s: float = CHECK_INTERVAL_S,
+        trusted_certificates: Sequence[str] = (),
     ) -> None:
         self.now_ms = now_ms
+        self.trusted_certificates = tuple(trusted_certificates)
         self.entities = Entities(self._not_connected, now_ms)
         self.references = References(vaults or Vaults(), check_interval_s, lambda level, text: self.log(level, text))
         self._checking: asyncio.Task[None] | None = None

@@ -21,7 +21,7 @@ from pylae.sdk.loader import load_plugins
 from pylae.settings import Settings
 from pylae.vaults import Vaults
 from pylae.worker import event_loop
-from pylae.worker.data_plane_settings import data_plane_settings
+from pylae.worker.data_plane_settings import data_plane_settings, trusted_certificates
 
 
 def main() -> int:
@@ -46,7 +46,11 @@ def main() -> int:
 def serve(flags: argparse.Namespace) -> None:
     """Loads plugins and runs the data plane until it has drained."""
     settings = Settings.from_prefix(flags.prefix)
-    host = Host(vaults=Vaults.of(settings), check_interval_s=settings.vaults_check_interval)
+    host = Host(
+        vaults=Vaults.of(settings),
+        check_interval_s=settings.vaults_check_interval,
+        trusted_certificates=trusted_certificates(settings.lua_ssl_trusted_certificate),
+    )
     plugins = [plugin(host) for plugin in load_plugins(settings).values()]
     gateway = _core.Gateway(
         settings=json.dumps(data_plane_settings(settings)),

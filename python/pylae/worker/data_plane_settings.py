@@ -64,7 +64,7 @@ def data_plane_settings(settings: Settings) -> dict[str, Any]:
         "upstream_keepalive_idle_timeout_ms": int(settings.upstream_keepalive_idle_timeout * 1000),
         "error_default_type": settings.error_default_type,
         "ssl_certificates": _certificates(settings, prefix),
-        "trusted_certificates": _trusted_certificates(settings.lua_ssl_trusted_certificate),
+        "trusted_certificates": trusted_certificates(settings.lua_ssl_trusted_certificate),
         "verify_upstream": False,
         "dns": _dns(settings),
         "allow_debug_header": settings.allow_debug_header,
@@ -127,7 +127,7 @@ def _duration_ms(settings: Settings, name: str, default_s: float) -> int:
     return int((settings.duration_s(name) if name in settings.directives else default_s) * 1000)
 
 
-def _trusted_certificates(names: list[str]) -> list[str]:
+def trusted_certificates(names: list[str]) -> list[str]:
     """PEM bundles; `system` is the platform's, where it has one."""
     platform = next((path for path in PLATFORM_BUNDLES if Path(path).is_file()), None)
     return [path for name in names if (path := platform if name == "system" else name) is not None]
