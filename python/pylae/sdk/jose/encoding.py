@@ -34,17 +34,26 @@ def encode_base64url(data: bytes) -> bytes:
     return binascii.b2a_base64(data, newline=False).rstrip(b"=").translate(_TO_URL)
 
 
-def decode_object(data: bytes) -> dict[str, Any]:
-    """A JSON object.
+def decode_json(data: bytes) -> Any:
+    """A JSON value.
 
     Raises:
         ValueError: it is none, or nested beyond reason, or holds numbers beyond it.
     """
     try:
-        value = _decode_json(data)
+        return _decode_json(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         # What it quotes may be a claim.
         raise ValueError("no JSON") from None
+
+
+def decode_object(data: bytes) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        ValueError: it is none.
+    """
+    value = decode_json(data)
     if not isinstance(value, dict):
         raise ValueError("no JSON object")
     return value

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from pylae.sdk.jose.encoding import decode_base64url, decode_object
+from pylae.sdk.jose.encoding import decode_base64url, decode_json, decode_object
 from pylae.sdk.jose.errors import Malformed
 from pylae.sdk.jose.names import ALGORITHMS
 
@@ -56,7 +56,7 @@ def parse(text: str, max_bytes: int = MAX_TOKEN_BYTES) -> Token:
         raise Malformed("form")
     try:
         header = decode_object(decode_base64url(parts[0]))
-        claims = decode_object(decode_base64url(parts[1]))
+        claims = decode_json(decode_base64url(parts[1]))
     except ValueError:
         raise Malformed("JSON") from None
     algorithm = header.get("alg")
@@ -64,6 +64,8 @@ def parse(text: str, max_bytes: int = MAX_TOKEN_BYTES) -> Token:
         raise Malformed("alg")
     if "crit" in header or header.get("b64") is False:
         raise Malformed("crit")
+    if not isinstance(claims, dict):
+        raise Malformed("claims")
     try:
         signature = decode_base64url(parts[2])
     except ValueError:
