@@ -6,6 +6,7 @@
 
 mod attempts;
 mod choosing;
+mod detours;
 mod guarding;
 mod hedging;
 
@@ -164,7 +165,7 @@ async fn steps(
         }
     }
 
-    let matched = {
+    let (matched, other_plan) = {
         exchange.borrow_mut().station = Station::Route;
         let borrowed = exchange.borrow();
         let view = RequestView {
@@ -180,7 +181,9 @@ async fn steps(
             source: SocketAddr::new(borrowed.client_ip, borrowed.client_port),
             local_address: borrowed.connection.local.ip(),
         };
-        snapshot.router.match_request(&view)
+        let matched = snapshot.router.match_request(&view);
+        let other_plan = matched.as_ref().and_then(|matched| detours::other_plan(&snapshot, &view, matched));
+        (matched, other_plan)
     };
     let Some(matched) = matched else {
         return answer_fault(gateway, client, exchange, FaultKind::NoRoute.into(), keep_alive).await;
@@ -202,6 +205,11 @@ async fn steps(
     }
 
     let plan = Arc::clone(snapshot.plan.for_route(route.id, service.as_ref().map(|s| s.id)));
+    if other_plan.is_some_and(|other| detours::goes_round(&plan, &other)) {
+        let fault =
+            Fault::new(FaultKind::BadFraming, "the path with its %2F decoded leads to another Route, whose plugins it would go round");
+        return answer_fault(gateway, client, exchange, fault, keep_alive).await;
+    }
     if !plan.candidates().is_empty() {
         exchange.borrow_mut().station = Station::Access;
         let passage = corridor::collect_and_run(gateway, client, exchange, &plan, Phase::Access).await;

@@ -31,9 +31,11 @@ pub fn is_dropped(name: &[u8], nominated: &[String]) -> bool {
     rewritten || nominated.iter().any(|nominee| name.eq_ignore_ascii_case(nominee.as_bytes()))
 }
 
-/// The same name, or the same with underscores (which many servers read as the same variable).
-fn is_spelled(name: &[u8], wanted: &[u8]) -> bool {
-    name.len() == wanted.len() && name.iter().zip(wanted).all(|(&a, &b)| a.eq_ignore_ascii_case(&b) || (a == b'_' && b == b'-'))
+/// The same name, or one that many servers read as the same variable: CGI (RFC 3875 §4.1.18) has underscores for hyphens, and some
+/// put an underscore in the place of whatever is no letter or digit.
+pub fn is_spelled(name: &[u8], wanted: &[u8]) -> bool {
+    let is_same = |(&a, &b): (&u8, &u8)| a.eq_ignore_ascii_case(&b) || (b == b'-' && !a.is_ascii_alphanumeric());
+    name.len() == wanted.len() && name.iter().zip(wanted).all(is_same)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use crate::gateway::{Gateway, bump, drop_one};
 use crate::http::body::{BadChunk, Decoder, Step};
 use crate::http::head::{self, Framing, RequestFields};
 use crate::http::headers::{Headers, is_token};
+use crate::http::hop::is_spelled;
 use crate::http::wire::{READ_BYTES, Wire};
 use crate::journey;
 use crate::phases::{HostCall, Phase, Verdict};
@@ -583,13 +584,11 @@ fn read_target(request: &mut Request, target: &[u8], host: Option<&[u8]>) -> Res
 
 /// Headers that say who the client is; only a trusted peer may send them, however they are spelled.
 pub fn is_identity(name: &[u8]) -> bool {
-    const PREFIXES: [&[u8]; 3] = [b"x-consumer-", b"x-credential-", b"x-anonymous-consumer"];
+    const PREFIXES: [&[u8]; 4] = [b"x-consumer-", b"x-credential-", b"x-anonymous-consumer", b"x-authenticated-"];
     if name.len() < 11 || !name[0].eq_ignore_ascii_case(&b'x') {
         return false;
     }
-    PREFIXES.iter().any(|prefix| {
-        name.len() >= prefix.len() && name.iter().zip(*prefix).all(|(&a, &b)| a.eq_ignore_ascii_case(&b) || (a == b'_' && b == b'-'))
-    })
+    PREFIXES.iter().any(|prefix| name.get(..prefix.len()).is_some_and(|beginning| is_spelled(beginning, prefix)))
 }
 
 fn new_exchange(
@@ -713,8 +712,16 @@ mod tests {
     use super::is_identity;
 
     #[test]
-    fn test_identity_headers_are_known_with_underscores_too() {
-        for name in ["X-Consumer-ID", "x_consumer_username", "X-Consumer_Custom-ID", "X-Credential-Identifier", "X_Anonymous_Consumer"] {
+    fn test_identity_headers_are_known_however_they_are_spelled() {
+        for name in [
+            "X-Consumer-ID",
+            "x_consumer_username",
+            "X-Consumer_Custom-ID",
+            "X-Credential-Identifier",
+            "X_Anonymous_Consumer",
+            "X.Consumer~ID",
+            "X-Authenticated-Groups",
+        ] {
             assert!(is_identity(name.as_bytes()), "{name}");
         }
         for name in ["X-Consume", "Y-Consumer-ID", "X-Custom"] {

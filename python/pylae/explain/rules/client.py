@@ -277,6 +277,18 @@ def bad_framing(case: Case) -> Finding:
             ],
             probes=["does a load balancer stand before us, and which port does it call?"],
         )
+    if "%2f decoded leads to another route" in case.hints:
+        return Finding(
+            hop="client",
+            name="path_goes_round",
+            summary="The path has an escaped slash; who decodes it takes it for another Route's, which other plugins guard.",
+            confidence=0.9,
+            evidence=[*line, *found],
+            cure=[
+                "send the path without %2F",
+                "if %2F is part of a name here, give both Routes the same plugins (on their Service, or global)",
+            ],
+        )
     if first[:2] == b"\x16\x03":
         return Finding(
             hop="client",

@@ -33,6 +33,19 @@ GOLDEN: tuple[Golden, ...] = (
     ),
     Golden(
         "bad_framing",
+        "path_goes_round",
+        "client",
+        "sure",
+        record(
+            "bad_framing",
+            status=400,
+            detail="the path with its %2F decoded leads to another Route, whose plugins it would go round",
+            request={"line": "GET /%2fsecure HTTP/1.1"},
+        ),
+        ("%2F",),
+    ),
+    Golden(
+        "bad_framing",
         "tls_on_plain_port",
         "client",
         "thin",
