@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What follows from a configuration, whatever the request?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from pylae.plugins.openid_connect.config import Config
+from pylae.plugins.openid_connect.parts import ProviderClient
+from pylae.sdk.plugin import Instance
+
+if TYPE_CHECKING:
+    from pylae.plugins.openid_connect.provider import Provider
+
+BROWSER_METHODS: Final = frozenset({"authorization_code", "session"})
+"""These need the browser half."""
+
+
+class Settings:
+    """A configuration, prepared.
+
+    Attributes:
+        config: As validated; whatever no attribute here stands for is read from it.
+        plugin_id: Which of the configured plugins this is.
+        methods: The `auth_methods`.
+        provider: Filled in by the plugin when a request comes first.
+    """
+
+    def __init__(self, config: Config, instance: Instance) -> None:
+        self.config = config
+        self.plugin_id = instance.id
+        self.anonymous = config.anonymous
+        self.methods = frozenset(config.auth_methods or ())
+        self.has_browser = bool(self.methods & BROWSER_METHODS)
+        self.skips_preflight = config.run_on_preflight is False
+        self.leeway_s = config.leeway or 0
+        self.timeout_ms = config.timeout or 10_000
+        self.clients = _clients(config)
+        self.client_by_name = {client.client_id: client for client in self.clients}
+        self.consumer_claims = _claims(config)
+        self.requirements = _requirements(config)
+        self.upstream_claims = _claim_headers(
+            config.upstream_headers, config.upstream_headers_claims, config.upstream_headers_names
+        )
+        self.downstream_claims = _claim_headers(
+            config.downstream_headers, config.downstream_headers_claims, config.downstream_headers_names
+        )
+        self.bearer_places = frozenset(config.bearer_token_param_type or ())
+        self.reads_body = self._may_read_body(config)
+        # Only the fast way of a signed token in `Authorization` needs none of these.
+        self.has_claim_headers = bool(self.upstream_claims or self.downstream_claims)
+        self.provider: Provider | None = None
+
+    def __repr__(self) -> str:
+        return f"<openid-connect settings {self.plugin_id}>"
+
+    def _may_read_body(self, config: Config) -> bool:
+        methods = self.methods
+        return (
+            (bool(methods & {"bearer", "introspection", "userinfo", "kong_oauth2"}) and "body" in self.bearer_places)
+            or ("password" in methods and "body" in (config.password_param_type or ()))
+            or ("client_credentials" in methods and "body" in (config.client_credentials_param_type or ()))
+            or ("refresh_token" in methods and bool(config.refresh_token_param_name))
+            or config.logout_post_arg is not None
+            or ("authorization_code" in methods and config.response_mode == "form_post")
+            or len(self.clients) > 1
+        )
+
+
+def _clients(config: Config) -> tuple[ProviderClient, ...]:
+    def nth(values: Sequence[Any] | None, index: int) -> Any:
+        return values[index] if values and index < len(values) else None
+
+    auth = config.client_auth or []
+    return tuple(
+        ProviderClient(
+            index,
+            client_id,
+            nth(config.client_secret, index),
+            # One method said is said for all.
+            auth[0] if len(auth) == 1 else nth(auth, index),
+            nth(config.client_alg, index),
+            _jwk(nth(config.client_jwk, index)),
+        )
+        for index, client_id in enumerate(config.client_id or ())
+    )
+
+
+def _jwk(record: Any) -> Mapping[str, Any] | None:
+    if record is None:
+        return None
+    return {name: value for name, value in vars(record).items() if value is not None}
+
+
+def _claims(config: Config) -> tuple[tuple[str, ...], ...]:
+    """Ways to the claims that may name a Consumer."""
+    paths = [tuple(path) for path in config.consumer_claims or ()]
+    if config.consumer_claim:
+        paths.append(tuple(config.consumer_claim))
+    return tuple(paths)
+
+
+Requirement = tuple[str, tuple[str, ...], tuple[frozenset[str], ...]]
+"""What it is called, the way to the claim, and sets of values of which one must be there as a whole."""
+
+
+def _requirements(config: Config) -> tuple[Requirement, ...]:
+    declared = (
+        ("scopes", config.scopes_claim, config.scopes_required),
+        ("audience", config.audience_claim, config.audience_required),
+        ("roles", config.roles_claim, config.roles_required),
+        ("groups", config.groups_claim, config.groups_required),
+    )
+    return tuple(
+        (what, tuple(path or ()), tuple(frozenset(entry.split()) for entry in required))
+        for what, path, required in declared
+        if required
+    )
+
+
+def _claim_headers(
+    records: Sequence[Any] | None, claims: Sequence[str] | None, names: Sequence[str] | None
+) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Header and the way to its claim."""
+    found = [(record.header, tuple(record.path)) for record in records or ()]
+    found += [(name, (claim,)) for claim, name in zip(claims or (), names or (), strict=False)]
+    return tuple(found)
