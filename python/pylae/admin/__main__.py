@@ -25,7 +25,7 @@ from pylae.control.control import Control, prepared
 from pylae.control.draining import Draining
 from pylae.control.explain import Limits
 from pylae.control.log import ErrorLog, LogFile
-from pylae.control.node_id import database_id_of, node_id_of
+from pylae.node_id import database_id_of, node_id_of
 from pylae.control.run import part_of_run
 from pylae.database.dao import Catalogue
 from pylae.database.strategies import Strategy

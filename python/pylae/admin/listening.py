@@ -31,7 +31,7 @@ from pylae.control.control import Control
 from pylae.control.draining import Draining
 from pylae.control.log import ErrorLog, LogFile
 from pylae.control.log_level import LogLevel
-from pylae.control.node_id import node_id_of
+from pylae.node_id import node_id_of
 from pylae.control.redaction import Secrets
 from pylae.sdk.plugin import Plugin
 from pylae.settings import Settings

@@ -25,6 +25,14 @@ class SelectBy(msgspec.Struct):
     joined: list[str] = msgspec.field(default_factory=list, name="with")
 
 
+class SelectOwned(msgspec.Struct):
+    """Reads all rows that the row `owner` of another table owns by a foreign field."""
+
+    table: str
+    field: str
+    owner: str
+
+
 class Insert(msgspec.Struct):
     """Adds one row, for `ttl` seconds when given."""
 
@@ -70,6 +78,8 @@ class Calls:
             match operation:
                 case "select_by":
                     return await self._select_by(msgspec.convert(arguments, SelectBy))
+                case "select_owned":
+                    return await self._select_owned(msgspec.convert(arguments, SelectOwned))
                 case "insert":
                     return await self._insert(msgspec.convert(arguments, Insert))
                 case "delete":
@@ -95,6 +105,9 @@ class Calls:
             return row
 
         return await self._database.read(work)
+
+    async def _select_owned(self, call: SelectOwned) -> list[Row]:
+        return await self._database.read(lambda dao: dao.select_owned(call.table, call.field, call.owner))
 
     async def _insert(self, call: Insert) -> Row:
         self._table(call.table)

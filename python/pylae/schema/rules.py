@@ -247,16 +247,25 @@ _ESCAPED: Final = re.compile(r"\\(?:[pP]\{[^}]*\}|[^1-9k])")
 @lru_cache(maxsize=1024)
 def regex_problem(expression: str) -> str | None:
     """What is wrong with a regular expression, or `None`."""
-    understood = expression
-    for form, alike in _UNKNOWN_TO_PYTHON:
-        understood = form.sub(alike, understood)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            re.compile(understood)
+        compiled(expression)
     except (re.error, OverflowError, RecursionError) as error:
         return str(error)
     return None
+
+
+def compiled(expression: str, flags: int = 0) -> re.Pattern[str]:
+    """A regular expression as Kong's users write it, for plugins that match with it.
+
+    Raises:
+        re.error, OverflowError, RecursionError: it is none.
+    """
+    understood = expression
+    for form, alike in _UNKNOWN_TO_PYTHON:
+        understood = form.sub(alike, understood)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return re.compile(understood, flags)
 
 
 @lru_cache(maxsize=1024)

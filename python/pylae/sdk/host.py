@@ -68,6 +68,7 @@ class Host:
         vaults: where the secrets are that configurations name.
         check_interval_s: how often those are looked at again.
         trusted_certificates: PEM files of the authorities the gateway trusts.
+        node_id: by which id this node is known.
     """
 
     counters_take: Callable[[bytes, list[Limit], int], tuple[bool, list[int]]]
@@ -90,8 +91,11 @@ class Host:
         vaults: Vaults | None = None,
         check_interval_s: float = CHECK_INTERVAL_S,
         trusted_certificates: Sequence[str] = (),
+        node_id: str | None = None,
     ) -> None:
         self.now_ms = now_ms
+        self.node_id = node_id
+        """By which id this node is known; None where there is no gateway."""
         self.trusted_certificates = tuple(trusted_certificates)
         self.entities = Entities(self._not_connected, now_ms)
         self.references = References(vaults or Vaults(), check_interval_s, lambda level, text: self.log(level, text))

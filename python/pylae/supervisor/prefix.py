@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from pylae.errors import PylaeError
+from pylae.node_id import node_id_of
 
 FOLDERS: Final = ("pids", "logs", "sockets", "ssl", "spool")
 PROBE_KEY: Final = "probe.key"
@@ -47,6 +48,8 @@ def prepare(prefix: Path) -> None:
         raise PrefixUnusable(f"could not prepare Pylae prefix at {prefix}: {error}") from error
     if not has_probe_key:
         write_private(prefix / PROBE_KEY, f"{secrets.token_hex(PROBE_KEY_BYTES)}\n")
+    # Before there is more than one process that could make it.
+    node_id_of(prefix)
 
 
 def prepare_certificates(prefix: Path, names: Iterable[str]) -> None:

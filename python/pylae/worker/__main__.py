@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pylae import _core
 from pylae.errors import PylaeError
+from pylae.node_id import node_id_of
 from pylae.sdk.host import Host, definition_of
 from pylae.sdk.loader import load_plugins
 from pylae.settings import Settings
@@ -50,6 +51,7 @@ def serve(flags: argparse.Namespace) -> None:
         vaults=Vaults.of(settings),
         check_interval_s=settings.vaults_check_interval,
         trusted_certificates=trusted_certificates(settings.lua_ssl_trusted_certificate),
+        node_id=settings.node_id or node_id_of(flags.prefix),
     )
     plugins = [plugin(host) for plugin in load_plugins(settings).values()]
     gateway = _core.Gateway(
