@@ -92,7 +92,8 @@ def test_what_has_an_effect_is_in_the_table() -> None:
 
 
 def test_plugins_have_priorities_of_their_own() -> None:
-    priorities = [plugin.priority for plugin in PLUGINS.values()]
+    # Kong has ldap-auth and ldap-auth-advanced at one priority; names decide between them.
+    priorities = [plugin.priority for name, plugin in PLUGINS.items() if name != "ldap-auth-advanced"]
     assert len(set(priorities)) == len(priorities)
 
 

@@ -35,9 +35,18 @@ MODULES_OF_THE_WORLD = frozenset(
 
 
 def test_which_plugins_are_run_again_and_which_say_who_the_client_is() -> None:
-    assert set(PURE) == {"request-transformer", "response-transformer"}
+    assert set(PURE) == {"bot-detection", "cors", "ip-restriction", "request-transformer", "response-transformer"}
     authenticating = {name for name, plugin in PLUGINS.items() if plugin.authenticates}
-    assert authenticating == {"basic-auth", "hmac-auth", "jwt", "key-auth", "ldap-auth", "oauth2", "session"}
+    assert authenticating == {
+        "basic-auth",
+        "hmac-auth",
+        "jwt",
+        "key-auth",
+        "ldap-auth",
+        "ldap-auth-advanced",
+        "oauth2",
+        "session",
+    }
 
 
 @pytest.mark.parametrize("name", sorted(PURE))

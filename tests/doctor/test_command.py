@@ -181,7 +181,7 @@ def test_the_status_of_what_is_found_is_what_the_client_got(
         assert {document["status"] for document in found} == {400}, arguments
     route = blueprints.route(blueprints.service(make_origin(early_close)))
     # The plugin has no work in this version, and fails.
-    blueprints.plugin("request-termination", route, "route")
+    blueprints.plugin("redirect", route, "route", location="https://a.test")
     gateway.settle()
     found = verdicts(gateway, f"http://127.0.0.1:{gateway.proxy_port}{route['paths'][0]}")
     assert {document["status"] for document in found} == {500}

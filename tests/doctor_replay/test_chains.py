@@ -190,9 +190,9 @@ def test_plugin_that_cannot_be_had_is_left_out() -> None:
 
 
 def test_plugin_whose_work_is_not_done_refuses_as_it_does_in_the_gateway() -> None:
-    report = run([row("acl"), row("basic-auth"), row("file-log")])
+    report = run([row("redirect", location="https://a.test"), row("proxy-cache", strategy="memory"), row("file-log")])
     trouble = trouble_of(report)
-    assert (trouble.what, names(report, [trouble.position])) == ("WorkMissing", ["basic-auth"])
+    assert (trouble.what, names(report, [trouble.position])) == ("WorkMissing", ["redirect"])
 
 
 def test_plugin_that_fails_every_other_time_is_not_taken_for_steady() -> None:

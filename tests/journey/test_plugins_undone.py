@@ -15,8 +15,8 @@ from tests.support.wait import until
 
 CONFIGURED = "is configured, but its work is not part of this version"
 GUARDS: dict[str, dict[str, Any]] = {
-    "acl": {"allow": ["friends"]},
-    "ip-restriction": {"allow": ["10.0.0.0/8"]},
+    "redirect": {"location": "https://elsewhere.test"},
+    "proxy-cache": {"strategy": "memory"},
     "request-size-limiting": {},
     "correlation-id": {},
 }
@@ -62,20 +62,20 @@ def test_a_request_that_was_only_to_be_watched_passes(gateway: Gateway, blueprin
 def test_a_plugin_that_runs_earlier_still_does_its_work(gateway: Gateway, blueprints: Blueprints, echo: Origin) -> None:
     route = blueprints.route(blueprints.service(echo))
     blueprints.plugin("key-auth", route, "route")
-    blueprints.plugin("acl", route, "route", allow=["friends"])
+    blueprints.plugin("redirect", route, "route", location="https://elsewhere.test")
     gateway.settle()
     assert gateway.get(route["paths"][0]).status == 401
 
 
 def test_whoever_configures_it_is_told(gateway: Gateway, blueprints: Blueprints, echo: Origin) -> None:
     route = blueprints.route(blueprints.service(echo))
-    plugin = blueprints.plugin("acl", route, "route", allow=["friends"])
-    told = until(lambda: [line for line in gateway.error_log.lines() if "`acl`" in line], "the warning")
-    assert f"the plugin `acl` {CONFIGURED}" in told[0]
+    plugin = blueprints.plugin("redirect", route, "route", location="https://elsewhere.test")
+    told = until(lambda: [line for line in gateway.error_log.lines() if "`redirect`" in line], "the warning")
+    assert f"the plugin `redirect` {CONFIGURED}" in told[0]
     assert "[warn]" in told[0]
     gateway.error_log.mark()
-    gateway.admin.call("PATCH", f"/plugins/{plugin['id']}", {"config": {"allow": ["others"]}})
-    until(lambda: [line for line in gateway.error_log.lines() if "`acl`" in line], "the warning after a change")
+    gateway.admin.call("PATCH", f"/plugins/{plugin['id']}", {"config": {"location": "https://another.test"}})
+    until(lambda: [line for line in gateway.error_log.lines() if "`redirect`" in line], "the warning after a change")
 
 
 def test_a_route_without_it_is_served(gateway: Gateway, echo_path: str) -> None:
@@ -85,5 +85,5 @@ def test_a_route_without_it_is_served(gateway: Gateway, echo_path: str) -> None:
 def test_a_client_sees_all_plugins(gateway: Gateway) -> None:
     available = gateway.admin.get("/")["plugins"]["available_on_server"]
     assert len(available) == 46, "Kong's 45 and resilience"
-    assert available["acl"] == {"version": "3.10.0", "priority": 950}
+    assert available["redirect"] == {"version": "3.10.0", "priority": 779}
     assert set(gateway.admin.get("/plugins/enabled")["enabled_plugins"]) == set(available)

@@ -164,11 +164,11 @@ def test_a_plugins_refusal_is_told_to_control_and_named_in_the_access_line_alone
 
 
 def test_a_plugin_that_raises_is_named_with_its_line(gateway: Gateway, blueprints: Blueprints, echo: Origin) -> None:
-    reply = gateway.get(blueprints.plugged(echo, "acl", allow=["friends"]))
+    reply = gateway.get(blueprints.plugged(echo, "redirect", location="https://a.test"))
     record = record_of(gateway, reply.request_id)
     (step,) = [step for step in record["plugins"] if step["outcome"] == "failed"]
-    assert (step["name"], step["phase"], record["plugin"], record["phase"]) == ("acl", "access", "acl", "access")
-    assert "acl" in step["detail"]
+    assert (step["name"], step["phase"], record["plugin"], record["phase"]) == ("redirect", "access", "redirect", "access")
+    assert "redirect" in step["detail"]
 
 
 def test_an_attempt_that_failed_before_one_that_answered_is_a_recovery(

@@ -23,6 +23,8 @@ from pylae.schema.validate import is_uuid
 
 TIMES: Final = ("created_at", "updated_at")
 """What differs between two rows that say the same."""
+MAX_OWNED: Final = 10_000
+"""Rows that are looked up together."""
 _ALL_CHILDREN: Final = 10_000_000
 
 Check = Callable[[Reader, Row], None]
@@ -97,6 +99,19 @@ class ReadDao:
         if not isinstance(value, (str, int, float)):
             raise InvalidUnique(field, "expected a string or a number")
         return self.find(table, {field: value})
+
+    def select_owned(self, table: str, field: str, owner: str) -> list[Row]:
+        """All rows that a row of another table owns, in the order of their ids; at most `MAX_OWNED`.
+
+        Raises:
+            InvalidUnique: no rows are found together by this field.
+        """
+        declared = self._catalogue.tables.get(table)
+        if declared is None or field not in declared.owners:
+            raise InvalidUnique(field, f"`{table}` is not looked up by `{field}`")
+        if not isinstance(owner, str):
+            raise InvalidUnique(field, "expected an id")
+        return self.reader.page(table, limit=MAX_OWNED, after=None, where={field: owner}, tags=None)
 
     def each(self, table: str) -> Iterator[Row]:
         """Every row, as it is stored."""

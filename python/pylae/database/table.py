@@ -52,12 +52,17 @@ class Table:
         rest = [field for field in self.cache_key if field != parent_field]
         return rest[0] if len(rest) == 1 and parent_field in self.cache_key else None
 
+    @property
+    def owners(self) -> tuple[str, ...]:
+        """Foreign fields by which rows are found together, such as the groups of a Consumer: those of the cache key."""
+        return tuple(column.field for column in self.foreign if column.field in self.cache_key)
+
     def invalidations(self, *rows: Row | None) -> tuple[Invalidation, ...]:
-        """Every value by which a row could be found, before or after it was written."""
+        """Every value by which a row could be found, alone or with others, before or after it was written."""
         found: dict[Invalidation, None] = {}
         for row in rows:
             if row is not None:
-                for field in self.unique:
+                for field in (*self.unique, *self.owners):
                     value = row.get(field)
                     if value is not None:
                         found[self.name, field, value["id"] if isinstance(value, dict) else value] = None

@@ -157,8 +157,8 @@ class Lookup:
             foreign = row.get(field)
             if foreign is not None:
                 yield table, foreign["id"]
-        if self.field != "id":
-            yield self.table, row.get("id")
+        if self.field != "id" and "id" in row:
+            yield self.table, row["id"]
 
     def _drop(self, value: Any) -> None:
         self._absent.pop(value, None)
@@ -234,6 +234,25 @@ class Entities:
             self._lookups[key] = lookup
         return lookup
 
+    def lookup_owned(self, table: str, field: str, prepare: Callable[[list[Row]], Any]) -> Lookup:
+        """The cached look-up of all rows that a row of another table owns, such as the groups of a Consumer.
+
+        Args:
+            table: The entity's table.
+            field: A foreign field of its cache key; the look-up is by the id that it refers to.
+            prepare: Makes what is kept and answered from the rows, which may be none.
+        """
+        key = (table, field, "owned", prepare)
+        lookup = self._lookups.get(key)
+        if lookup is None:
+            lookup = Lookup(self._select_owned, self._now_ms, table, field, {}, lambda rows: prepare(rows["rows"]))
+            self._lookups[key] = lookup
+        return lookup
+
+    async def _select_owned(self, table: str, field: str, value: Any, joined: Sequence[str]) -> Row:  # noqa: ARG002 - as `_select`
+        rows = await self._asked("select_owned", _encode({"table": table, "field": field, "owner": value}))
+        return {"rows": rows}
+
     async def select_by(self, table: str, field: str, value: Any, joined: Sequence[str] = ()) -> Row | None:
         """Reads one row past every cache.
 
@@ -244,19 +263,24 @@ class Entities:
 
     async def _select(self, table: str, field: str, value: Any, joined: Sequence[str]) -> Row | None:
         arguments = _encode({"table": table, "field": field, "value": value, "with": list(joined)})
+        row: Row | None = await self._asked("select_by", arguments)
+        return row
+
+    async def _asked(self, operation: str, arguments: bytes) -> Any:
+        """What control answers to a question."""
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + CALL_TIMEOUT_MS / 1000
         while True:
             remaining_ms = int((deadline_s - loop.time()) * 1000)
             try:
-                row: Row | None = _decode(await self._call("select_by", arguments, max(remaining_ms, 1)))
+                answer = _decode(await self._call(operation, arguments, max(remaining_ms, 1)))
             except CallFailed as failure:
                 # Reading twice does no harm: a control process that was killed is back within two seconds.
                 if failure.name not in _PASSING_FAILURES or loop.time() + RETRY_PAUSE_S >= deadline_s:
                     raise
                 await asyncio.sleep(RETRY_PAUSE_S)
             else:
-                return row
+                return answer
 
     async def insert(self, table: str, row: Mapping[str, Any], ttl_s: float | None = None) -> Row:
         """Writes one row; it vanishes after `ttl_s` when given.

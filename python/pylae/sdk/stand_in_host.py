@@ -49,16 +49,21 @@ class MemoryHost(Host):
         """Changes a row as an administrator would, and tells the plugin's caches."""
         for row in self.rows.get(table, []):
             if row["id"] == row_id:
-                told = [(table, name, row.get(name)) for name in row]
+                told = _invalidations(table, row)
                 row.update(changes)
-                self.entities.invalidate([*told, *((table, name, row[name]) for name in row)])
+                self.entities.invalidate([*told, *_invalidations(table, row)])
 
     def remove(self, table: str, row_id: str) -> None:
         """Deletes a row as an administrator would, and tells the plugin's caches."""
         for row in list(self.rows.get(table, [])):
             if row["id"] == row_id:
                 self.rows[table].remove(row)
-                self.entities.invalidate([(table, name, row[name]) for name in row])
+                self.entities.invalidate(_invalidations(table, row))
+
+
+def _invalidations(table: str, row: Row) -> list[tuple[str, str, Any]]:
+    """Every value by which the row could be found; of a foreign field the id."""
+    return [(table, name, value["id"] if isinstance(value, dict) and "id" in value else value) for name, value in row.items()]
 
 
 class _MemoryGateway:
@@ -98,6 +103,10 @@ class _MemoryGateway:
                 row[name] = self._find(f"{name}s", "id", reference["id"]) or reference
         return row
 
+    def _select_owned(self, table: str, field: str, owner: str) -> list[Row]:
+        rows = self._host.rows.get(table, [])
+        return [self._public(row) for row in rows if (row.get(field) or {}).get("id") == owner]
+
     def _insert(self, table: str, row: Row, ttl: float | None = None) -> Row:
         stored = {"id": str(uuid.uuid4()), "created_at": self._host.now_ms() // 1000, **row}
         if self._find(table, "id", stored["id"]) is not None:
@@ -105,7 +114,7 @@ class _MemoryGateway:
         if ttl is not None:
             stored["_expires_at_ms"] = self._host.now_ms() + int(ttl * 1000)
         self._host.rows.setdefault(table, []).append(stored)
-        self._host.entities.invalidate([(table, name, value) for name, value in stored.items()])
+        self._host.entities.invalidate(_invalidations(table, stored))
         return self._public(stored)
 
     def _delete(self, table: str, id: str) -> None:  # noqa: A002 - the message's own name

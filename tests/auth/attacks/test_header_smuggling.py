@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from tests.support.blueprints import Blueprints, Entity
@@ -13,7 +15,7 @@ from tests.support.raw import request
 TOLD = ("X-Consumer-ID", "X-Consumer-Custom-ID", "X-Consumer-Username", "X-Credential-Identifier", "X-Anonymous-Consumer")
 CLAIMS = (*TOLD, "X-Consumer-Groups", "X-Authenticated-Groups", "X-Authenticated-Userid", "X-Authenticated-Scope")
 """What upstreams trust, if it comes from the gateway."""
-SPELLINGS = {
+SPELLINGS: dict[str, Callable[[str], str]] = {
     "as it is": str,
     "lower case": str.lower,
     "upper case": str.upper,

@@ -189,12 +189,12 @@ def refuses_rate(bed: Bed, variant: Variant) -> Iterator[Broken]:
 @cause(
     GROUP,
     "a plugin whose work is not part of this version is configured",
-    right("plugin gateway", "plugin_failed", "request-termination"),
+    right("plugin gateway", "plugin_failed", "redirect"),
     is_fast=True,
     is_stock=False,
 )
 def not_there(bed: Bed, variant: Variant) -> Iterator[Broken]:
-    with _plugged(bed, "request-termination", status_code=503, message="maintenance") as broken:
+    with _plugged(bed, "redirect", location="https://elsewhere.test") as broken:
         yield broken
 
 

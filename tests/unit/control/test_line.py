@@ -21,8 +21,8 @@ from pylae.database.strategies.sqlite import SqliteStrategy
 from pylae.declarative import parse
 from pylae.entities import enable_plugins, registry, use_router_flavor
 from pylae.errors import SchemaViolation, StrategyUnavailable
-from pylae.plugins.acl.plugin import Acl
 from pylae.plugins.key_auth.plugin import KeyAuth
+from pylae.plugins.redirect.plugin import Redirect
 from pylae.sdk.plugin import Plugin
 from pylae.sdk.shipping import Shipper
 
@@ -55,7 +55,7 @@ class Choosy(Plugin):
         raise SchemaViolation({"config": {"it": "is not for you"}})
 
 
-PLUGINS = {"acl": Acl, "key-auth": KeyAuth, "shipping": Shipping, "choosy": Choosy}
+PLUGINS = {"redirect": Redirect, "key-auth": KeyAuth, "shipping": Shipping, "choosy": Choosy}
 
 
 class Worker:
@@ -325,14 +325,16 @@ def test_a_route_of_an_expression_takes_no_request_under_another_flavor(tmp_path
 
 
 def test_a_plugin_without_its_work_is_named_once_at_every_start(tmp_path: Path) -> None:
-    warning = f"[warn] {Acl.warning()}"
+    warning = f"[warn] {Redirect.warning()}"
     first = Rig(tmp_path)
     ids: list[str] = []
 
     async def write() -> None:
         for _ in range(2):
             service = await first.insert("services", url="http://origin.test/")
-            row = await first.insert("plugins", name="acl", service={"id": service["id"]}, config={"allow": ["a"]})
+            row = await first.insert(
+                "plugins", name="redirect", service={"id": service["id"]}, config={"location": "https://a.test"}
+            )
             ids.append(row["id"])
         await first.insert("plugins", name="key-auth")
 
@@ -346,13 +348,18 @@ def test_a_plugin_without_its_work_is_named_once_at_every_start(tmp_path: Path) 
 def test_what_a_declared_configuration_cannot_bring_about_is_told_at_the_start(tmp_path: Path) -> None:
     enable_plugins(PLUGINS, has_database=False)
     catalogue = catalogue_of(registry(), PLUGINS)
-    text = json.dumps({"_format_version": "3.0", "plugins": [{"name": "acl", "config": {"allow": ["a"]}}, {"name": "key-auth"}]})
+    text = json.dumps(
+        {
+            "_format_version": "3.0",
+            "plugins": [{"name": "redirect", "config": {"location": "https://a.test"}}, {"name": "key-auth"}],
+        }
+    )
     strategy = OffStrategy(
         tmp_path / FILE_NAME, catalogue.tables, "node", "start", lambda: parse(text.encode()).flatten(catalogue)
     )
     rig = Rig(tmp_path, strategy)
     rig.run(lambda: asyncio.sleep(0))
-    assert rig.lines == [f"[warn] {Acl.warning()}"]
+    assert rig.lines == [f"[warn] {Redirect.warning()}"]
 
 
 def test_a_worker_that_missed_a_push_gets_the_delta_from_the_log(tmp_path: Path) -> None:
