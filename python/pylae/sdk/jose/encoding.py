@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-_FROM_URL: Final = bytes.maketrans(b"-_+/", b"+/!!")
+_FROM_URL: Final = bytes.maketrans(b"-_+/=", b"+/!!!")
 _TO_URL: Final = bytes.maketrans(b"+/", b"-_")
 _decode_json: Final = msgspec.json.Decoder().decode
 encode_json: Final = msgspec.json.Encoder().encode
@@ -21,7 +21,7 @@ def decode_base64url(data: bytes) -> bytes:
     Raises:
         ValueError: it is not base64url.
     """
-    # `+` and `/` become what no alphabet has.
+    # `+`, `/` and `=` become what no alphabet has.
     return binascii.a2b_base64(data.translate(_FROM_URL) + b"=" * (-len(data) % 4), strict_mode=True)
 
 
