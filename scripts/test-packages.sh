@@ -22,6 +22,8 @@ need node nodejs
 need ip iproute2
 need nft nftables
 need dnsmasq dnsmasq-base
+need slapd slapd
+need ldapsearch ldap-utils
 
 [ "${#packages[@]}" -gt 0 ] || exit 0
 if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
