@@ -10,7 +10,8 @@ Compact JSON Web Signatures (RFC 7515) and JSON Web Tokens (RFC 7519), over the 
 
 All four are `JoseError`, and never hold the token or a key. A key serves the algorithms of its own kind and no others, so
 that a public key is never taken for a secret (RFC 8725, section 3.1); `none` is no algorithm here. What is dear, PyJWT and
-cryptography, is imported when the first public key is met: HS256 to HS512 need neither.
+cryptography, is imported when the first public key is read (some 50 ms: in a worker, `await asyncio.to_thread(...)` around
+`Key.from_pem`, `Key.from_jwk` and `KeySet.from_json`); HS256 to HS512 need neither.
 """
 
 from pylae.sdk.jose.claims import check_audience, check_issuer, check_times, numeric_date

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, Self
 
+from pylae.sdk.jose.asymmetric import algorithms
 from pylae.sdk.jose.encoding import decode_base64url
 from pylae.sdk.jose.errors import KeyRefused
 from pylae.sdk.jose.names import ALGORITHMS
@@ -139,6 +140,8 @@ def _kind_of(loaded: Any) -> str:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
+    # Whoever reads a key expects that to take a while; the first request that is verified with it must not.
+    algorithms()
     if isinstance(loaded, RSAPublicKey):
         if not MIN_RSA_BITS <= loaded.key_size <= MAX_RSA_BITS:
             raise KeyRefused(f"an RSA key of {loaded.key_size} bits, expected {MIN_RSA_BITS} to {MAX_RSA_BITS}")

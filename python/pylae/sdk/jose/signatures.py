@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import functools
 import hmac
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from pylae.sdk.jose.asymmetric import algorithm_named
 from pylae.sdk.jose.encoding import encode_base64url, encode_json
 from pylae.sdk.jose.errors import KeyRefused, SignatureRefused
 from pylae.sdk.jose.keys import Key
@@ -38,17 +38,10 @@ def verify(token: Token, keys: Key | Iterable[Key], algorithms: Collection[str])
         if hash_name is not None:
             is_right = hmac.compare_digest(hmac.digest(key.material, token.signing_input, hash_name), token.signature)
         else:
-            is_right = _algorithm(algorithm).verify(token.signing_input, key.material, token.signature)
+            is_right = algorithm_named(algorithm).verify(token.signing_input, key.material, token.signature)
         if is_right:
             return key
     raise SignatureRefused("another key's signature" if is_tried else "no key for it", is_key_missing=not is_tried)
-
-
-@functools.cache
-def _algorithm(name: str) -> Any:
-    from jwt.algorithms import get_default_algorithms
-
-    return get_default_algorithms()[name]
 
 
 def sign(claims: Mapping[str, Any], material: str | bytes, algorithm: str, header: Mapping[str, Any] | None = None) -> str:
@@ -81,7 +74,7 @@ def _sign_with_private_key(signing_input: bytes, pem: bytes, algorithm: str) -> 
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
     from jwt.exceptions import PyJWTError
 
-    signer = _algorithm(algorithm)
+    signer = algorithm_named(algorithm)
     try:
         private_key = load_pem_private_key(pem, password=None)
         signature: bytes = signer.sign(signing_input, signer.prepare_key(private_key))
