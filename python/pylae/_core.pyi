@@ -1,21 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """What does the data plane offer Python? The typed face of `crates/pylae-python`."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal, Self, final
 
 __all__ = [
     "Answer",
+    "ChainRefused",
     "Configuration",
     "Exchange",
     "Gateway",
     "Reactor",
+    "RevocationList",
     "Shared",
     "build_profile",
     "check_expression",
     "create_shared",
     "faults",
     "regex_problem",
+    "verify_client_chain",
 ]
 
 build_profile: Literal["debug", "release"]
@@ -28,6 +31,47 @@ def check_expression(text: str, *, is_stream: bool = False) -> str | None:
 
 def regex_problem(pattern: str) -> str | None:
     """What is wrong with a regular expression in a Route's `paths` (without `~`) or `headers` (without `~*`); `None`: nothing."""
+
+class ChainRefused(Exception):  # noqa: N818 - as the data plane calls it
+    """Nobody trusted vouches for a client's certificate; args: a word (`revoked`, `revocation_unknown`, `expired`, …), a text."""
+
+@final
+class RevocationList:
+    """A certificate revocation list, read once; reading lets other threads run."""
+
+    def __new__(cls, der: bytes) -> Self:
+        """Raises ChainRefused: not one, or an indirect or partial one."""
+
+    @property
+    def issuer(self) -> bytes:
+        """The name of its issuer: DER, without the head of the outer sequence."""
+
+def verify_client_chain(
+    chain: Sequence[bytes],
+    anchors: Sequence[bytes],
+    *,
+    at_s: int,
+    helpers: Sequence[bytes] = ...,
+    crls: Sequence[RevocationList] = ...,
+    status_of: Literal["leaf", "all"] | None = None,
+    depth: int = 6,
+) -> tuple[list[bytes], int]:
+    """Builds and checks a path from the first certificate to an anchor, for the use as a client's certificate (RFC 5280).
+
+    Args:
+        chain: DER, the client's own first; the others help to find the way.
+        anchors: DER; those not good at `at_s` (seconds since the epoch) vouch for nobody.
+        helpers: more certificates to find the way by.
+        crls: what any of them revokes is refused, even if it is old.
+        status_of: whose certificate must be on good terms with a current list: the client's own, or all below the anchor.
+        depth: most certificates between the client's and the anchor, at most 6.
+
+    Returns:
+        The path found (DER) without the anchor, and which anchor it leads to.
+
+    Raises:
+        ChainRefused: there is none.
+    """
 
 def faults() -> list[dict[str, Any]]:
     """The table of faults, in walking order.

@@ -152,7 +152,8 @@ fn options(shape: &str) -> RouterOptions {
 }
 
 fn store(shape: &str) -> Store {
-    let info = PluginInfo { name: "key-auth".into(), priority: 1250, phases: 4, reads_body_limit_bytes: 0 };
+    let info =
+        PluginInfo { name: "key-auth".into(), priority: 1250, phases: 4, reads_body_limit_bytes: 0, wants_client_certificate: false };
     Store::with_options(Arc::new(PluginRegistry::new(vec![info])), options(shape))
 }
 

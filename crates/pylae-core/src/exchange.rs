@@ -11,6 +11,7 @@ use crate::router::Match;
 use crate::snapshot::{Id, PluginInstance, Snapshot};
 use crate::upstream::dns::DnsFacts;
 use crate::upstream::handshake::UpstreamTlsFacts;
+use rustls_pki_types::CertificateDer;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
@@ -36,6 +37,8 @@ pub struct ConnectionFacts {
     pub tls: Option<TlsFacts>,
     /// Requests begun on this connection.
     pub requests: Cell<u64>,
+    /// Names (DER) of the authorities a client is told to choose its certificate by; the certificate phase sets them.
+    pub authorities: RefCell<Vec<Vec<u8>>>,
 }
 
 /// What was agreed in a TLS handshake.
@@ -47,6 +50,17 @@ pub struct TlsFacts {
     pub cipher: String,
     /// The name the client asked for.
     pub sni: Option<String>,
+    /// What the client presented, if it was asked and did.
+    pub client: Option<Rc<ClientCertificate>>,
+}
+
+/// A certificate whose private key the client has; whether anybody vouches for it is for plugins to say.
+#[derive(Debug)]
+pub struct ClientCertificate {
+    /// The chain as the client sent it (DER), its own certificate first; never empty.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// SHA-256 over the lengths (32 bits, big-endian) and bytes of all of them.
+    pub digest: [u8; 32],
 }
 
 /// HTTP version of a request line.

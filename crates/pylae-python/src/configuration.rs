@@ -56,6 +56,8 @@ fn read_plugins(plugins: &[Bound<'_, PyDict>]) -> PyResult<(PluginRegistry, Hash
             priority: get("priority")?.extract()?,
             phases,
             reads_body_limit_bytes: get("reads_body")?.extract()?,
+            // Nobody shakes hands here.
+            wants_client_certificate: false,
         });
         if about.get_item("authenticates")?.is_some_and(|authenticates| authenticates.is_truthy().unwrap_or(false)) {
             authenticating.insert(name);

@@ -1261,6 +1261,23 @@ impl Client {
     fn protocol(&self) -> PyResult<&'static str> {
         self.life.read(CoreExchange::scheme)
     }
+    /// What the client presented in the TLS handshake and has the key of (DER, its own first); whether it is trusted was not asked.
+    #[getter]
+    fn certificate_chain<'py>(&self, py: Python<'py>) -> PyResult<Option<Vec<Bound<'py, PyBytes>>>> {
+        self.life.read(|e| {
+            let client = e.connection.tls.as_ref()?.client.as_ref()?;
+            Some(client.chain.iter().map(|certificate| PyBytes::new(py, certificate)).collect())
+        })
+    }
+    /// SHA-256 over the lengths and bytes of that chain.
+    #[getter]
+    fn certificate_digest<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        self.life.read(|e| Some(PyBytes::new(py, &e.connection.tls.as_ref()?.client.as_ref()?.digest)))
+    }
+    /// In the certificate phase: adds names (DER) of authorities by which the client may choose its certificate.
+    fn offer_authorities(&self, names: Vec<Vec<u8>>) -> PyResult<()> {
+        self.life.read(|e| e.connection.authorities.borrow_mut().extend(names))
+    }
     #[getter]
     fn consumer(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         self.life.kept.borrow().consumer.as_ref().map(|consumer| consumer.clone_ref(py))

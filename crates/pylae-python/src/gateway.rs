@@ -113,9 +113,15 @@ fn definition_of(about: &Bound<'_, PyDict>) -> PyResult<(Definition, PluginInfo)
         return Err(PyValueError::new_err(format!("plugin {name} has both a `response` phase and a header or body filter")));
     }
     let reads_body: u64 = get("reads_body")?.extract()?;
+    let wants_client_certificate = about.get_item("wants_client_certificate")?.is_some_and(|wants| wants.is_truthy().unwrap_or(false));
     let body_limit = about.get_item("body_limit")?.filter(|limit| !limit.is_none()).map(Bound::unbind);
-    let info =
-        PluginInfo { name: name.as_str().into(), priority: get("priority")?.extract()?, phases: bits, reads_body_limit_bytes: reads_body };
+    let info = PluginInfo {
+        name: name.as_str().into(),
+        priority: get("priority")?.extract()?,
+        phases: bits,
+        reads_body_limit_bytes: reads_body,
+        wants_client_certificate,
+    };
     let definition = Definition { name, hooks, build_config: get("build_config")?.unbind(), body_limit, reads_body };
     Ok((definition, info))
 }
@@ -394,7 +400,7 @@ impl Gateway {
         for spec in &self.listeners {
             let wants_tls = spec.flags.iter().any(|flag| flag == "ssl");
             if wants_tls && tls.is_none() {
-                let config = pylae_core::tls::server_config(&self.settings.ssl_certificates);
+                let config = pylae_core::tls::ServerTls::new(&self.settings.ssl_certificates).map(Rc::new);
                 tls = Some(config.map_err(PyRuntimeError::new_err)?);
             }
             let mut sockets = Vec::new();

@@ -2,6 +2,7 @@
 //! The seam: how do Python and the data plane meet? The only crate that imports pyo3.
 
 mod call_handler;
+mod chain;
 mod configuration;
 mod event_loop;
 mod exchange;
@@ -35,6 +36,9 @@ fn core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<configuration::Configuration>()?;
     module.add_class::<exchange::Exchange>()?;
     module.add_class::<exchange::Answer>()?;
+    module.add_class::<chain::RevocationList>()?;
+    module.add("ChainRefused", module.py().get_type::<chain::ChainRefused>())?;
+    module.add_function(wrap_pyfunction!(chain::verify_client_chain, module)?)?;
     module.add_function(wrap_pyfunction!(shared::create_shared, module)?)?;
     module.add_function(wrap_pyfunction!(faults::faults, module)?)?;
     module.add_function(wrap_pyfunction!(routing::check_expression, module)?)?;

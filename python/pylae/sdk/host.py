@@ -149,6 +149,7 @@ def definition_of(plugin: Plugin) -> dict[str, Any]:
         "instance": plugin,
         "phases": phases,
         "reads_body": plugin.reads_body,
+        "wants_client_certificate": plugin.wants_client_certificate,
         "build_config": build_config,
         "body_limit": body_limit,
     }

@@ -7,6 +7,7 @@ long. `pylae.sdk.testing` walks plugins over them.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import uuid
 from collections.abc import Mapping, Sequence
@@ -252,6 +253,23 @@ class MemoryClient:
         self.protocol = "http"
         self.consumer: dict[str, Any] | None = None
         self.credential: dict[str, Any] | None = None
+        self.certificate_chain: list[bytes] | None = None
+        self.authorities: list[bytes] = []
+        """What was offered."""
+
+    @property
+    def certificate_digest(self) -> bytes | None:
+        """SHA-256 over the chain."""
+        if self.certificate_chain is None:
+            return None
+        hasher = hashlib.sha256()
+        for certificate in self.certificate_chain:
+            hasher.update(len(certificate).to_bytes(4, "big") + certificate)
+        return hasher.digest()
+
+    def offer_authorities(self, names: list[bytes]) -> None:
+        """Keeps what is offered."""
+        self.authorities.extend(names)
 
     def authenticate(self, consumer: Mapping[str, Any] | None, credential: Mapping[str, Any] | None) -> None:
         """Says who the client is."""

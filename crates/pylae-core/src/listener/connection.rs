@@ -15,11 +15,13 @@ use crate::http::wire::{READ_BYTES, Wire};
 use crate::journey;
 use crate::phases::{HostCall, Phase, Verdict};
 use crate::router::path::normalise;
+use crate::snapshot::PluginInstance;
 use pylae_shared::tcp::TcpFacts;
 use std::cell::RefCell;
 use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -212,27 +214,38 @@ impl ClientConnection {
 }
 
 /// Runs the certificate phase of global plugins; `false`: one of them refused the handshake, or failed.
-pub async fn certificate_phase(gateway: &Rc<Gateway>, facts: &ConnectionFacts, sni: Option<String>) -> bool {
+pub async fn certificate_phase(
+    gateway: &Rc<Gateway>,
+    facts: &ConnectionFacts,
+    sni: Option<String>,
+    asked_by: &[Arc<PluginInstance>],
+) -> Option<Vec<Vec<u8>>> {
     let snapshot = gateway.snapshot.load_full();
     let plan = snapshot.plan.global();
-    if plan.phases() & Phase::Certificate.bit() == 0 {
-        return true;
+    let by_phase = |instance: &&Arc<PluginInstance>| instance.phases & Phase::Certificate.bit() != 0;
+    let global = plan.candidates().iter().filter_map(|candidate| candidate.instance(None)).filter(by_phase);
+    let is_global =
+        |instance: &Arc<PluginInstance>| plan.candidates().iter().any(|c| c.instance(None).is_some_and(|g| g.id == instance.id));
+    let scoped = asked_by.iter().filter(by_phase).filter(|instance| !is_global(instance));
+    let mut instances = global.chain(scoped).peekable();
+    if instances.peek().is_none() {
+        return Some(Vec::new());
     }
     let facts = ConnectionFacts {
         serial: facts.serial,
         peer: facts.peer,
         local: facts.local,
         listen_port: facts.listen_port,
-        tls: Some(TlsFacts { version: String::new(), cipher: String::new(), sni: sni.clone() }),
+        tls: Some(TlsFacts { version: String::new(), cipher: String::new(), sni: sni.clone(), client: None }),
         requests: std::cell::Cell::new(0),
+        authorities: RefCell::default(),
     };
     let mut request = empty_request();
     request.host = sni.unwrap_or_default();
     let exchange = blank_exchange(gateway, &Rc::new(facts), request, Instant::now());
     exchange.borrow_mut().phase = Phase::Certificate;
     let mut allowed = true;
-    for candidate in plan.candidates().iter().filter(|candidate| candidate.phases & Phase::Certificate.bit() != 0) {
-        let Some(instance) = candidate.instance(None) else { continue };
+    for instance in instances {
         let verdict = match gateway.host.run(Phase::Certificate, instance, &exchange) {
             HostCall::Ready(verdict) => verdict,
             HostCall::Suspended(future) => future.await,
@@ -249,7 +262,8 @@ pub async fn certificate_phase(gateway: &Rc<Gateway>, facts: &ConnectionFacts, s
         break;
     }
     gateway.host.release(&exchange);
-    allowed
+    let authorities = exchange.borrow().connection.authorities.take();
+    allowed.then_some(authorities)
 }
 
 /// What reading a head came to.

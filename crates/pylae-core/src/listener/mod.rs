@@ -7,8 +7,8 @@ use crate::exchange::ConnectionFacts;
 use crate::gateway::{Gateway, bump, drop_one};
 use crate::http::wire::{Stream, Wire};
 use crate::observe::Level;
+use crate::tls::ServerTls;
 use connection::ClientConnection;
-use rustls::ServerConfig;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
@@ -24,7 +24,7 @@ pub struct Listener {
     /// The configured port, before `port_maps`.
     pub port: u16,
     /// TLS, when the listener terminates it.
-    pub tls: Option<Arc<ServerConfig>>,
+    pub tls: Option<Rc<ServerTls>>,
     /// One `SO_REUSEPORT` socket per worker slot.
     pub sockets: Vec<Rc<TcpListener>>,
 }
@@ -70,10 +70,11 @@ async fn enter(gateway: Rc<Gateway>, listener: Rc<Listener>, stream: TcpStream, 
     let _guard = Leaving { gateway: Rc::clone(&gateway), serial };
     let Ok(local) = stream.local_addr() else { return };
     let listen_port = gateway.settings.port_maps.iter().find(|(from, _)| *from == listener.port).map_or(listener.port, |(_, to)| *to);
-    let mut facts = ConnectionFacts { serial, peer, local, listen_port, tls: None, requests: Cell::new(0) };
+    let mut facts =
+        ConnectionFacts { serial, peer, local, listen_port, tls: None, requests: Cell::new(0), authorities: RefCell::default() };
     let wire = match &listener.tls {
         None => Wire::new(Stream::Plain(stream)),
-        Some(config) => match handshake(&gateway, &facts, config, stream).await {
+        Some(tls) => match handshake(&gateway, &facts, tls, stream).await {
             Some((wire, tls)) => {
                 facts.tls = Some(tls);
                 wire
@@ -101,7 +102,7 @@ impl Drop for Leaving {
 async fn handshake(
     gateway: &Rc<Gateway>,
     facts: &ConnectionFacts,
-    config: &Arc<ServerConfig>,
+    tls: &ServerTls,
     stream: TcpStream,
 ) -> Option<(Wire, crate::exchange::TlsFacts)> {
     let mut first = [0u8; 1];
@@ -122,6 +123,7 @@ async fn handshake(
                 listen_port: facts.listen_port,
                 tls: None,
                 requests: Cell::new(0),
+                authorities: RefCell::default(),
             };
             let mut connection = ClientConnection::new(Wire::new(Stream::Plain(stream)), Rc::new(plain));
             connection.is_plain_on_tls_port = true;
@@ -133,11 +135,14 @@ async fn handshake(
     }
     let accept = async {
         let start = tokio_rustls::LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
-        let sni = start.client_hello().server_name().map(str::to_owned);
-        if !connection::certificate_phase(gateway, facts, sni).await {
+        let sni = start.client_hello().server_name().map(str::to_ascii_lowercase);
+        let asking = Arc::clone(&gateway.snapshot.load().asking);
+        let asked_by = asking.asked_by(sni.as_deref());
+        let Some(authorities) = connection::certificate_phase(gateway, facts, sni, asked_by.as_deref().unwrap_or_default()).await else {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, "a plugin refused the handshake"));
-        }
-        start.into_stream(Arc::clone(config)).await
+        };
+        let config = if asked_by.is_some() { tls.asking(authorities).map_err(io::Error::other)? } else { tls.plain() };
+        start.into_stream(config).await
     };
     match tokio::time::timeout(HANDSHAKE_TIMEOUT, accept).await {
         Ok(Ok(stream)) => {

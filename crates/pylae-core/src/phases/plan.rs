@@ -294,7 +294,7 @@ mod tests {
     }
 
     fn info(name: &str, priority: i64) -> PluginInfo {
-        PluginInfo { name: name.into(), priority, phases: 0b100, reads_body_limit_bytes: 0 }
+        PluginInfo { name: name.into(), priority, phases: 0b100, reads_body_limit_bytes: 0, wants_client_certificate: false }
     }
 
     fn instance(number: u8, plugin: u16, route: Option<Id>, service: Option<Id>, consumer: Option<Id>) -> Arc<PluginInstance> {
@@ -394,7 +394,13 @@ mod tests {
 
     #[test]
     fn the_policy_of_a_route_is_that_of_its_most_specific_row_and_no_candidate() {
-        let native = PluginInfo { name: resilience::PLUGIN.into(), priority: 1, phases: 0, reads_body_limit_bytes: 0 };
+        let native = PluginInfo {
+            name: resilience::PLUGIN.into(),
+            priority: 1,
+            phases: 0,
+            reads_body_limit_bytes: 0,
+            wants_client_certificate: false,
+        };
         let registry = PluginRegistry::new(vec![native]);
         let row = |number: u8, route, service, seconds| {
             let mut row = Arc::into_inner(instance(number, 0, route, service, None)).expect("nobody else has it");

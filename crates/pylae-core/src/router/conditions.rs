@@ -58,7 +58,7 @@ pub(super) enum Scheme {
 
 /// A name with at most one wildcard at an end.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum NamePattern {
+pub(crate) enum NamePattern {
     Exact(Box<[u8]>),
     /// `*.x`: ends with `.x`.
     Suffix(Box<[u8]>),
@@ -324,7 +324,7 @@ impl NamePattern {
     }
 
     #[inline]
-    pub(super) fn matches(&self, name: &[u8]) -> bool {
+    pub(crate) fn matches(&self, name: &[u8]) -> bool {
         match self {
             NamePattern::Exact(exact) => name == &**exact,
             NamePattern::Suffix(suffix) => name.ends_with(suffix),
@@ -342,7 +342,7 @@ impl NamePattern {
 }
 
 /// A trailing dot of a full name does not count.
-pub(super) fn sni_pattern(text: &str) -> NamePattern {
+pub(crate) fn sni_pattern(text: &str) -> NamePattern {
     let text = if text.len() > 1 { text.strip_suffix('.').unwrap_or(text) } else { text };
     NamePattern::new(text.as_bytes())
 }

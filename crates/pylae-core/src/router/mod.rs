@@ -20,6 +20,7 @@ mod stream;
 mod table;
 
 pub use conditions::{CompiledRoute, RouteError, split_host_port};
+pub(crate) use conditions::{NamePattern, sni_pattern};
 pub use explanation::{Explanation, Failed, Held, Near, Withheld};
 pub use expression::{check_expression, check_stream_expression};
 pub use ranking::{Flavour, Ranking, RouterOptions};

@@ -19,6 +19,7 @@ use crate::balancer::Balancer;
 use crate::healthcheck::Rules;
 use crate::phases::plan::Plan;
 use crate::router::Router;
+use crate::tls::asking::Asking;
 use hash::ConfigMap;
 use model::{Service, Upstream};
 use std::fmt;
@@ -58,6 +59,8 @@ pub struct Snapshot {
     pub router: Arc<Router>,
     /// Which plugin instances apply.
     pub plan: Arc<Plan>,
+    /// Which clients are asked for a certificate.
+    pub asking: Arc<Asking>,
     services: Arc<ConfigMap<Id, Arc<Service>>>,
     upstreams: Arc<ConfigMap<Arc<str>, Arc<CompiledUpstream>>>,
     watched: Arc<[Arc<CompiledUpstream>]>,

@@ -24,6 +24,8 @@ pub struct PluginInfo {
     pub phases: u8,
     /// Bytes of the request body it wants to see; 0 = none.
     pub reads_body_limit_bytes: u64,
+    /// Are clients asked for a certificate where a row of it applies?
+    pub wants_client_certificate: bool,
 }
 
 /// The plugins loaded, and the order in which they run.

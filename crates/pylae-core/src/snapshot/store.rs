@@ -10,6 +10,7 @@ use crate::balancer::Balancer;
 use crate::healthcheck::Rules;
 use crate::phases::plan::Plan;
 use crate::router::{CompiledRoute, RouteError, Router, RouterOptions};
+use crate::tls::asking::Asking;
 use serde::de::DeserializeOwned;
 use std::fmt;
 use std::sync::Arc;
@@ -110,6 +111,8 @@ struct Made {
     /// A Route or Service changed since the router was made.
     router_is_stale: bool,
     plan: Option<(Arc<Plan>, Vec<String>)>,
+    /// With what it was made of.
+    asking: Option<(Arc<Router>, Arc<Plan>, Arc<Asking>)>,
     upstreams: Option<Upstreams>,
     /// Upstreams that changed since, or whose Targets did; of one that is gone or had another name, that name.
     changed_upstreams: ConfigSet<Id>,
@@ -502,11 +505,12 @@ impl Store {
         let upstreams = self.compile_upstreams();
         let (router, of_router) = self.compile_router();
         let (plan, of_plan) = self.compile_plan(&router);
+        let asking = self.compile_asking(&router, &plan);
         let services = Arc::clone(self.made.services.get_or_insert_with(|| Arc::new(self.services.clone())));
         let mut warnings = [upstreams.warnings.as_slice(), &of_router, &of_plan].concat();
         warnings.sort_unstable();
         let Upstreams { by_name: upstreams, watched, named, .. } = upstreams;
-        let snapshot = Snapshot { version: self.version.clone(), router, plan, services, upstreams, watched, named };
+        let snapshot = Snapshot { version: self.version.clone(), router, plan, asking, services, upstreams, watched, named };
         Compiled { snapshot: Arc::new(snapshot), warnings }
     }
 
@@ -600,6 +604,18 @@ impl Store {
         let made = (Arc::new(plan), warnings);
         self.made.plan = Some(made.clone());
         made
+    }
+
+    fn compile_asking(&mut self, router: &Arc<Router>, plan: &Arc<Plan>) -> Arc<Asking> {
+        if let Some((of_router, of_plan, asking)) = &self.made.asking
+            && Arc::ptr_eq(of_router, router)
+            && Arc::ptr_eq(of_plan, plan)
+        {
+            return Arc::clone(asking);
+        }
+        let asking = Arc::new(Asking::new(&self.registry, plan, router.routes()));
+        self.made.asking = Some((Arc::clone(router), Arc::clone(plan), Arc::clone(&asking)));
+        asking
     }
 
     /// The state held as the body of a `snapshot` frame, rows in the order of their ids.

@@ -99,6 +99,7 @@ pub fn exchange(gateway: &Gateway) -> Exchange {
         listen_port: 8000,
         tls: None,
         requests: Cell::new(1),
+        authorities: std::cell::RefCell::default(),
     };
     Exchange {
         id: RequestId::from_bits(0xabc),

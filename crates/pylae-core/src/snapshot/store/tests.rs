@@ -82,7 +82,8 @@ fn whole(sequence: u64) -> Value {
 }
 
 fn store() -> Store {
-    let info = |name: &str| PluginInfo { name: name.into(), priority: 1, phases: 4, reads_body_limit_bytes: 0 };
+    let info =
+        |name: &str| PluginInfo { name: name.into(), priority: 1, phases: 4, reads_body_limit_bytes: 0, wants_client_certificate: false };
     Store::new(Arc::new(PluginRegistry::new(vec![info("key-auth"), info("http-log")])))
 }
 
@@ -112,7 +113,13 @@ fn a_snapshot_is_compiled_with_what_has_no_effect_named() {
 
 #[test]
 fn a_row_of_resilience_that_cannot_be_read_leaves_its_place_to_a_broader_one() {
-    let native = PluginInfo { name: crate::resilience::PLUGIN.into(), priority: 1, phases: 0, reads_body_limit_bytes: 0 };
+    let native = PluginInfo {
+        name: crate::resilience::PLUGIN.into(),
+        priority: 1,
+        phases: 0,
+        reads_body_limit_bytes: 0,
+        wants_client_certificate: false,
+    };
     let mut store = Store::new(Arc::new(PluginRegistry::new(vec![native])));
     let config = json!({"hedge": {"after_ms": 1, "most": 1, "methods": ["GET"]}});
     let mut narrow = plugin(52, crate::resilience::PLUGIN, &json!({"of_a_later_version": 1}));
