@@ -43,6 +43,10 @@ class RevocationList:
         """Raises ChainRefused: not one, or an indirect or partial one."""
 
     @property
+    def next_update_s(self) -> int | None:
+        """Until when it counts, in seconds since the epoch."""
+
+    @property
     def issuer(self) -> bytes:
         """The name of its issuer: DER, without the head of the outer sequence."""
 

@@ -31,6 +31,12 @@ impl RevocationList {
         "<revocation list>"
     }
 
+    /// Until when it counts, in seconds since the epoch.
+    #[getter]
+    fn next_update_s(&self) -> Option<i64> {
+        self.0.next_update_s
+    }
+
     /// The name of its issuer: DER, without the head of the outer sequence.
     #[getter]
     fn issuer<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {

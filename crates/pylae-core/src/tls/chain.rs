@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Do the authorities we trust vouch for a client's certificate, and have they revoked it? RFC 5280, sections 6.1 and 6.3.
 
-use crate::upstream::certificate::CertificateFacts;
+use crate::upstream::certificate::{CertificateFacts, next_update_s};
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use std::fmt;
 use std::time::Duration;
@@ -11,7 +11,11 @@ use webpki::{
 };
 
 /// A revocation list that was read once; whether its issuer signed it is asked with each chain.
-pub struct RevocationList(CertRevocationList<'static>);
+pub struct RevocationList {
+    list: CertRevocationList<'static>,
+    /// Seconds since the epoch; it counts until then.
+    pub next_update_s: Option<i64>,
+}
 
 impl RevocationList {
     /// Reads DER.
@@ -19,12 +23,12 @@ impl RevocationList {
     /// # Errors
     /// What is wrong with it: indirect lists and deltas are not for us.
     pub fn new(der: &[u8]) -> Result<Self, Refused> {
-        Ok(RevocationList(CertRevocationList::Owned(OwnedCertRevocationList::from_der(der)?)))
+        Ok(RevocationList { list: CertRevocationList::Owned(OwnedCertRevocationList::from_der(der)?), next_update_s: next_update_s(der) })
     }
 
     /// The name (DER, the content of its sequence) of who issued it.
     pub fn issuer(&self) -> &[u8] {
-        self.0.issuer()
+        self.list.issuer()
     }
 }
 
@@ -126,7 +130,7 @@ pub fn verify(
             places.push(place);
         }
     }
-    let lists: Vec<&CertRevocationList<'_>> = lists.iter().map(|list| &list.0).collect();
+    let lists: Vec<&CertRevocationList<'_>> = lists.iter().map(|list| &list.list).collect();
     let revocation = if lists.is_empty() && wanted == Wanted::Nothing {
         None
     } else if lists.is_empty() {

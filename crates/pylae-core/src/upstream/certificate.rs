@@ -96,6 +96,18 @@ fn elements(mut bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     .take(MOST_ELEMENTS)
 }
 
+/// When the next one of a revocation list is due (RFC 5280 §5.1), in seconds since the epoch; none: it does not say.
+pub fn next_update_s(list: &[u8]) -> Option<i64> {
+    let (list, _) = expect(list, tag::SEQUENCE)?;
+    let (signed, _) = expect(list, tag::SEQUENCE)?;
+    let (_, rest) = expect(signed, tag::INTEGER)?;
+    let (_, rest) = expect(rest, tag::SEQUENCE)?;
+    let (_, rest) = expect(rest, tag::SEQUENCE)?;
+    let (_, _, rest) = element(rest)?;
+    let (tag, content, _) = element(rest)?;
+    time(tag, content)
+}
+
 fn parts(certificate: &[u8]) -> Option<Parts<'_>> {
     let (certificate, _) = expect(certificate, tag::SEQUENCE)?;
     let (signed, _) = expect(certificate, tag::SEQUENCE)?;
