@@ -140,6 +140,19 @@ class OcspResponder(Server):
         super().__init__("openssl", [port])
         self._authority, self._signer, self.port = authority, signer, port
 
+    def _is_ready(self) -> bool:
+        assert self.process
+        assert self.process.poll() is None, f"{self.program} ended: {self.output()}"
+        # It waits forever for the question of whoever connects and says nothing: it is not connected to.
+        return "waiting for OCSP client connections" in self.output()
+
+    def _end(self) -> None:
+        # It goes on accepting after SIGTERM; there is nothing it could lose.
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
     def arguments(self) -> list[str]:
         """As its manual has it."""
         folder, certificate = self._authority.folder, self._authority.certificate

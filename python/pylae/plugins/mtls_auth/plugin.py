@@ -8,6 +8,8 @@ is kept as long as `cache_ttl` says, so that a request on a known connection wai
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -200,6 +202,8 @@ class MtlsAuth(AuthPlugin):
         return config.trust
 
     async def _trust(self, config: Prepared) -> Trust:
+        # 40 ms, once a worker: not on the thread that everybody waits for.
+        await asyncio.to_thread(importlib.import_module, "cryptography.x509")
         found = []
         for id_ in config.authorities:
             authority = await self._authorities.get(id_)
