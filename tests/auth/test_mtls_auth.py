@@ -73,7 +73,13 @@ def protected(blueprints: Blueprints, echo: Origin, trusted: str, **config: Any)
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_certificate_gets_its_holder_through(
-    gateway: Gateway, blueprints: Blueprints, echo: Origin, authority: OpensslAuthority, trusted: str, alice: str, version: ssl.TLSVersion
+    gateway: Gateway,
+    blueprints: Blueprints,
+    echo: Origin,
+    authority: OpensslAuthority,
+    trusted: str,
+    alice: str,
+    version: ssl.TLSVersion,
 ) -> None:
     path = protected(blueprints, echo, trusted)
     reply = ask(gateway, path, authority.issue(alice), version=version)
@@ -102,9 +108,7 @@ def test_mapping_made_by_the_admin_api_is_followed_and_forgotten(
         assert client.send(REQUEST % path.encode()).read_reply().status == 401
 
 
-def test_names_of_authorities_are_sent_where_wanted(
-    gateway: Gateway, blueprints: Blueprints, echo: Origin, trusted: str
-) -> None:
+def test_names_of_authorities_are_sent_where_wanted(gateway: Gateway, blueprints: Blueprints, echo: Origin, trusted: str) -> None:
     name = f"{unique('named')}.test"
     route = blueprints.route(blueprints.service(echo), snis=[name], protocols=["https"])
     blueprints.plugin("mtls-auth", route, "route", ca_certificates=[trusted], send_ca_dn=True)
@@ -114,7 +118,11 @@ def test_names_of_authorities_are_sent_where_wanted(
     for server_name, is_named in [(name, True), ("other.test", False)]:
         shown = subprocess.run(
             [program, "s_client", "-connect", f"127.0.0.1:{gateway.proxy_tls_port}", "-servername", server_name],
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=10, check=False,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
         ).stdout
         assert ("CN = Root" in shown.partition("Acceptable client certificate CA names")[2]) is is_named, shown
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import datetime
 import itertools
 import subprocess
 import threading
@@ -11,6 +12,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from tests.support.ports import free_port
 from tests.support.servers.server import Server, find
@@ -67,10 +73,19 @@ class OpensslAuthority:
         folder: its own; made.
         name: its common name.
         above: who vouches for it; it is a root without.
+        most_below: authorities that may stand below it in a chain.
         constraints: more extensions of its certificate, as OpenSSL's configuration writes them.
     """
 
-    def __init__(self, folder: Path, name: str, above: OpensslAuthority | None = None, constraints: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        above: OpensslAuthority | None = None,
+        constraints: str = "",
+        *,
+        most_below: int | None = None,
+    ) -> None:
         self.folder = folder
         (folder / "issued").mkdir(parents=True)
         (folder / "index.txt").write_text("")
@@ -79,10 +94,13 @@ class OpensslAuthority:
         (folder / "openssl.cnf").write_text(CONFIGURATION.format(folder=folder))
         self.certificate, self._key = folder / "ca.crt", folder / "ca.key"
         self._numbers = itertools.count(1)
-        extensions = f"basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign,cRLSign\nsubjectKeyIdentifier=hash\n{constraints}"
+        limit = "" if most_below is None else f",pathlen:{most_below}"
+        extensions = f"basicConstraints=critical,CA:TRUE{limit}\nkeyUsage=critical,keyCertSign,cRLSign\nsubjectKeyIdentifier=hash\n{constraints}"
         if above is None:
             config = folder / "root.cnf"
-            config.write_text(f"[req]\ndistinguished_name=dn\nprompt=no\nx509_extensions=v3\n[dn]\nCN={name}\n[v3]\n{extensions}\n")
+            config.write_text(
+                f"[req]\ndistinguished_name=dn\nprompt=no\nx509_extensions=v3\n[dn]\nCN={name}\n[v3]\n{extensions}\n"
+            )
             new_key(self._key)
             openssl("req", "-x509", "-new", "-key", self._key, "-days", "30", "-config", config, "-out", self.certificate)
         else:
@@ -117,6 +135,23 @@ class OpensslAuthority:
             *("ca", "-batch", "-config", config, "-in", wanted, "-out", issued.certificate, "-notext", "-utf8"),
             *("-extfile", extension_file, *period),
         )
+        return issued
+
+    def issue_for(self, subject: x509.Name) -> Issued:
+        """A key with a certificate for any subject, also for one that OpenSSL's command line cannot express."""
+        authority = x509.load_pem_x509_certificate(self.certificate.read_bytes())
+        signer = load_pem_private_key(self._key.read_bytes(), None)
+        assert isinstance(signer, ec.EllipticCurvePrivateKey)
+        stem = self.folder / f"{next(self._numbers)}-any"
+        issued = Issued(stem.with_suffix(".crt"), stem.with_suffix(".key"))
+        new_key(issued.key)
+        key = load_pem_private_key(issued.key.read_bytes(), None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        now = datetime.datetime.now(datetime.UTC)
+        builder = x509.CertificateBuilder().subject_name(subject).issuer_name(authority.subject).public_key(key.public_key())
+        builder = builder.serial_number(x509.random_serial_number())
+        builder = builder.not_valid_before(now - datetime.timedelta(hours=1)).not_valid_after(now + datetime.timedelta(days=1))
+        issued.certificate.write_bytes(builder.sign(signer, hashes.SHA256()).public_bytes(Encoding.PEM))
         return issued
 
     def revoke(self, issued: Issued) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -60,8 +61,31 @@ def load(der: bytes) -> x509.Certificate:
         raise Unreadable(str(error)) from error
 
 
-def holder_of(der: bytes) -> Holder:
+def is_constrained(authorities: Sequence[bytes]) -> bool:
+    """Whether one of these (DER) may vouch for some names only (RFC 5280, section 4.2.1.10).
+
+    Raises:
+        Unreadable: one cannot be read.
+    """
+    from cryptography import x509
+
+    for der in authorities:
+        try:
+            load(der).extensions.get_extension_for_class(x509.NameConstraints)
+        except x509.ExtensionNotFound:
+            continue
+        except (ValueError, TypeError) as error:
+            raise Unreadable(str(error)) from error
+        return True
+    return False
+
+
+def holder_of(der: bytes, *, has_checked_common_name: bool = True) -> Holder:
     """Reads what a certificate says of its holder.
+
+    Args:
+        der: The certificate.
+        has_checked_common_name: Whether a Common Name counts: constraints of an authority do not cover it.
 
     Raises:
         Unreadable: it cannot be read.
@@ -86,6 +110,8 @@ def holder_of(der: bytes) -> Holder:
         not_after_s = certificate.not_valid_after_utc.timestamp()
     except (ValueError, TypeError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
         raise Unreadable(str(error)) from error
+    if not has_checked_common_name:
+        common_name = None
     fingerprint = certificate.fingerprint(SHA256()).hex()
     if alternatives is None:
         names = (common_name,) if common_name is not None else ()

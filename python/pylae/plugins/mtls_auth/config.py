@@ -29,7 +29,11 @@ class Config(Record):
         doc="Ids of the `ca_certificates` that are trusted to say who a client is.",
     )
     cache_ttl: float = field(
-        kinds.number(gt=0), required=True, default=60, unit="seconds", doc="How long a certificate is known before it is verified again."
+        kinds.number(gt=0),
+        required=True,
+        default=60,
+        unit="seconds",
+        doc="How long a certificate is known before it is verified again.",
     )
     skip_consumer_lookup: bool = field(
         kinds.boolean(), required=True, default=False, doc="Lets every trusted certificate pass, without a Consumer."
@@ -51,10 +55,16 @@ class Config(Record):
         doc="Whether the authority is asked if it revoked the certificate, and whether one passes whose authority does not answer.",
     )
     http_timeout: float | None = field(
-        kinds.number(gt=0), default=30000, unit="milliseconds", doc="How long an OCSP responder or a CRL's server may take to answer."
+        kinds.number(gt=0),
+        default=30000,
+        unit="milliseconds",
+        doc="How long an OCSP responder or a CRL's server may take to answer.",
     )
     cert_cache_ttl: float | None = field(
-        kinds.number(gt=0), default=60000, unit="milliseconds", doc="How long the answer is kept whether a certificate was revoked."
+        kinds.number(gt=0),
+        default=60000,
+        unit="milliseconds",
+        doc="How long the answer is kept whether a certificate was revoked.",
     )
     send_ca_dn: bool = field(
         kinds.boolean(),
@@ -62,12 +72,17 @@ class Config(Record):
         default=False,
         doc="Tells clients the names of the trusted authorities, so that they can choose among their certificates.",
     )
-    http_proxy_host: str | None = field(kinds.string(rule="host"), doc="Host of the proxy for OCSP responders and CRLs under http.")
+    http_proxy_host: str | None = field(
+        kinds.string(rule="host"), doc="Host of the proxy for OCSP responders and CRLs under http."
+    )
     http_proxy_port: int | None = field(kinds.integer(between=(0, 65535)), doc="Its port.")
     https_proxy_host: str | None = field(kinds.string(rule="host"), doc="Host of the proxy for those under https.")
     https_proxy_port: int | None = field(kinds.integer(between=(0, 65535)), doc="Its port.")
     ssl_verify: bool = field(
-        kinds.boolean(), required=True, default=True, doc="Verifies the certificates of OCSP responders and CRL servers under https."
+        kinds.boolean(),
+        required=True,
+        default=True,
+        doc="Verifies the certificates of OCSP responders and CRL servers under https.",
     )
     default_consumer: str | None = field(
         kinds.string(), doc="Id or username of the Consumer for a trusted certificate that stands for no other."

@@ -22,12 +22,15 @@ class MtlsAuthCredential(Entity):
 
     id: str = field(kinds.string(uuid=True), auto=True, doc="Identifies the mapping.")
     created_at: int = field(kinds.integer(timestamp=True), auto=True, unit="seconds since the epoch", doc="When it was made.")
-    consumer: dict[str, str] = field(kinds.foreign("consumers", on_delete="cascade"), required=True, doc="Whom the name stands for.")
+    consumer: dict[str, str] = field(
+        kinds.foreign("consumers", on_delete="cascade"), required=True, doc="Whom the name stands for."
+    )
     subject_name: str = field(
         kinds.string(), required=True, doc="A Subject Alternative Name, or the Common Name of a certificate that has none."
     )
     ca_certificate: dict[str, str] | None = field(
-        kinds.foreign("ca_certificates", on_delete="cascade"), doc="The authority that must have issued it; any of the plugin's when unset."
+        kinds.foreign("ca_certificates", on_delete="cascade"),
+        doc="The authority that must have issued it; any of the plugin's when unset.",
     )
     mapping: str | None = field(kinds.string(), unique=True, doc="Authority and name in one, unique; computed.")
     tags: list[str] | None = field(kinds.set_of(kinds.string(rule="tag", required=True)), doc="Words to find it by.")

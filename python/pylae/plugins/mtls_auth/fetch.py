@@ -67,7 +67,9 @@ async def _connect(endpoint: Endpoint, way: Way) -> tuple[asyncio.StreamReader, 
     target = endpoint.path + (f"?{endpoint.query}" if endpoint.query else "")
     proxy = way.proxies.get(endpoint.scheme)
     if proxy is None:
-        reader, writer = await asyncio.open_connection(endpoint.host, endpoint.port, ssl=way.tls if endpoint.scheme == "https" else None)
+        reader, writer = await asyncio.open_connection(
+            endpoint.host, endpoint.port, ssl=way.tls if endpoint.scheme == "https" else None
+        )
         return reader, writer, target
     reader, writer = await asyncio.open_connection(*proxy)
     if endpoint.scheme == "http":

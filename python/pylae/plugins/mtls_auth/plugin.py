@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 from pylae.plugins.mtls_auth import config as declared
 from pylae.plugins.mtls_auth.authorities import Authority, Trust
-from pylae.plugins.mtls_auth.certificates import Holder, Unreadable, holder_of
+from pylae.plugins.mtls_auth.certificates import Holder, Unreadable, holder_of, is_constrained
 from pylae.plugins.mtls_auth.entities import MtlsAuthCredential, mapping_of
 from pylae.plugins.mtls_auth.revocation import Revocation, Revoked
 from pylae.sdk import MISSING, Answer, Exchange, Host, Instance
@@ -27,6 +28,9 @@ ABSENT: Final[Refusal] = (401, "No required TLS certificate was sent", None)
 UNTRUSTED: Final[Refusal] = (401, "TLS certificate failed verification", None)
 DN_HEADER: Final = "X-Client-Cert-Dn"
 SAN_HEADER: Final = "X-Client-Cert-San"
+_CLAIMS: Final = frozenset((DN_HEADER.lower(), SAN_HEADER.lower()))
+_CLAIM_LENGTHS: Final = frozenset(map(len, _CLAIMS))
+_NO_LETTER: Final = re.compile(r"[^a-z0-9]")
 REFUSAL_KEPT_MS: Final = 5_000
 MAX_REFUSALS: Final = 1_024
 
@@ -129,8 +133,7 @@ class MtlsAuth(AuthPlugin):
 
     def access(self, exchange: Exchange, config: Prepared) -> Outcome:
         """Authenticates from memory; waits only for a certificate that is not known, or not any more."""
-        # Upstreams trust these: what a client sends under their names never gets there.
-        exchange.service.request.set_headers(((DN_HEADER, None), (SAN_HEADER, None)))
+        _clear_claims(exchange)
         if self.is_settled(exchange, config):
             return None
         presented = exchange.client.certificate_digest
@@ -173,8 +176,8 @@ class MtlsAuth(AuthPlugin):
         anchors = [authority.der for authority in trust.anchors]
         try:
             path, place = verify_client_chain(chain, anchors, at_s=now_ms // 1000, helpers=trust.helpers)
-            holder = holder_of(path[0])
             anchor = anchors[place]
+            holder = holder_of(path[0], has_checked_common_name=not is_constrained([*path[1:], anchor]))
             standing_ms = await self._revocation.check(path, anchor, config)
         except ChainRefused as refused:
             raise _Untrusted(refused.args[1]) from refused
@@ -245,7 +248,11 @@ class MtlsAuth(AuthPlugin):
         lookups = {"username": self.consumers_by_username, "custom_id": self.consumers_by_custom_id}
         ways += [(lookups[field], name, name) for name in names for field in config.consumer_by]
         if config.default_consumer is not None:
-            by_id = [(self.consumers_by_id, config.default_consumer, config.default_consumer)] if _is_uuid(config.default_consumer) else []
+            by_id = (
+                [(self.consumers_by_id, config.default_consumer, config.default_consumer)]
+                if _is_uuid(config.default_consumer)
+                else []
+            )
             ways += [*by_id, (self.consumers_by_username, config.default_consumer, config.default_consumer)]
         return ways
 
@@ -286,6 +293,13 @@ class MtlsAuth(AuthPlugin):
 
 class _Untrusted(Exception):
     """Nobody trusted vouches for the certificate; the message says why."""
+
+
+def _clear_claims(exchange: Exchange) -> None:
+    """Upstreams trust these fields: what a client sends under their names never gets there, however it spells them."""
+    for name in exchange.request.get_headers():
+        if len(name) in _CLAIM_LENGTHS and _NO_LETTER.sub("-", name.lower()) in _CLAIMS:
+            exchange.service.request.clear_header(name)
 
 
 def _is(one: object, other: object) -> bool:

@@ -109,7 +109,14 @@ class Revocation:
         return until_ms
 
     def _compare(
-        self, path: Sequence[bytes], anchor: bytes, lists: Sequence[RevocationList], by_list: Sequence[int], at_s: int, *, is_strict: bool
+        self,
+        path: Sequence[bytes],
+        anchor: bytes,
+        lists: Sequence[RevocationList],
+        by_list: Sequence[int],
+        at_s: int,
+        *,
+        is_strict: bool,
     ) -> str | None:
         """Compares with lists; what is wrong with those, where that may be."""
 
@@ -130,7 +137,9 @@ class Revocation:
             return str(text)
         return None
 
-    async def _ask(self, certificate: x509.Certificate, issuer: x509.Certificate, asking: Asking) -> ocsp.Told | RevocationList | None:
+    async def _ask(
+        self, certificate: x509.Certificate, issuer: x509.Certificate, asking: Asking
+    ) -> ocsp.Told | RevocationList | None:
         """What is said of one certificate; None where it names nobody to ask.
 
         Raises:

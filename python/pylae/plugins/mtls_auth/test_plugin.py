@@ -22,7 +22,12 @@ NOW: Final = datetime.datetime.fromtimestamp(START_MS / 1000, datetime.UTC)
 DAY: Final = datetime.timedelta(days=1)
 CA_ID: Final = "ca111111-1111-4111-8111-111111111111"
 OTHER_CA_ID: Final = "ca222222-2222-4222-8222-222222222222"
-ALICE: Final[dict[str, Any]] = {"id": "a1111111-1111-4111-8111-111111111111", "username": "alice", "custom_id": "42", "created_at": 1}
+ALICE: Final[dict[str, Any]] = {
+    "id": "a1111111-1111-4111-8111-111111111111",
+    "username": "alice",
+    "custom_id": "42",
+    "created_at": 1,
+}
 BOB: Final[dict[str, Any]] = {"id": "a2222222-2222-4222-8222-222222222222", "username": "bob", "custom_id": None, "created_at": 1}
 
 
@@ -100,7 +105,11 @@ def test_trusted_certificate_passes_and_tells_the_upstream_who_it_is() -> None:
     assert outcome.status == 200
     assert outcome.upstream is not None
     headers = outcome.upstream.get_headers()
-    assert (headers["x-consumer-id"], headers["x-consumer-username"], headers["x-consumer-custom-id"]) == (ALICE["id"], "alice", "42")
+    assert (headers["x-consumer-id"], headers["x-consumer-username"], headers["x-consumer-custom-id"]) == (
+        ALICE["id"],
+        "alice",
+        "42",
+    )
     assert headers["x-credential-identifier"] == "alice"
     assert "x-anonymous-consumer" not in headers
     facts = outcome.exchange.ctx["auth.facts"]
@@ -128,7 +137,17 @@ def test_no_certificate_is_refused() -> None:
         [ROOT],
         [MIDDLE],
     ],
-    ids=["self", "other_authority", "same_name", "expired", "server_usage", "middle_missing", "by_no_authority", "root", "authority"],
+    ids=[
+        "self",
+        "other_authority",
+        "same_name",
+        "expired",
+        "server_usage",
+        "middle_missing",
+        "by_no_authority",
+        "root",
+        "authority",
+    ],
 )
 def test_untrusted_certificate_is_refused(chain: list[Signer]) -> None:
     with scene_with(*chain) as scene:
@@ -222,7 +241,11 @@ def mapping(id_: str, name: str, consumer: dict[str, Any], authority: str | None
 
 def test_mappings_come_before_consumers_and_those_of_an_authority_first() -> None:
     first, second = "c1111111-1111-4111-8111-111111111111", "c2222222-2222-4222-8222-222222222222"
-    of_any, of_root, of_other = mapping(first, "alice", BOB), mapping(second, "alice", ALICE, CA_ID), mapping(second, "alice", ALICE, OTHER_CA_ID)
+    of_any, of_root, of_other = (
+        mapping(first, "alice", BOB),
+        mapping(second, "alice", ALICE, CA_ID),
+        mapping(second, "alice", ALICE, OTHER_CA_ID),
+    )
     for mappings, expected, identifier in [
         ([of_any], "bob", first),
         ([of_any, of_root], "alice", second),
