@@ -32,7 +32,7 @@ def check_expression(text: str, *, is_stream: bool = False) -> str | None:
 def regex_problem(pattern: str) -> str | None:
     """What is wrong with a regular expression in a Route's `paths` (without `~`) or `headers` (without `~*`); `None`: nothing."""
 
-class ChainRefused(Exception):  # noqa: N818 - as the data plane calls it
+class ChainRefused(Exception):
     """Nobody trusted vouches for a client's certificate; args: a word (`revoked`, `revocation_unknown`, `expired`, …), a text."""
 
 @final
@@ -64,7 +64,8 @@ def verify_client_chain(
 
     Args:
         chain: DER, the client's own first; the others help to find the way.
-        anchors: DER; those not good at `at_s` (seconds since the epoch) vouch for nobody.
+        anchors: DER; those not good at that time vouch for nobody.
+        at_s: seconds since the epoch.
         helpers: more certificates to find the way by.
         crls: what any of them revokes is refused, even if it is old.
         status_of: whose certificate must be on good terms with a current list: the client's own, or all below the anchor.

@@ -321,14 +321,14 @@ class Client(Protocol):
     def certificate_chain(self) -> list[bytes] | None:
         """The certificates the client presented in the TLS handshake, DER, its own first.
 
-        It has the private key of the first; whether anybody vouches for it was not asked. None: it presented none, or was not asked
-        for one (`Plugin.wants_client_certificate`), or the connection is not TLS.
+        It has the private key of the first; whether anybody vouches for it was not asked. None: it presented none, or was not
+        asked for one (`Plugin.wants_client_certificate`), or the connection is not TLS.
         """
         ...
 
     @property
     def certificate_digest(self) -> bytes | None:
-        """SHA-256 over that chain (of each certificate its length, 32 bits big-endian, and its bytes); made once per connection."""
+        """SHA-256 over that chain (of each its length, 32 bits big-endian, and its bytes); made once per connection."""
         ...
 
     def offer_authorities(self, names: list[bytes]) -> None:

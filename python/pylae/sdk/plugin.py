@@ -78,8 +78,8 @@ class Plugin:
     """Whether its phases depend on nothing but the exchange and its configuration, and change nothing but the exchange: no
     network, no row, no counter, no stream, no clock that matters. `pylae doctor` runs such a plugin again, and no other."""
     wants_client_certificate: ClassVar[bool] = False
-    """Whether clients are asked for a certificate in the TLS handshake where a row of it applies: of a Route with `snis` those that
-    ask for one of these names, otherwise all. None is refused for lack of one; see `exchange.client.certificate_chain`."""
+    """Whether clients are asked for a certificate in the TLS handshake where a row of it applies: of a Route with `snis` those
+    that ask for one of these names, otherwise all. Lack of one refuses nobody; see `exchange.client.certificate_chain`."""
     authenticates: ClassVar[bool] = False
     """Whether it says who the client is. Run again later it could not, as no record holds a secret: whom it found is
     taken from the record."""

@@ -159,7 +159,7 @@ def test_intermediate_signs_names_it_may_not(
     kind: str,
     status: int,
 ) -> None:
-    """Its authority lets it vouch for hosts of `branch.test`; a Common Name, which no constraint covers, stands for nobody then."""
+    """It may vouch for hosts of `branch.test`; a Common Name, which no constraint covers, stands for nobody then."""
     middle = OpensslAuthority(tmp_path / "middle", "Branch", authority, "nameConstraints=critical,permitted;DNS:branch.test")
     blueprints.gateway.admin.call("POST", "/consumers", {"username": name})
     gateway.settle()
@@ -275,9 +275,11 @@ def test_certificate_without_its_key(
     stolen = authority.issue(ALICE)
     context = context_of(with_another_key(stolen, tmp_path / "other.key"))
     context.minimum_version = context.maximum_version = version
-    with pytest.raises((ssl.SSLError, ClosedEarly), match="decrypt error"):
-        with Client.tls(gateway.proxy_tls_port, "api.test", context) as client:
-            client.send(request(path)).read_reply()
+    with (
+        pytest.raises((ssl.SSLError, ClosedEarly), match="decrypt error"),
+        Client.tls(gateway.proxy_tls_port, "api.test", context) as client,
+    ):
+        client.send(request(path)).read_reply()
     gateway.error_log.wait_for("SSL_do_handshake() failed")
     assert echo.requests == []
 
@@ -301,10 +303,9 @@ def test_name_in_the_handshake_that_asks_for_no_certificate(
     """The Route has a Host and is reached by it, though the handshake named another server."""
     host = f"{unique('vault')}.test"
     service = blueprints.service(echo)
-    named = blueprints.route(service, snis=[host], protocols=["https"])
-    by_host = blueprints.route(service, hosts=[host], paths=["/by-host"])
+    blueprints.route(service, snis=[host], protocols=["https"])
+    blueprints.route(service, hosts=[host], paths=["/by-host"])
     blueprints.plugin("mtls-auth", service, "service", ca_certificates=[trusted])
-    assert named and by_host
     gateway.settle()
     assert_refused(ask(gateway, "/by-host", None, server_name=server_name, host=host), echo, ABSENT)
     assert ask(gateway, "/by-host", authority.issue(ALICE), server_name=host, host=host).status == 200

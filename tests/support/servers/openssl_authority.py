@@ -95,7 +95,10 @@ class OpensslAuthority:
         self.certificate, self._key = folder / "ca.crt", folder / "ca.key"
         self._numbers = itertools.count(1)
         limit = "" if most_below is None else f",pathlen:{most_below}"
-        extensions = f"basicConstraints=critical,CA:TRUE{limit}\nkeyUsage=critical,keyCertSign,cRLSign\nsubjectKeyIdentifier=hash\n{constraints}"
+        extensions = (
+            f"basicConstraints=critical,CA:TRUE{limit}\nkeyUsage=critical,keyCertSign,cRLSign\nsubjectKeyIdentifier=hash\n"
+            f"{constraints}"
+        )
         if above is None:
             config = folder / "root.cnf"
             config.write_text(
@@ -129,12 +132,20 @@ class OpensslAuthority:
         openssl("req", "-new", "-key", issued.key, "-subj", subject or f"/CN={name}", "-utf8", "-out", wanted)
         extension_file = stem.with_suffix(".ext")
         extension_file.write_text(extensions + "\n")
-        period = ["-startdate", days.split("-")[0], "-enddate", days.split("-")[1]] if days else []
+        period: list[str] = ["-startdate", days.split("-")[0], "-enddate", days.split("-")[1]] if days else []
         config = self.folder / "openssl.cnf"
-        openssl(
-            *("ca", "-batch", "-config", config, "-in", wanted, "-out", issued.certificate, "-notext", "-utf8"),
-            *("-extfile", extension_file, *period),
-        )
+        given: list[str | Path] = [
+            "-config",
+            config,
+            "-in",
+            wanted,
+            "-out",
+            issued.certificate,
+            "-extfile",
+            extension_file,
+            *period,
+        ]
+        openssl("ca", "-batch", "-notext", "-utf8", *given)
         return issued
 
     def issue_for(self, subject: x509.Name) -> Issued:

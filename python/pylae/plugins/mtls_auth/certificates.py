@@ -114,7 +114,7 @@ def holder_of(der: bytes, *, has_checked_common_name: bool = True) -> Holder:
         common_name = None
     fingerprint = certificate.fingerprint(SHA256()).hex()
     if alternatives is None:
-        names = (common_name,) if common_name is not None else ()
+        names: tuple[str, ...] = (common_name,) if common_name is not None else ()
     else:
         names = tuple(name for name in alternatives if _is_plain(name))[:MAX_NAMES]
     return Holder(

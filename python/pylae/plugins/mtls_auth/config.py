@@ -52,7 +52,7 @@ class Config(Record):
     revocation_check_mode: str | None = field(
         kinds.string(one_of=("SKIP", "IGNORE_CA_ERROR", "STRICT")),
         default="IGNORE_CA_ERROR",
-        doc="Whether the authority is asked if it revoked the certificate, and whether one passes whose authority does not answer.",
+        doc="Whether the authority is asked if it revoked the certificate, and what if it does not answer.",
     )
     http_timeout: float | None = field(
         kinds.number(gt=0),

@@ -33,7 +33,7 @@ def request_of(certificate: x509.Certificate, issuer: x509.Certificate) -> bytes
     from cryptography.x509 import ocsp
 
     # SHA-1 names the issuer, and protects nothing; every responder knows it (RFC 5019, section 2.1.1).
-    return ocsp.OCSPRequestBuilder().add_certificate(certificate, issuer, SHA1()).build().public_bytes(Encoding.DER)  # noqa: S303
+    return ocsp.OCSPRequestBuilder().add_certificate(certificate, issuer, SHA1()).build().public_bytes(Encoding.DER)
 
 
 def read(answer: bytes, certificate: x509.Certificate, issuer: x509.Certificate, now_s: float) -> Told:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from pylae._core import ChainRefused, RevocationList, verify_client_chain
@@ -80,7 +81,7 @@ class Revocation:
         certificates = [load(der) for der in (*path, anchor)]
         lists: list[RevocationList] = []
         by_list: list[int] = []
-        for place, (certificate, issuer) in enumerate(zip(certificates, certificates[1:], strict=False)):
+        for place, (certificate, issuer) in enumerate(pairwise(certificates)):
             try:
                 told = await self._ask(certificate, issuer, asking)
             except Unanswered as silence:
@@ -174,7 +175,8 @@ class Revocation:
             self._told.keep(digest, told, None, min(now_ms + int(asking.cert_cache_ttl_ms), int(told.until_s * 1000)))
             return told
 
-        return await self._once(digest, ask)
+        answered: ocsp.Told = await self._once(digest, ask)
+        return answered
 
     async def _list_at(self, url: str, asking: Asking) -> RevocationList:
         now_ms = self._host.now_ms()
@@ -200,7 +202,8 @@ class Revocation:
                 self._lists.popitem(last=False)
             return held
 
-        return await self._once(url, ask)
+        fetched: RevocationList = await self._once(url, ask)
+        return fetched
 
     async def _once(self, key: Any, ask: Callable[[], Awaitable[Any]]) -> Any:
         """Asks once for all who wait, and not again for a second where nobody answered."""

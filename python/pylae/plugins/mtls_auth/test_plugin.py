@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -343,11 +344,10 @@ def test_certificate_is_not_known_longer_than_it_is_good() -> None:
 
 
 def test_authorities_are_named_where_that_is_wanted() -> None:
-    import asyncio
-
     for wanted, names in [(True, [ROOT.certificate.subject.public_bytes()]), (False, [])]:
         with scene_with(LEAF, send_ca_dn=wanted) as scene:
             exchange = scene.send().exchange
+            assert isinstance(scene.plugin, MtlsAuth)
             asyncio.run(scene.plugin.certificate(exchange, scene.config))
         assert exchange.client.authorities == names
 
