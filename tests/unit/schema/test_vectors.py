@@ -20,7 +20,7 @@ FACTS = Path(__file__).parents[2] / "facts" / "kong"
 PLUGINS = loader.load(["bundled"])
 WITHOUT_VECTORS = {
     *("filter_chains", "clustering_data_planes", "parameters", "tags", "acme_storage", "oauth2_authorization_codes"),
-    *("ratelimiting_metrics", "sessions", "session_metadatas"),
+    *("mtls_auth_credentials", "ratelimiting_metrics", "sessions", "session_metadatas"),
 }
 """Entities of which the facts hold no example."""
 PLACEHOLDERS = {"<uuid>", "<now>", "<random>", "<random32>"}
