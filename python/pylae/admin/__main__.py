@@ -25,11 +25,11 @@ from pylae.control.control import Control, prepared
 from pylae.control.draining import Draining
 from pylae.control.explain import Limits
 from pylae.control.log import ErrorLog, LogFile
-from pylae.node_id import database_id_of, node_id_of
 from pylae.control.run import part_of_run
 from pylae.database.dao import Catalogue
 from pylae.database.strategies import Strategy
 from pylae.errors import PylaeError, SettingsError
+from pylae.node_id import database_id_of, node_id_of
 from pylae.settings import Settings
 from pylae.vaults import Vaults
 

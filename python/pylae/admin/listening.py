@@ -31,8 +31,8 @@ from pylae.control.control import Control
 from pylae.control.draining import Draining
 from pylae.control.log import ErrorLog, LogFile
 from pylae.control.log_level import LogLevel
-from pylae.node_id import node_id_of
 from pylae.control.redaction import Secrets
+from pylae.node_id import node_id_of
 from pylae.sdk.plugin import Plugin
 from pylae.settings import Settings
 
