@@ -41,6 +41,15 @@ class Insert(msgspec.Struct):
     ttl: float | None = None
 
 
+class Update(msgspec.Struct):
+    """Changes one row, which lasts `ttl` seconds from now on when given; an absent one stays absent."""
+
+    table: str
+    id: str
+    changes: dict[str, Any]
+    ttl: float | None = None
+
+
 class Delete(msgspec.Struct):
     """Removes one row; an absent one is no error."""
 
@@ -82,6 +91,8 @@ class Calls:
                     return await self._select_owned(msgspec.convert(arguments, SelectOwned))
                 case "insert":
                     return await self._insert(msgspec.convert(arguments, Insert))
+                case "update":
+                    return await self._update(msgspec.convert(arguments, Update))
                 case "delete":
                     return await self._delete(msgspec.convert(arguments, Delete))
                 case "consume":
@@ -113,6 +124,16 @@ class Calls:
         self._table(call.table)
         row = call.row if call.ttl is None else {**call.row, "ttl": call.ttl}
         return await self._database.write(lambda dao: dao.insert(call.table, row))
+
+    async def _update(self, call: Update) -> Row | None:
+        self._table(call.table)
+        patch = call.changes if call.ttl is None else {**call.changes, "ttl": call.ttl}
+
+        def work(dao: Dao) -> Row | None:
+            row = dao.get(call.table, call.id)
+            return None if row is None else dao.update(call.table, row, patch)
+
+        return await self._database.write(work)
 
     async def _delete(self, call: Delete) -> None:
         self._table(call.table)

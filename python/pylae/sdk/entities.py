@@ -294,6 +294,18 @@ class Entities:
         stored: Row = _decode(await self._call("insert", _encode(arguments), CALL_TIMEOUT_MS))
         return stored
 
+    async def update(self, table: str, id_: str, changes: Mapping[str, Any], ttl_s: float | None = None) -> Row | None:
+        """Changes one row, which vanishes after `ttl_s` when given; None if there is no such row (any more).
+
+        Raises:
+            CallFailed: control refused or was not there.
+        """
+        arguments: dict[str, Any] = {"table": table, "id": id_, "changes": dict(changes)}
+        if ttl_s is not None:
+            arguments["ttl"] = ttl_s
+        row: Row | None = _decode(await self._call("update", _encode(arguments), CALL_TIMEOUT_MS))
+        return row
+
     async def delete(self, table: str, id_: str) -> None:
         """Deletes one row; an absent one is no error."""
         await self._call("delete", _encode({"table": table, "id": id_}), CALL_TIMEOUT_MS)

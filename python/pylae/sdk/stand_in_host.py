@@ -117,6 +117,15 @@ class _MemoryGateway:
         self._host.entities.invalidate(_invalidations(table, stored))
         return self._public(stored)
 
+    def _update(self, table: str, id: str, changes: Row, ttl: float | None = None) -> Row | None:  # noqa: A002 - the message's own
+        row = self._find(table, "id", id)
+        if row is None:
+            return None
+        if ttl is not None:
+            changes = {**changes, "_expires_at_ms": self._host.now_ms() + int(ttl * 1000)}
+        self._host.change(table, id, **changes)
+        return self._public(row)
+
     def _delete(self, table: str, id: str) -> None:  # noqa: A002 - the message's own name
         self._host.remove(table, id)
 
