@@ -24,6 +24,9 @@ need nft nftables
 need dnsmasq dnsmasq-base
 need slapd slapd
 need ldapsearch ldap-utils
+need redis-server redis-server
+# Debian keeps PostgreSQL's server out of everybody's PATH.
+compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || need postgres postgresql
 
 [ "${#packages[@]}" -gt 0 ] || exit 0
 if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
