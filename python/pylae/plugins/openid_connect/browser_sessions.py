@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How is a Grant kept for a browser, and found again by its cookie?"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from pylae.plugins.openid_connect.login_state import scheme_of
+from pylae.plugins.openid_connect.parts import Grant
+from pylae.plugins.openid_connect.settings import Settings
+from pylae.sdk import Host
+from pylae.sdk.exchange import Exchange
+from pylae.sdk.sessions import CookieFlags, Sealer, Session, Sessions, Timeouts
+from pylae.sdk.sessions.redis_store import RedisPlace, RedisStore
+
+STALE_S: Final = 10
+
+
+class Kept(msgspec.Struct, array_like=True):
+    """What a session holds: the tokens, as they were sent."""
+
+    granted_by: str
+    client: int
+    access_token: str | None
+    id_token: str | None
+    refresh_token: str | None
+    expires_at_s: float | None
+    subject: str | None
+    bound_to: list[str]
+
+
+class BrowserSessions:
+    """The sessions of all configurations in a worker."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._stores: dict[RedisPlace, RedisStore] = {}
+
+    def __repr__(self) -> str:
+        return "<browser sessions>"
+
+    async def close(self) -> None:
+        """Closes connections."""
+        for store in self._stores.values():
+            await store.close()
+
+    def of(self, exchange: Exchange, settings: Settings) -> Sessions:
+        """The sessions of a configuration, with cookies as this request needs them."""
+        config = settings.config
+        is_secure = scheme_of(exchange) == "https" if config.session_cookie_secure is None else config.session_cookie_secure
+        known: Sessions | None = settings.sessions.get(is_secure)
+        if known is None:
+            known = settings.sessions[is_secure] = self._make(settings, is_secure=is_secure)
+        return known
+
+    def _make(self, settings: Settings, *, is_secure: bool) -> Sessions:
+        config = settings.config
+        remembered = None
+        if config.session_remember:
+            kept = Timeouts(0, config.session_remember_rolling_timeout, config.session_remember_absolute_timeout, STALE_S)
+            remembered = _flags(settings, config.session_remember_cookie_name, is_secure=is_secure), kept
+        audience = config.session_audience or "default"
+        return Sessions(
+            self._host.now_ms,
+            Sealer(settings.session_secret, f"openid-connect session {config.session_cookie_name} {audience}"),
+            _flags(settings, config.session_cookie_name, is_secure=is_secure),
+            Timeouts(config.session_idling_timeout, config.session_rolling_timeout, config.session_absolute_timeout, STALE_S),
+            audience=audience,
+            store=self._store(settings) if config.session_storage == "redis" else None,
+            remembered=remembered,
+        )
+
+    def _store(self, settings: Settings) -> RedisStore:
+        redis = settings.config.redis
+        place = RedisPlace(
+            host=redis.host,
+            port=redis.port,
+            socket=redis.socket,
+            username=redis.username,
+            password=redis.password,
+            database=redis.database,
+            uses_tls=redis.ssl,
+            verifies_tls=redis.ssl_verify,
+            server_name=redis.server_name,
+            timeout_ms=max(redis.connect_timeout, redis.read_timeout, redis.send_timeout),
+            max_connections=redis.keepalive_pool_size,
+            prefix=redis.prefix or "session",
+            trusted_certificates=tuple(self._host.trusted_certificates),
+        )
+        store = self._stores.get(place)
+        if store is None:
+            store = self._stores[place] = RedisStore(place)
+        return store
+
+
+def _flags(settings: Settings, name: str, *, is_secure: bool) -> CookieFlags:
+    config = settings.config
+    return CookieFlags(
+        name,
+        config.session_cookie_path or "/",
+        config.session_cookie_domain,
+        config.session_cookie_same_site or "Lax",
+        config.session_cookie_http_only is not False,
+        is_secure,
+    )
+
+
+def bound_to(exchange: Exchange, settings: Settings) -> list[str]:
+    """What of the request the session is bound to (`session_bind`)."""
+    found: list[str] = []
+    for name in sorted(settings.config.session_bind or ()):
+        match name:
+            case "ip":
+                found.append(exchange.client.forwarded_ip)
+            case "scheme":
+                found.append(scheme_of(exchange))
+            case "user-agent":
+                found.append(exchange.request.get_header("user-agent") or "")
+    return found
+
+
+def kept_of(grant: Grant, subject: str | None, bound: list[str]) -> list[object]:
+    """What a session holds of a Grant, in plain values."""
+    client = 0 if grant.client is None else grant.client.index
+    kept = Kept(
+        grant.granted_by or grant.method,
+        client,
+        grant.access_token,
+        grant.id_token,
+        grant.refresh_token,
+        grant.expires_at_s,
+        subject,
+        bound,
+    )
+    plain: list[object] = msgspec.to_builtins(kept)
+    return plain
+
+
+def grant_of(session: Session, settings: Settings) -> tuple[Grant, Kept] | None:
+    """The Grant of a session, its claims still unread; None for one that was kept by another configuration."""
+    try:
+        kept = msgspec.convert(session.content, Kept)
+    except msgspec.ValidationError:
+        return None
+    client = settings.clients[kept.client] if 0 <= kept.client < len(settings.clients) else None
+    grant = Grant("session", client, granted_by=kept.granted_by)
+    grant.access_token, grant.id_token, grant.refresh_token = kept.access_token, kept.id_token, kept.refresh_token
+    grant.expires_at_s = kept.expires_at_s
+    return grant, kept

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which logins has a browser begun, and is this the way back from one of them?
+
+What has to be remembered of a login (its `state`, its nonce, the verifier of RFC 7636) is sealed in a cookie, so that
+only the browser that began it can end it: whoever lures another browser to an answer of the provider's gets nowhere
+(RFC 6749, section 10.12).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from pylae.plugins.openid_connect.config import Config
+from pylae.sdk.auth import equals
+from pylae.sdk.exchange import Exchange
+from pylae.sdk.sessions import CookieFlags, Sealer
+from pylae.sdk.sessions.cookies import cookies_of, joined, removed, split
+
+MAX_LOGINS: Final = 5
+"""Of one browser, in several tabs; the oldest is forgotten."""
+MAX_TARGET_CHARACTERS: Final = 1_024
+
+
+class Login(msgspec.Struct, array_like=True):
+    """One login that was begun.
+
+    Attributes:
+        state: What the provider gives back.
+        nonce: What the id token must say.
+        verifier: What proves that the code is ours (PKCE); None where it is not used.
+        redirect_uri: As the provider was told.
+        client: Index of the provider's client.
+        target: Path and query that were asked for.
+        begun_s: When, in seconds since the epoch.
+    """
+
+    state: str
+    nonce: str
+    verifier: str | None
+    redirect_uri: str
+    client: int
+    target: str
+    begun_s: int
+
+    @property
+    def challenge(self) -> str:
+        """What the provider is told of the verifier: its S256."""
+        digest = hashlib.sha256((self.verifier or "").encode()).digest()
+        return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def new_login(redirect_uri: str, client: int, target: str, now_s: float, *, has_verifier: bool) -> Login:
+    """A login with texts nobody can guess."""
+    verifier = secrets.token_urlsafe(48) if has_verifier else None
+    if len(target) > MAX_TARGET_CHARACTERS:
+        target = target.partition("?")[0][:MAX_TARGET_CHARACTERS]
+    return Login(secrets.token_urlsafe(24), secrets.token_urlsafe(24), verifier, redirect_uri, client, target, int(now_s))
+
+
+class LoginCookie:
+    """The cookie that holds a browser's logins.
+
+    Args:
+        config: Its attributes.
+        sealer: Seals it.
+    """
+
+    def __init__(self, config: Config, sealer: Sealer) -> None:
+        self._config = config
+        self._sealer = sealer
+        self._lasts_s = config.authorization_rolling_timeout or 600
+
+    def __repr__(self) -> str:
+        return f"<login cookie {self.name}>"
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self._config.authorization_cookie_name or "authorization"
+
+    def logins(self, exchange: Exchange, now_s: float) -> list[Login]:
+        """Those that have been begun and are not too old."""
+        text = joined(cookies_of(exchange), self.name)
+        opened = None if text is None else self._sealer.open(text)
+        if opened is None:
+            return []
+        try:
+            logins = msgspec.msgpack.decode(opened, type=list[Login])
+        except msgspec.DecodeError:
+            return []
+        return [login for login in logins if now_s < login.begun_s + self._lasts_s]
+
+    def find(self, exchange: Exchange, state: str, now_s: float) -> Login | None:
+        """The login whose `state` this is."""
+        return next((login for login in self.logins(exchange, now_s) if equals(login.state, state)), None)
+
+    def lines(self, exchange: Exchange, logins: Sequence[Login]) -> list[str]:
+        """The `Set-Cookie` values that hold these logins, or that end the cookie where there is none."""
+        flags = self._flags(exchange)
+        if not logins:
+            return removed(flags, cookies_of(exchange))
+        kept = list(logins[-MAX_LOGINS:])
+        while kept:
+            lines = split(self._sealer.seal(msgspec.msgpack.encode(kept)), flags, None)
+            if lines is not None:
+                return lines
+            kept.pop(0)
+        return []
+
+    def _flags(self, exchange: Exchange) -> CookieFlags:
+        config = self._config
+        secure = config.authorization_cookie_secure
+        return CookieFlags(
+            self.name,
+            config.authorization_cookie_path or "/",
+            config.authorization_cookie_domain,
+            config.authorization_cookie_same_site or "Default",
+            config.authorization_cookie_http_only is not False,
+            scheme_of(exchange) == "https" if secure is None else secure,
+        )
+
+
+def scheme_of(exchange: Exchange) -> str:
+    """How the browser came, as the gateway tells the upstream: what a trusted proxy in front says counts."""
+    return exchange.service.request.get_header("x-forwarded-proto") or exchange.request.scheme
+
+
+def origin_of(exchange: Exchange) -> str:
+    """Scheme, host and port as the browser knows them."""
+    upstream, scheme = exchange.service.request, scheme_of(exchange)
+    host = upstream.get_header("x-forwarded-host") or exchange.request.host
+    port = upstream.get_header("x-forwarded-port") or str(exchange.request.port)
+    if ":" in host and not host.startswith("["):
+        host = f"[{host}]"
+    usual = {"http": "80", "https": "443"}.get(scheme)
+    return f"{scheme}://{host}" if port == usual else f"{scheme}://{host}:{port}"
+
+
+def texts(values: Mapping[str, Any]) -> dict[str, str]:
+    """The members that are one text."""
+    return {name: value for name, value in values.items() if isinstance(value, str)}
