@@ -21,7 +21,10 @@ class Config(Login):
     """What an administrator may set; the sessions of browsers come last."""
 
     session_secret: str | None = field(
-        kinds.string(), referenceable=True, secret=True, doc="What session cookies are sealed with; drawn by the node when unset."
+        kinds.string(),
+        referenceable=True,
+        secret=True,
+        doc="What session cookies are sealed with; made of the client's secret when unset.",
     )
     session_audience: str = text("What the session is for.", default="default")
     session_cookie_name: str = text("Name of the session cookie.", default="session")

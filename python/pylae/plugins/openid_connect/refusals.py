@@ -85,6 +85,10 @@ def judge(config: Mapping[str, Any]) -> None:
         others = sorted(set(config.get("auth_methods") or ()) - WITH_POSSESSION)
         if others:
             refused["auth_methods"] = f"{', '.join(others)}: no proof of possession goes with it"
+    browsers = set(config.get("auth_methods") or ()) & {"authorization_code", "session"}
+    secrets = ("session_secret", "client_secret", "client_jwk")
+    if browsers and config.get("client_id") and not any(config.get(name) for name in secrets):
+        refused["session_secret"] = "required where browsers log in and the client has no secret"
     if refused:
         raise SchemaViolation({"config": refused})
 

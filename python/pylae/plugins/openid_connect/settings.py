@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from pylae.plugins.openid_connect.config import Config
+from pylae.plugins.openid_connect.headers import HeaderPlan
 from pylae.plugins.openid_connect.parts import ProviderClient
 from pylae.sdk.plugin import Instance
+from pylae.sdk.sessions import Sealer, Sessions
 
 if TYPE_CHECKING:
+    from pylae.plugins.openid_connect.login_state import LoginCookie
     from pylae.plugins.openid_connect.provider import Provider
 
 BROWSER_METHODS: Final = frozenset({"authorization_code", "session"})
@@ -24,7 +28,8 @@ class Settings:
         config: As validated; whatever no attribute here stands for is read from it.
         plugin_id: Which of the configured plugins this is.
         methods: The `auth_methods`.
-        provider: Filled in by the plugin when a request comes first.
+        tag: Keeps apart what is remembered under this configuration from what is under others, or was under an earlier one.
+        provider: Filled in by the core when a request comes first.
     """
 
     def __init__(self, config: Config, instance: Instance) -> None:
@@ -32,11 +37,13 @@ class Settings:
         self.plugin_id = instance.id
         self.anonymous = config.anonymous
         self.methods = frozenset(config.auth_methods or ())
-        self.has_browser = bool(self.methods & BROWSER_METHODS)
+        self.tag = secrets.token_hex(8)
         self.skips_preflight = config.run_on_preflight is False
         self.leeway_s = config.leeway or 0
         self.timeout_ms = config.timeout or 10_000
         self.clients = _clients(config)
+        # A browser is sent to log in as a client of the provider's.
+        self.has_browser = bool(self.methods & BROWSER_METHODS) and bool(self.clients)
         self.client_by_name = {client.client_id: client for client in self.clients}
         self.consumer_claims = _claims(config)
         self.requirements = _requirements(config)
@@ -46,11 +53,26 @@ class Settings:
         self.downstream_claims = _claim_headers(
             config.downstream_headers, config.downstream_headers_claims, config.downstream_headers_names
         )
+        self.upstream_plan = HeaderPlan(config, "upstream", self.upstream_claims)
+        self.downstream_plan = HeaderPlan(config, "downstream", self.downstream_claims)
+        self.challenge_realm = realm_of(config.issuer)
         self.bearer_places = frozenset(config.bearer_token_param_type or ())
         self.reads_body = self._may_read_body(config)
-        # Only the fast way of a signed token in `Authorization` needs none of these.
-        self.has_claim_headers = bool(self.upstream_claims or self.downstream_claims)
+        # What a signed token alone decides is decided from memory.
+        self.remembers_bearers = (
+            "bearer" in self.methods
+            and not config.introspect_jwt_tokens
+            and not config.search_user_info
+            and not config.jwt_session_cookie
+            and not config.id_token_param_name
+            and config.proof_of_possession_mtls in (None, "off")
+        )
         self.provider: Provider | None = None
+        self.session_secret = config.session_secret or _secret_of_client(config)
+        self.login_sealer = Sealer(self.session_secret, f"openid-connect login {instance.id}")
+        self.login_cookie: LoginCookie | None = None
+        self.sessions: dict[bool, Sessions] = {}
+        """By whether their cookies are for TLS only; filled in by the browser half."""
 
     def __repr__(self) -> str:
         return f"<openid-connect settings {self.plugin_id}>"
@@ -66,6 +88,20 @@ class Settings:
             or ("authorization_code" in methods and config.response_mode == "form_post")
             or len(self.clients) > 1
         )
+
+
+def _secret_of_client(config: Config) -> str:
+    """Known to every worker and every node that has this configuration, and to nobody who has not."""
+    if config.client_secret:
+        return config.client_secret[0]
+    jwk = _jwk(config.client_jwk[0]) if config.client_jwk else None
+    # `refusals.judge` sees to it that browsers are not served without one.
+    return str(jwk["d"]) if jwk and jwk.get("d") else secrets.token_hex(32)
+
+
+def realm_of(issuer: str) -> str:
+    """What `WWW-Authenticate` calls the place where tokens come from."""
+    return issuer.partition("://")[2].partition("/")[0] or issuer
 
 
 def _clients(config: Config) -> tuple[ProviderClient, ...]:
