@@ -193,3 +193,7 @@ class BrowserFlow(Protocol):
     async def end(self, exchange: Exchange, settings: Settings) -> None:
         """The client may not pass, and its session ends with that."""
         ...
+
+    async def close(self) -> None:
+        """Closes connections."""
+        ...
