@@ -3,6 +3,7 @@
 //! raise when kept beyond the log phase.
 
 use crate::call_handler::over;
+use crate::identity::Imprint;
 use pylae_core::exchange::{BodyStore, Exchange as CoreExchange, ExchangeRef, Source};
 use pylae_core::http::headers::{Headers, is_token, is_value};
 use pylae_core::http::hop::is_dropped;
@@ -189,7 +190,7 @@ fn text<'py>(py: Python<'py>, bytes: &[u8]) -> Bound<'py, PyString> {
 }
 
 /// The bytes of a `str`, the other way round.
-fn bytes_of(text: &Bound<'_, PyString>) -> PyResult<Vec<u8>> {
+pub fn bytes_of(text: &Bound<'_, PyString>) -> PyResult<Vec<u8>> {
     match text.to_str() {
         Ok(text) => Ok(text.as_bytes().to_vec()),
         Err(_) => Ok(text.call_method1("encode", ("utf-8", "surrogateescape"))?.cast::<PyBytes>()?.as_bytes().to_vec()),
@@ -1237,6 +1238,14 @@ impl Client {
     fn new(life: &Rc<Life>) -> Self {
         Client { life: Rc::clone(life) }
     }
+
+    fn keep(&self, consumer: Option<Py<PyAny>>, credential: Option<Py<PyAny>>) {
+        let mut kept = self.life.kept.borrow_mut();
+        let before = (std::mem::replace(&mut kept.consumer, consumer), std::mem::replace(&mut kept.credential, credential));
+        // Dropped outside of any borrow: what a plugin kept may run code of its own when it goes.
+        drop(kept);
+        drop(before);
+    }
 }
 
 #[pymethods]
@@ -1288,27 +1297,28 @@ impl Client {
     }
     #[pyo3(signature = (consumer, credential))]
     fn authenticate(&self, consumer: Option<Bound<'_, PyAny>>, credential: Option<Bound<'_, PyAny>>) -> PyResult<()> {
-        let id = match &consumer {
-            Some(consumer) => {
-                let id = consumer.get_item("id")?;
-                let id = id.cast::<PyString>()?;
-                Some(Id::parse(id.to_str()?).ok_or_else(|| PyValueError::new_err("a Consumer's id is a UUID"))?)
-            }
-            None => None,
-        };
-        // One that came from elsewhere need not have an id, nor a UUID for one.
-        let credential_id = credential.as_ref().and_then(|credential| credential.get_item("id").ok());
-        let credential_id = credential_id.and_then(|id| Id::parse(id.cast::<PyString>().ok()?.to_str().ok()?));
+        let id = crate::identity::consumer_id(consumer.as_ref())?;
+        let credential_id = crate::identity::credential_id(credential.as_ref());
         self.life.write(|e| {
             e.consumer_id = id;
             e.credential_id = credential_id;
         })?;
-        let mut kept = self.life.kept.borrow_mut();
-        let before = (kept.consumer.take(), kept.credential.take());
-        kept.consumer = consumer.map(Bound::unbind);
-        kept.credential = credential.map(Bound::unbind);
-        drop(kept);
-        drop(before);
+        self.keep(consumer.map(Bound::unbind), credential.map(Bound::unbind));
+        Ok(())
+    }
+
+    /// Says who the client is, to the gateway and to the upstream.
+    fn identify(&self, identity: &Bound<'_, PyAny>) -> PyResult<()> {
+        let imprint = Imprint::of(identity)?;
+        let imprint = imprint.get();
+        self.life.write(|e| {
+            e.consumer_id = imprint.consumer_id;
+            e.credential_id = imprint.credential_id;
+            imprint.lay(e.upstream_headers_mut());
+        })?;
+        let py = identity.py();
+        let clone = |row: &Option<Py<PyAny>>| row.as_ref().map(|row| row.clone_ref(py));
+        self.keep(clone(&imprint.consumer), clone(&imprint.credential));
         Ok(())
     }
 }

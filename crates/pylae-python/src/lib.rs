@@ -8,6 +8,7 @@ mod event_loop;
 mod exchange;
 mod faults;
 mod gateway;
+mod identity;
 mod monitor;
 mod routing;
 mod shared;

@@ -19,6 +19,8 @@ Call = Callable[[str, bytes, int], Awaitable[bytes]]
 
 MAX_ROWS: Final = 65_536
 """Rows one look-up keeps."""
+MAX_SECOND_CHANCES: Final = 8
+"""Rows looked at to find one to give up, so that making room never takes long."""
 MAX_ABSENT: Final = 8_192
 """Absent values one look-up keeps: apart from the rows, so that guessed keys never push out real ones."""
 MAX_ABSENT_CHARACTERS: Final = 256
@@ -85,6 +87,8 @@ class Lookup:
         self._prepare = prepare
         # Values: (prepared, row, expires_at_ms or 0). A row with a TTL is forgotten on time even if nobody says so.
         self._rows: OrderedDict[Any, tuple[Any, Row, int]] = OrderedDict()
+        # What was made of the rows without a TTL that were asked for again: one step to an answer. Each is in `_rows`, too.
+        self._hot: dict[Any, Any] = {}
         self._absent: OrderedDict[Any, None] = OrderedDict()
         # Invariant: every joined row of a cached row has its cached value listed here.
         self._dependents: dict[tuple[str, Any], set[Any]] = {}
@@ -97,10 +101,15 @@ class Lookup:
 
     def cached(self, value: Any) -> Any:
         """What was made of the row, `None` when it is known to be absent, `MISSING` when nobody asked yet; never waits."""
+        prepared = self._hot.get(value, MISSING)
+        if prepared is not MISSING:
+            return prepared
         entry = self._rows.get(value)
         if entry is not None:
             prepared, _, expires_at_ms = entry
-            if expires_at_ms and expires_at_ms <= self._now_ms():
+            if not expires_at_ms:
+                self._hot[value] = prepared
+            elif expires_at_ms <= self._now_ms():
                 self._drop(value)
                 return MISSING
             self._rows.move_to_end(value)
@@ -149,8 +158,18 @@ class Lookup:
         self._rows[value] = (prepared, row, expires_at_ms)
         for key in self._keys_joined(row):
             self._dependents.setdefault(key, set()).add(value)
-        while len(self._rows) > MAX_ROWS:
-            self._drop(next(iter(self._rows)))
+        if len(self._rows) > MAX_ROWS:
+            self._drop_one()
+
+    def _drop_one(self) -> None:
+        """Makes room for a row: the one longest unused goes, near enough (a "clock" of the recently used)."""
+        for _ in range(MAX_SECOND_CHANCES):
+            oldest = next(iter(self._rows))
+            if self._hot.pop(oldest, MISSING) is MISSING:
+                break
+            # Asked for since it was last looked at.
+            self._rows.move_to_end(oldest)
+        self._drop(next(iter(self._rows)))
 
     def _keys_joined(self, row: Row) -> Iterable[tuple[str, Any]]:
         for field, table in self._joined.items():
@@ -162,6 +181,7 @@ class Lookup:
 
     def _drop(self, value: Any) -> None:
         self._absent.pop(value, None)
+        self._hot.pop(value, None)
         entry = self._rows.pop(value, None)
         if entry is None:
             return
@@ -185,6 +205,7 @@ class Lookup:
     def clear(self) -> None:
         """Forgets everything."""
         self._rows.clear()
+        self._hot.clear()
         self._absent.clear()
         self._dependents.clear()
         self._stale.update(self._in_flight)

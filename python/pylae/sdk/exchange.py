@@ -289,6 +289,17 @@ class Response(Protocol):
         ...
 
 
+class Identified(Protocol):
+    """Who a client was found to be; see `pylae.sdk.auth.Identity`."""
+
+    consumer: Mapping[str, Any] | None
+    credential: Mapping[str, Any] | None
+    headers: tuple[tuple[str, str | None], ...]
+    """What the upstream is told: names that begin with `X-`, None for what must not be there."""
+    imprint: object
+    """None at first; then what the data plane made of the rest, which must not change from there on."""
+
+
 class Client(Protocol):
     """Who called."""
 
@@ -347,6 +358,10 @@ class Client(Protocol):
 
     def authenticate(self, consumer: Mapping[str, Any] | None, credential: Mapping[str, Any] | None) -> None:
         """Says who the client is; plugins of this Consumer apply from here on."""
+        ...
+
+    def identify(self, identity: Identified) -> None:
+        """Says it to the upstream as well: its headers replace those the client sent under their names."""
         ...
 
 

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 from urllib.parse import quote
 
 from pylae.sdk import bodies
-from pylae.sdk.exchange import HeaderValue, QueryValue
+from pylae.sdk.exchange import HeaderValue, Identified, QueryValue
 from pylae.sdk.stand_in_fields import Fields
 
 _METHOD: Final = re.compile(r"[A-Z_-]+\Z")
@@ -253,6 +253,7 @@ class MemoryClient:
         self.protocol = "http"
         self.consumer: dict[str, Any] | None = None
         self.credential: dict[str, Any] | None = None
+        self.upstream: MemoryServiceRequest | None = None
         self.certificate_chain: list[bytes] | None = None
         self.authorities: list[bytes] = []
         """What was offered."""
@@ -276,6 +277,12 @@ class MemoryClient:
         self.consumer = dict(consumer) if consumer is not None else None
         self.credential = dict(credential) if credential is not None else None
 
+    def identify(self, identity: Identified) -> None:
+        """Says it to the upstream as well."""
+        self.authenticate(identity.consumer, identity.credential)
+        assert self.upstream is not None, "a client stands in an exchange"
+        self.upstream.set_headers(identity.headers)
+
 
 class MemoryExchange:
     """One request, its answer and what plugins share about it."""
@@ -291,6 +298,7 @@ class MemoryExchange:
         self.id = uuid.uuid4().hex
         self.request = request
         self.client = client
+        client.upstream = service.request
         self.service = service
         self.response = MemoryResponse()
         self.route = route

@@ -173,6 +173,25 @@ def test_what_cannot_be_sent_is_refused_where_it_is_set(worker: Worker) -> None:
     }
 
 
+def test_the_upstream_learns_who_the_client_is_and_nothing_that_the_client_says_of_it(worker: Worker) -> None:
+    claims = (
+        b"X-Consumer-ID: 1\r\nx-consumer-custom-id: 2\r\nX-CONSUMER-USERNAME: bob\r\nX-Anonymous-Consumer: true\r\nX-Other: 1\r\n"
+    )
+
+    def told(path: bytes) -> dict[str, list[str]]:
+        headers = echoed(send(worker, b"GET " + path + b" HTTP/1.1\r\nHost: a\r\n" + claims + claims + b"\r\n"))["headers"]
+        return {name: values for name, values in headers.items() if name.startswith(("x-c", "x-a", "x-o"))}
+
+    for _ in range(2):
+        assert told(b"/identify") == {
+            "x-consumer-id": ["11111111-1111-4111-8111-111111111111"],
+            "x-consumer-username": ["alice"],
+            "x-credential-identifier": ["22222222-2222-4222-8222-222222222222"],
+            "x-other": ["1", "1"],
+        }
+    assert told(b"/identify?bare").keys() == {"x-credential-identifier", "x-other"}
+
+
 def test_nothing_of_a_request_is_left_to_the_next(worker: Worker) -> None:
     for _ in range(3):
         assert worker.get("/authenticate").status == 200

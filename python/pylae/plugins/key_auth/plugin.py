@@ -78,7 +78,7 @@ class KeyAuth(AuthPlugin):
         """Authenticates from memory; waits only for a key never seen before."""
         if config.skips_preflight and exchange.request.method == "OPTIONS":
             return None
-        if self.is_settled(exchange, config):
+        if config.anonymous is not None and self.is_settled(exchange, config):
             return None
         found: Any = None
         if config.only_header is not None:

@@ -29,7 +29,7 @@ class Identity:
         identifier: What `X-Credential-Identifier` says.
     """
 
-    __slots__ = ("consumer", "credential", "headers")
+    __slots__ = ("consumer", "credential", "headers", "imprint")
 
     def __init__(self, consumer: Row | None, credential: Row | None, identifier: str | None) -> None:
         self.consumer = consumer
@@ -43,6 +43,8 @@ class Identity:
             "true" if credential is None and consumer is not None else None,
         )
         self.headers: tuple[tuple[str, str | None], ...] = tuple(zip(CLAIMED_HEADERS, values, strict=True))
+        # The same in the data plane's own form, which it makes when it is first told of this identity.
+        self.imprint: object = None
 
     def __repr__(self) -> str:
         return f"<identity {(self.consumer or {}).get('id')}>"
@@ -62,5 +64,4 @@ class Identity:
 
     def impose(self, exchange: Exchange) -> None:
         """Tells the gateway and the upstream who the client is."""
-        exchange.client.authenticate(self.consumer, self.credential)
-        exchange.service.request.set_headers(self.headers)
+        exchange.client.identify(self)

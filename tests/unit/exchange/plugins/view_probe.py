@@ -7,9 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 from pylae.sdk import Answer, Exchange, Plugin
+from pylae.sdk.auth import Identity
 
-CONSUMER = {"id": "11111111-1111-4111-8111-111111111111", "username": "alice"}
+CONSUMER = {"id": "11111111-1111-4111-8111-111111111111", "username": "alice", "created_at": 0}
 CREDENTIAL = {"id": "22222222-2222-4222-8222-222222222222", "consumer": {"id": CONSUMER["id"]}}
+ALICE = Identity.of_credential({**CREDENTIAL, "consumer": CONSUMER})
+UNKNOWN = Identity(None, {"id": "from elsewhere"}, "sub\xe9")
 
 
 class ViewProbe(Plugin):
@@ -129,6 +132,14 @@ class ViewProbe(Plugin):
         exchange.ctx["view-probe"] = "secret"
         assert exchange.client.consumer is CONSUMER
         return exchange.answer(200)
+
+    def on_identify(self, exchange: Exchange) -> None:
+        if "bare" in exchange.request.raw_query:
+            exchange.client.identify(UNKNOWN)
+            return
+        exchange.client.identify(ALICE)
+        assert exchange.client.consumer is CONSUMER
+        assert exchange.client.credential is ALICE.credential
 
     def on_logged(self, exchange: Exchange) -> None:
         exchange.client.authenticate(CONSUMER, CREDENTIAL)
