@@ -22,6 +22,7 @@ DIMENSIONLESS = {
         "database",
         "error_code",
         "http_statuses",
+        "http_version",
         "https_redirect_status_code",
         "regex_priority",
         "retry_count",
@@ -33,7 +34,7 @@ DIMENSIONLESS = {
         "top_p",
         "unhandled_status",
     ),
-    *("http_proxy_port", "https_proxy_port", "ldap_port", "port"),
+    *("http_proxy_port", "https_proxy_port", "ldap_port", "port", "session_memcached_port"),
 }
 """Numbers that count nothing: names, codes and ranks."""
 

@@ -32,7 +32,9 @@ class SentinelNode(Record):
 class Redis(Record):
     """A Redis server and how it is reached."""
 
-    cluster_max_redirections: int = field(kinds.integer(), default=5, doc="How often a cluster may send a command elsewhere.")
+    cluster_max_redirections: int = field(
+        kinds.integer(), default=5, unit="redirections", doc="How often a cluster may send a command elsewhere."
+    )
     cluster_nodes: list[ClusterNode] | None = field(
         kinds.array(kinds.record(ClusterNode), len_min=1), doc="Nodes of a cluster; using Redis Cluster is not supported."
     )
@@ -41,7 +43,9 @@ class Redis(Record):
     database: int = field(kinds.integer(), default=0, doc="Number of the Redis database.")
     host: str = field(kinds.string(rule="host"), default="127.0.0.1", doc="Name or address of the Redis server.")
     keepalive_backlog: int | None = field(
-        kinds.integer(between=(0, LARGEST)), doc="How many may wait for one of the connections; others fail at once."
+        kinds.integer(between=(0, LARGEST)),
+        unit="commands",
+        doc="How many may wait for one of the connections; others fail at once.",
     )
     keepalive_pool_size: int = field(
         kinds.integer(between=(1, LARGEST)), default=256, doc="How many connections each worker keeps at most."
