@@ -1270,6 +1270,10 @@ impl Client {
     fn protocol(&self) -> PyResult<&'static str> {
         self.life.read(CoreExchange::scheme)
     }
+    #[getter]
+    fn forwarded_protocol(&self) -> PyResult<String> {
+        self.life.read(|e| e.forwarded.proto.clone())
+    }
     /// What the client presented in the TLS handshake and has the key of (DER, its own first); whether it is trusted was not asked.
     #[getter]
     fn certificate_chain<'py>(&self, py: Python<'py>) -> PyResult<Option<Vec<Bound<'py, PyBytes>>>> {

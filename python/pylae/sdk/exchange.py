@@ -329,6 +329,11 @@ class Client(Protocol):
         ...
 
     @property
+    def forwarded_protocol(self) -> str:
+        """What the client spoke to a proxy before us, as its `X-Forwarded-Proto` says when `trusted_ips` has it; else `protocol`."""
+        ...
+
+    @property
     def certificate_chain(self) -> list[bytes] | None:
         """The certificates the client presented in the TLS handshake, DER, its own first.
 

@@ -251,6 +251,7 @@ class MemoryClient:
         self.port = 50_000
         self.forwarded_port = 50_000
         self.protocol = "http"
+        self.forwarded_protocol = "http"
         self.consumer: dict[str, Any] | None = None
         self.credential: dict[str, Any] | None = None
         self.upstream: MemoryServiceRequest | None = None

@@ -101,6 +101,7 @@ def test_a_request_is_seen_as_it_was_sent(worker: Worker) -> None:
         "body": "0123456789",
         "ip": "127.0.0.1",
         "protocol": "http",
+        "forwarded_protocol": "http",
         "route": ["/"],
         "service": "127.0.0.1",
     }

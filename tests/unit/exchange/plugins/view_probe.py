@@ -69,6 +69,7 @@ class ViewProbe(Plugin):
                 "body": None if request.body is None else request.body.decode(),
                 "ip": exchange.client.ip,
                 "protocol": exchange.client.protocol,
+                "forwarded_protocol": exchange.client.forwarded_protocol,
                 "id": len(exchange.id),
                 "route": (exchange.route or {}).get("paths"),
                 "service": (exchange.service.entity or {}).get("host"),
