@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import zlib
 from typing import Final
 
 import msgspec
@@ -11,24 +13,33 @@ from pylae.plugins.openid_connect.login_state import scheme_of
 from pylae.plugins.openid_connect.parts import Grant
 from pylae.plugins.openid_connect.settings import Settings
 from pylae.sdk import Host
+from pylae.sdk.auth import equals
 from pylae.sdk.exchange import Exchange
 from pylae.sdk.sessions import CookieFlags, Sealer, Session, Sessions, Timeouts
 from pylae.sdk.sessions.redis_store import RedisPlace, RedisStore
 
 STALE_S: Final = 10
+OF_OUR_CLIENTS: Final = frozenset({"authorization_code", "password", "refresh_token"})
+"""Ways of authentication whose tokens are given to a configured client."""
 
 
 class Kept(msgspec.Struct, array_like=True):
-    """What a session holds: the tokens, as they were sent."""
+    """What a session holds: the tokens, as they were sent.
+
+    Attributes:
+        issuer: Whose they are; a configuration for another issuer does not take them.
+        client_id: The client they were given to.
+        bound_to: A digest of what `session_bind` names.
+    """
 
     granted_by: str
-    client: int
+    issuer: str
+    client_id: str | None
     access_token: str | None
     id_token: str | None
     refresh_token: str | None
     expires_at_s: float | None
-    subject: str | None
-    bound_to: list[str]
+    bound_to: bytes
 
 
 class BrowserSessions:
@@ -107,8 +118,8 @@ def _flags(settings: Settings, name: str, *, is_secure: bool) -> CookieFlags:
     )
 
 
-def bound_to(exchange: Exchange, settings: Settings) -> list[str]:
-    """What of the request the session is bound to (`session_bind`)."""
+def bound_to(exchange: Exchange, settings: Settings) -> bytes:
+    """What of the request the session is bound to (`session_bind`), as a digest; empty for nothing."""
     found: list[str] = []
     for name in sorted(settings.config.session_bind or ()):
         match name:
@@ -118,34 +129,46 @@ def bound_to(exchange: Exchange, settings: Settings) -> list[str]:
                 found.append(scheme_of(exchange))
             case "user-agent":
                 found.append(exchange.request.get_header("user-agent") or "")
-    return found
+    return hashlib.sha256("\n".join(found).encode("utf-8", "surrogateescape")).digest() if found else b""
 
 
-def kept_of(grant: Grant, subject: str | None, bound: list[str]) -> list[object]:
-    """What a session holds of a Grant, in plain values."""
-    client = 0 if grant.client is None else grant.client.index
+def content_of(grant: Grant, settings: Settings, bound: bytes) -> bytes:
+    """What a session holds of a Grant. Compressed: the line that carries cookies may have 8 KiB."""
     kept = Kept(
         grant.granted_by or grant.method,
-        client,
+        settings.config.issuer,
+        None if grant.client is None else grant.client.client_id,
         grant.access_token,
         grant.id_token,
         grant.refresh_token,
         grant.expires_at_s,
-        subject,
         bound,
     )
-    plain: list[object] = msgspec.to_builtins(kept)
-    return plain
+    return zlib.compress(msgspec.msgpack.encode(kept))
 
 
-def grant_of(session: Session, settings: Settings) -> tuple[Grant, Kept] | None:
-    """The Grant of a session, its claims still unread; None for one that was kept by another configuration."""
-    try:
-        kept = msgspec.convert(session.content, Kept)
-    except msgspec.ValidationError:
+def grant_of(session: Session, settings: Settings, bound: bytes) -> Grant | None:
+    """The Grant of a session, its claims still unread.
+
+    None for one of another issuer, for a client that is not configured any more, or bound to something else.
+    """
+    if not isinstance(session.content, bytes):
         return None
-    client = settings.clients[kept.client] if 0 <= kept.client < len(settings.clients) else None
-    grant = Grant("session", client, granted_by=kept.granted_by)
-    grant.access_token, grant.id_token, grant.refresh_token = kept.access_token, kept.id_token, kept.refresh_token
-    grant.expires_at_s = kept.expires_at_s
-    return grant, kept
+    try:
+        kept = msgspec.msgpack.decode(zlib.decompress(session.content), type=Kept)
+    except (msgspec.DecodeError, zlib.error):
+        return None
+    if kept.issuer != settings.config.issuer or not equals(kept.bound_to, bound):
+        return None
+    client = settings.client_by_name.get(kept.client_id or "")
+    if client is None and kept.granted_by in OF_OUR_CLIENTS:
+        return None
+    return Grant(
+        "session",
+        client,
+        granted_by=kept.granted_by,
+        access_token=kept.access_token,
+        id_token=kept.id_token,
+        refresh_token=kept.refresh_token,
+        expires_at_s=kept.expires_at_s,
+    )

@@ -11,8 +11,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import secrets
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
+from urllib.parse import quote
 
 import msgspec
 
@@ -25,6 +26,7 @@ from pylae.sdk.sessions.cookies import cookies_of, joined, removed, split
 MAX_LOGINS: Final = 5
 """Of one browser, in several tabs; the oldest is forgotten."""
 MAX_TARGET_CHARACTERS: Final = 1_024
+_PLAIN: Final = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
 
 
 class Login(msgspec.Struct, array_like=True):
@@ -58,6 +60,7 @@ class Login(msgspec.Struct, array_like=True):
 def new_login(redirect_uri: str, client: int, target: str, now_s: float, *, has_verifier: bool) -> Login:
     """A login with texts nobody can guess."""
     verifier = secrets.token_urlsafe(48) if has_verifier else None
+    target = plain_target(target)
     if len(target) > MAX_TARGET_CHARACTERS:
         target = target.partition("?")[0][:MAX_TARGET_CHARACTERS]
     return Login(secrets.token_urlsafe(24), secrets.token_urlsafe(24), verifier, redirect_uri, client, target, int(now_s))
@@ -116,14 +119,24 @@ class LoginCookie:
     def _flags(self, exchange: Exchange) -> CookieFlags:
         config = self._config
         secure = config.authorization_cookie_secure
+        is_secure = scheme_of(exchange) == "https" if secure is None else secure
+        same_site = config.authorization_cookie_same_site or "Default"
+        if same_site == "Default" and is_secure and config.response_mode == "form_post":
+            # The provider's page posts the answer from another site; browsers send such a cookie over TLS only.
+            same_site = "None"
         return CookieFlags(
             self.name,
             config.authorization_cookie_path or "/",
             config.authorization_cookie_domain,
-            config.authorization_cookie_same_site or "Default",
+            same_site,
             config.authorization_cookie_http_only is not False,
-            scheme_of(exchange) == "https" if secure is None else secure,
+            is_secure,
         )
+
+
+def plain_target(target: str) -> str:
+    """A path and query whose bytes beyond ASCII are percent-encoded, the rest as it is."""
+    return target if target.isascii() else quote(target, safe=_PLAIN, errors="surrogateescape")
 
 
 def scheme_of(exchange: Exchange) -> str:
@@ -140,8 +153,3 @@ def origin_of(exchange: Exchange) -> str:
         host = f"[{host}]"
     usual = {"http": "80", "https": "443"}.get(scheme)
     return f"{scheme}://{host}" if port == usual else f"{scheme}://{host}:{port}"
-
-
-def texts(values: Mapping[str, Any]) -> dict[str, str]:
-    """The members that are one text."""
-    return {name: value for name, value in values.items() if isinstance(value, str)}

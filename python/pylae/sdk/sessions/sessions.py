@@ -174,8 +174,13 @@ class Sessions:
             await self._store.save(session.id, text, self._lasts_s(session), audience=self._audience, subject=session.subject)
         return self._set_cookies(exchange, session)
 
-    async def use(self, exchange: Exchange, session: Session) -> None:
+    async def use(self, exchange: Exchange, session: Session, *, is_changed: bool = False) -> None:
         """Notes that the session was used, and renews it when it is time.
+
+        Args:
+            exchange: The request that uses it.
+            session: The session.
+            is_changed: Its content is another now, and is to be kept.
 
         Raises:
             CallFailed, SystemUnavailable: the store could not be asked.
@@ -183,6 +188,9 @@ class Sessions:
         timeouts, now_s = self.timeouts_of(session), self._now_s()
         if timeouts.rolling_s and now_s - session.rolled_s >= timeouts.rolling_s * _RENEWED_AFTER:
             await self.renew(exchange, session)
+        elif is_changed:
+            session.used_s = now_s
+            await self.write(exchange, session)
         elif timeouts.idling_s and now_s - session.used_s >= timeouts.idling_s * _TOUCHED_AFTER:
             session.used_s = now_s
             self._set_cookies(exchange, session)
