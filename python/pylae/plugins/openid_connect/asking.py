@@ -4,16 +4,59 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlencode
 
 from pylae.plugins.openid_connect import presented
+from pylae.plugins.openid_connect.client_auth import choose, prove
 from pylae.plugins.openid_connect.parts import ProviderClient
+from pylae.plugins.openid_connect.provider import Provider
 from pylae.plugins.openid_connect.settings import Settings
 from pylae.sdk.exchange import Exchange
-from pylae.sdk.http import HttpAnswer
+from pylae.sdk.http import Endpoint, HttpAnswer
 
 FORM: Final = "application/x-www-form-urlencoded"
+
+
+@dataclass(slots=True)
+class Asked:
+    """Headers and form of a request to come."""
+
+    headers: dict[str, str] = field(repr=False)
+    form: dict[str, str] = field(repr=False)
+
+    def copied(self) -> Asked:
+        """Another, to add to."""
+        return Asked(dict(self.headers), dict(self.form))
+
+
+def where_of(provider: Provider, endpoint: Endpoint) -> str:
+    """What faults call an endpoint."""
+    return f"{provider.name} at {endpoint.scheme}://{endpoint.authority}{endpoint.path}"
+
+
+async def prove_to(
+    provider: Provider, client: ProviderClient | None, said: str | None, name: str, endpoint: Endpoint, asked: Asked, now_s: float
+) -> None:
+    """Adds the proof of who asks.
+
+    Args:
+        provider: Says which methods it supports.
+        client: Who asks; None where headers of the configuration say so.
+        said: The method that the configuration asks for.
+        name: What the endpoint is called (`token_endpoint`).
+        endpoint: Where it is.
+        asked: Added to.
+        now_s: Seconds since the epoch.
+    """
+    asked.headers["Content-Type"] = FORM
+    if client is None:
+        return
+    metadata = await provider.metadata()
+    supported = metadata.get(f"{name}_auth_methods_supported") or metadata.get("token_endpoint_auth_methods_supported")
+    audience = f"{endpoint.scheme}://{endpoint.authority}{endpoint.path}"
+    prove(client, choose(client, said, supported), audience, now_s, asked.headers, asked.form)
 
 
 def sorted_pairs(arguments: Mapping[str, str]) -> list[str]:

@@ -31,12 +31,14 @@ ENDPOINTS: Final = (
     "jwks_uri",
 )
 
+MAX_QUOTED_CHARACTERS: Final = 200
+
 Now = Callable[[], int]
 Log = Callable[[str, str], None]
 
 
 class Keys:
-    """The keys of all key sets; another object each time they were fetched, so that decisions can rest on it.
+    """The keys of all key sets; another object once they have changed, so that decisions can rest on it.
 
     Args:
         sets: Each with the address it came from; the provider's own first, if it has one.
@@ -92,7 +94,8 @@ class Provider:
         self._pause_ms = int((config.rediscovery_lifetime if config.rediscovery_lifetime is not None else 30) * 1000)
         self._metadata: Mapping[str, Any] | None = None
         self._keys: Keys | None = None
-        # Both were fetched then, or at least asked for.
+        self._documents: list[tuple[str, dict[str, Any]]] = []
+        # All were fetched then, or at least asked for.
         self._fetched_at_ms = 0
         self._rediscovered_at_ms: int | None = None
         self._failed_at_ms: int | None = None
@@ -234,7 +237,16 @@ class Provider:
     async def _fetch(self) -> None:
         try:
             metadata = await self._discover()
-            sets = [(url, await self._key_set(url)) for url in self._key_set_urls(metadata)]
+            documents = [(url, await self._key_document(url)) for url in self._key_set_urls(metadata)]
+            if self._keys is None or documents != self._documents or self._is_another_issuer(metadata):
+                # Else they stay the same object, and with it all that rests on it.
+                keys = Keys(
+                    [(url, await self._key_set(url, document)) for url, document in documents],
+                    self._config.issuers_allowed or (),
+                    metadata.get("jwks_uri"),
+                )
+            else:
+                keys = self._keys
         except SystemUnavailable as failure:
             self._failed_at_ms = self._now_ms()
             self._failure = failure
@@ -242,8 +254,7 @@ class Provider:
                 self._log("warn", f"openid-connect: {failure}; goes on with what it said before")
             raise
         else:
-            self._metadata = metadata
-            self._keys = Keys(sets, self._config.issuers_allowed or (), metadata.get("jwks_uri"))
+            self._metadata, self._documents, self._keys = metadata, documents, keys
             self._fetched_at_ms = self._now_ms()
             self._failed_at_ms = self._failure = None
         finally:
@@ -253,11 +264,17 @@ class Provider:
         urls = [metadata["jwks_uri"]] if "jwks_uri" in metadata else []
         return urls + list(self._config.extra_jwks_uris or ())
 
-    async def _key_set(self, url: str) -> KeySet:
+    def _is_another_issuer(self, metadata: Mapping[str, Any]) -> bool:
+        return self._metadata is None or metadata["issuer"] != self._metadata["issuer"]
+
+    async def _key_document(self, url: str) -> dict[str, Any]:
         endpoint = _parsed(url, self.name, "jwks_uri")
-        document = await self.ask_json("GET", endpoint, {"Accept": "application/jwk-set+json, application/json"})
+        return await self.ask_json("GET", endpoint, {"Accept": "application/jwk-set+json, application/json"})
+
+    async def _key_set(self, url: str, document: dict[str, Any]) -> KeySet:
         try:
-            key_set = KeySet.from_json(document)
+            # The first key has cryptography imported, and hundreds may be listed: too long for the requests meanwhile.
+            key_set = await asyncio.to_thread(KeySet.from_json, document)
         except KeyRefused as refusal:
             raise SystemUnavailable(self.name, f"its key set at {url} has {refusal}") from refusal
         for reason in key_set.refused:
@@ -282,7 +299,7 @@ class Provider:
         """Discovery, section 4.3: it must be the one that was asked, or else keys of one issuer would pass for another's."""
         allowed = {issuer.rstrip("/") for issuer in (issuer_of(self._config.issuer), *(self._config.issuers_allowed or ()))}
         if said.rstrip("/") not in allowed:
-            raise SystemUnavailable(self.name, f"says that it is another issuer, {said}")
+            raise SystemUnavailable(self.name, f"says that it is another issuer, {said[:MAX_QUOTED_CHARACTERS]!r}")
 
 
 def issuer_of(url: str) -> str:

@@ -58,15 +58,15 @@ class Settings:
         self.challenge_realm = realm_of(config.issuer)
         self.bearer_places = frozenset(config.bearer_token_param_type or ())
         self.reads_body = self._may_read_body(config)
-        # What a signed token alone decides is decided from memory.
-        self.remembers_bearers = (
-            "bearer" in self.methods
-            and not config.introspect_jwt_tokens
-            and not config.search_user_info
-            and not config.jwt_session_cookie
-            and not config.id_token_param_name
-            and config.proof_of_possession_mtls in (None, "off")
+        self.may_introspect = bool(self.clients or config.introspection_headers_names)
+        self.needs_claims = bool(
+            self.consumer_claims
+            or self.requirements
+            or config.authenticated_groups_claim
+            or self.upstream_claims
+            or self.downstream_claims
         )
+        self.is_quick = self._is_quick(config)
         self.provider: Provider | None = None
         self.session_secret = config.session_secret or _secret_of_client(config)
         self.login_sealer = Sealer(self.session_secret, f"openid-connect login {instance.id}")
@@ -76,6 +76,33 @@ class Settings:
 
     def __repr__(self) -> str:
         return f"<openid-connect settings {self.plugin_id}>"
+
+    def end_ms(self, now_ms: int, ends_s: float | None) -> int:
+        """How long what the provider said is remembered, in milliseconds since the epoch: never longer than it lasts."""
+        config = self.config
+        lasts_s = max(config.cache_ttl or 0, config.cache_ttl_min or 0)
+        if ends_s is not None:
+            lasts_s = max(ends_s - now_ms / 1000, 0)
+        if config.cache_ttl_max:
+            lasts_s = min(lasts_s, config.cache_ttl_max)
+        # 0 would stand for ever.
+        return max(now_ms + int(lasts_s * 1000), 1)
+
+    def _is_quick(self, config: Config) -> bool:
+        """May a signed token in `Authorization` be let pass without a look at anything else but cookies?"""
+        acts = config.login_action != "upstream" and "bearer" in (config.login_methods or ())
+        may_log_out = bool(config.logout_query_arg or config.logout_post_arg or config.logout_uri_suffix)
+        return (
+            "bearer" in self.methods
+            and "header" in self.bearer_places
+            and not config.bearer_token_header_name
+            and not config.introspect_jwt_tokens
+            and not config.search_user_info
+            and not config.jwt_session_cookie
+            and not config.id_token_param_name
+            and config.proof_of_possession_mtls in (None, "off")
+            and not (self.has_browser and (acts or may_log_out))
+        )
 
     def _may_read_body(self, config: Config) -> bool:
         methods = self.methods

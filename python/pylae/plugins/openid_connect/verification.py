@@ -19,11 +19,14 @@ from pylae.sdk.jose import (
     JoseError,
     Key,
     KeyRefused,
+    Malformed,
     SignatureRefused,
     Token,
     check_audience,
     check_issuer,
     check_times,
+    numeric_date,
+    parse,
     verify,
 )
 
@@ -32,6 +35,24 @@ SYMMETRIC: Final = frozenset(ALGORITHMS) - ASYMMETRIC
 OTHER_PURPOSES: Final = ("logout+jwt", "dpop+jwt", "secevent+jwt", "oauth-authz-req+jwt")
 """Values of `typ` that say a token is for something else (RFC 8725, section 3.11)."""
 MIN_HS_SECRET_BYTES: Final = 32
+
+
+def jwt_of(text: str) -> Token | None:
+    """The token, if it is a signed one; None for an opaque one."""
+    if text.count(".") != 2:
+        return None
+    try:
+        return parse(text)
+    except Malformed:
+        return None
+
+
+def end_of(claims: Mapping[str, Any]) -> float | None:
+    """When a token ends, in seconds since the epoch; None when it does not say."""
+    try:
+        return numeric_date(claims, "exp")
+    except JoseError:
+        return None
 
 
 async def check_signature(token: Token, settings: Settings, provider: Provider, clients: Iterable[ProviderClient]) -> Key:

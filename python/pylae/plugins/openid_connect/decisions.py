@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whom does a Grant stand for, and what are others told of it?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pylae.plugins.openid_connect import claims, presented
+from pylae.plugins.openid_connect.headers import Made
+from pylae.plugins.openid_connect.parts import Forbidden, Grant
+from pylae.plugins.openid_connect.settings import Settings
+from pylae.sdk import MISSING, Exchange
+from pylae.sdk.auth import Identity, facts_of
+from pylae.sdk.auth.facts import set_groups
+from pylae.sdk.entities import Lookup
+
+GROUPS_HEADER: Final = "X-Authenticated-Groups"
+BY_TOKEN: Final = frozenset({"bearer", "introspection", "userinfo", "kong_oauth2"})
+"""Methods of authentication whose credential is an access token in the request."""
+
+Found = tuple[Lookup, str, Mapping[str, Any]]
+"""The look-up that knows a Consumer, the value it was asked for, and the row it answered."""
+
+
+class Decision:
+    """A Grant that may pass, and all that follows from it.
+
+    Attributes:
+        keys: Of the provider, before it was verified: once others are fetched, it is verified again.
+        found: The Consumer; None without one.
+        upstream: Fields for the upstream.
+        same: Those of them that a request lacks that has the token in `Authorization: Bearer` already.
+    """
+
+    __slots__ = (
+        "downstream",
+        "ends_s",
+        "facts",
+        "found",
+        "grant",
+        "groups",
+        "hides",
+        "identity",
+        "issuer",
+        "keys",
+        "same",
+        "scopes",
+        "subject",
+        "upstream",
+    )
+
+    def __init__(self, settings: Settings, grant: Grant, found: Found | None, keys: object) -> None:
+        config = settings.config
+        self.grant = grant
+        self.found = found
+        self.keys = keys
+        self.identity = _identity(grant, found, tuple(config.credential_claim or ("sub",)))
+        self.hides = config.hide_credentials is True
+        self.groups: list[str] | None = None
+        if config.authenticated_groups_claim:
+            self.groups = claims.values_of(claims.find(grant, tuple(config.authenticated_groups_claim)))
+        self.upstream: Made = settings.upstream_plan.make(grant)
+        if self.hides and grant.method in BY_TOKEN:
+            self.upstream = [field for field in self.upstream if field[0].lower() != "authorization"]
+        self.upstream.append((GROUPS_HEADER, claims.header_text(", ".join(self.groups)) if self.groups else None))
+        own = ("authorization", f"Bearer {grant.access_token}")
+        self.same = [field for field in self.upstream if (field[0].lower(), field[1]) != own]
+        self.downstream: Made = [field for field in settings.downstream_plan.make(grant) if field[1] is not None]
+        self.facts: Mapping[str, Any] = next(iter(claims.sources(grant)), {})
+        issuer, subject = self.facts.get("iss"), self.facts.get("sub")
+        self.issuer = issuer if isinstance(issuer, str) else None
+        self.subject = subject if isinstance(subject, str) else None
+        self.scopes = claims.values_of(claims.find(grant, tuple(config.scopes_claim or ("scope",))))
+        self.ends_s = grant.expires_at_s
+
+    def __repr__(self) -> str:
+        return f"<decision {self.grant.method}>"
+
+    def stands(self, settings: Settings) -> bool:
+        """Does it still hold, apart from the time?"""
+        if settings.provider is None or settings.provider.keys is not self.keys:
+            return False
+        if self.found is None:
+            return True
+        lookup, value, row = self.found
+        return lookup.cached(value) is row
+
+    @property
+    def is_lasting(self) -> bool:
+        """Would it be noticed if what it rests on changed?"""
+        return self.keys is not None and (self.found is None or self.found[0].cached(self.found[1]) is not MISSING)
+
+    def impose(self, exchange: Exchange, settings: Settings, fields: Made) -> None:
+        """Tells the gateway, later plugins, the upstream and the client."""
+        self.identity.impose(exchange)
+        if self.hides:
+            presented.hide(exchange, settings, self.grant.method)
+        exchange.service.request.set_headers(fields)
+        if self.downstream:
+            exchange.response.set_headers(self.downstream)
+        if self.groups is not None:
+            set_groups(exchange, self.groups)
+        facts = facts_of(exchange)
+        facts.methods.append("openid-connect")
+        facts.claims = self.facts
+        facts.issuer = self.issuer
+        facts.subject = self.subject
+        facts.scopes = self.scopes
+        facts.expires_at_s = self.ends_s
+
+
+def _identity(grant: Grant, found: Found | None, path: tuple[str, ...]) -> Identity:
+    """With or without a Consumer there is something that later plugins may count by."""
+    identifier = claims.header_text(claims.name_of(claims.find(grant, path)))
+    if found is not None:
+        consumer = found[2]
+        return Identity(consumer, {"id": identifier or consumer["id"]}, identifier)
+    known = identifier or claims.name_of(claims.find(grant, ("azp",))) or claims.name_of(claims.find(grant, ("client_id",)))
+    return Identity(None, {"id": known or (grant.client.client_id if grant.client else "unknown")}, identifier)
+
+
+class Consumers:
+    """The Consumers that claims may name.
+
+    Args:
+        lookups: By field.
+    """
+
+    def __init__(self, lookups: Mapping[str, Lookup]) -> None:
+        self._lookups = lookups
+
+    def __repr__(self) -> str:
+        return "<consumers>"
+
+    async def of(self, settings: Settings, grant: Grant) -> Found | None:
+        """Whom a Grant stands for; None where that may be nobody.
+
+        Raises:
+            Forbidden: it has to be somebody.
+        """
+        if grant.consumer_id is not None:
+            lookup = self._lookups["id"]
+            row = await lookup.get(grant.consumer_id)
+            if row is None:
+                raise Forbidden("the Consumer of the token is gone")
+            return lookup, grant.consumer_id, row
+        if not settings.consumer_claims:
+            return None
+        found = await self._by_claims(settings, grant)
+        if found is None and not settings.config.consumer_optional:
+            raise Forbidden("no Consumer for what the token says")
+        return found
+
+    async def _by_claims(self, settings: Settings, grant: Grant) -> Found | None:
+        for path in settings.consumer_claims:
+            value = claims.name_of(claims.find(grant, path))
+            # No row has a name with NUL or half a character, and not every database may be asked for one.
+            if value is None or "\0" in value or not _is_text(value):
+                continue
+            for field in settings.config.consumer_by or ():
+                if field == "id" and not (len(value) == 36 and value.count("-") == 4):
+                    continue
+                lookup = self._lookups[field]
+                row = await lookup.get(value)
+                if row is not None:
+                    return lookup, value, row
+        return None
+
+
+def _is_text(value: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in value)
