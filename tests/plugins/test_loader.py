@@ -30,7 +30,6 @@ SOLD = {"ldap-auth-advanced", "mtls-auth", "oauth2-introspection", "openid-conne
 """Those that it sells."""
 UNDONE = {
     *("acme", "aws-lambda", "azure-functions", "correlation-id", "datadog", "file-log", "grpc-gateway", "grpc-web", "loggly"),
-    "oauth2",
     *("ai-prompt-decorator", "ai-prompt-guard", "ai-prompt-template", "ai-proxy"),
     *("ai-request-transformer", "ai-response-transformer", "opentelemetry", "post-function", "pre-function", "prometheus"),
     *("proxy-cache", "redirect", "request-size-limiting", "response-ratelimiting", "standard-webhooks", "statsd", "syslog"),

@@ -330,7 +330,7 @@ class Client(Protocol):
 
     @property
     def forwarded_protocol(self) -> str:
-        """What the client spoke to a proxy before us, as its `X-Forwarded-Proto` says when `trusted_ips` has it; else `protocol`."""
+        """What the client spoke to a proxy before us: `X-Forwarded-Proto`, if that is in `trusted_ips`; else `protocol`."""
         ...
 
     @property

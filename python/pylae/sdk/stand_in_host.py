@@ -85,6 +85,12 @@ class _MemoryGateway:
                 return row
         return None
 
+    def _find_joined(self, name: str, reference: Row) -> Row | None:
+        """By convention a foreign field `consumer` refers to the table `consumers`, and else to one like `oauth2_consumers`."""
+        tables = sorted(self._host.rows, key=len)
+        found = (self._find(one, "id", reference["id"]) for one in tables if one == f"{name}s" or one.endswith(f"_{name}s"))
+        return next((row for row in found if row is not None), None)
+
     def _public(self, row: Row) -> Row:
         shown = {name: value for name, value in row.items() if name != "_expires_at_ms"}
         if "_expires_at_ms" in row:
@@ -99,8 +105,7 @@ class _MemoryGateway:
         for name in joined:
             reference = row.get(name)
             if reference is not None:
-                # By convention a foreign field `consumer` refers to the table `consumers`.
-                row[name] = self._find(f"{name}s", "id", reference["id"]) or reference
+                row[name] = self._find_joined(name, reference) or reference
         return row
 
     def _select_owned(self, table: str, field: str, owner: str) -> list[Row]:

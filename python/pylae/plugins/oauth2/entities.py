@@ -3,28 +3,12 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import re
-import secrets
 from collections.abc import Container
-from typing import Any, Final
+from typing import Any
 
+from pylae.plugins.oauth2.hashes import hashed, is_hashed
 from pylae.schema.rules import parse_url
 from pylae.sdk import Entity, field, kinds
-
-ROUNDS: Final = 10_000
-HASH_BYTES: Final = 32
-SALT_BYTES: Final = 16
-_HASHED: Final = re.compile(r"\$(argon2|2b\$|pbkdf2)")
-
-
-def hashed(secret: str) -> str:
-    """A secret in the form `$pbkdf2-sha512$i=...,l=...$salt$hash`, which Kong reads too."""
-    salt = secrets.token_bytes(SALT_BYTES)
-    key = hashlib.pbkdf2_hmac("sha512", secret.encode(), salt, ROUNDS, HASH_BYTES)
-    salt_text, key_text = (base64.b64encode(part).decode().rstrip("=") for part in (salt, key))
-    return f"$pbkdf2-sha512$i={ROUNDS},l={HASH_BYTES}${salt_text}${key_text}"
 
 
 def redirect_uri(uri: str) -> str | None:
@@ -69,7 +53,7 @@ class Oauth2Credential(Entity):
     def transform(cls, row: dict[str, Any], given: Container[str] | None = None) -> None:
         """Keeps a hash of the secret, when told so."""
         is_new = given is None or "client_secret" in given or "hash_secret" in given
-        if is_new and row["hash_secret"] and row["client_secret"] and not _HASHED.match(row["client_secret"]):
+        if is_new and row["hash_secret"] and row["client_secret"] and not is_hashed(row["client_secret"]):
             row["client_secret"] = hashed(row["client_secret"])
 
 
