@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from bench import admin, killing, many_routes, names, report, scenarios, upstreams
+from bench import admin, consumers, handshakes, killing, many_routes, names, report, scenarios, upstreams
 from bench.scenarios import LOADS, Bench, Options, say
 from bench.targets import PEERS, Pylae, Target
 
@@ -21,7 +21,7 @@ FAILED = "failed: "
 RESULTS = Path(__file__).parent / "results"
 SPECIAL = (
     *("routes", "stall", "rooms", "config", "mem", "start", "sync", "push", "pushmem"),
-    *("upstreams", "hashing", "kill", "dns"),
+    *("upstreams", "hashing", "kill", "dns", "consumers", "mtls"),
 )
 UPSTREAMS_REACH = {
     **{
@@ -163,8 +163,22 @@ def _ours(bench: Bench) -> dict[str, Callable[[], str]]:
             names.dns(bench),
             {f"requests of {names.WAITED_MS:g} ms and more": "0", "p99, ratio to TTL 1 h": "1 within the noise"},
         ),
+        "consumers": lambda: _consumers(bench),
+        "mtls": lambda: report.figures(
+            "mtls: TLS 1.3 handshakes with a client certificate, ECDSA P-256",
+            handshakes.handshakes(bench),
+            {"x nginx, median of the rounds": "≤ 1.3"},
+        ),
         "start": lambda: report.figures("start: one Route, migrated database", {"pylae": scenarios.start(bench)}),
     }
+
+
+def _consumers(bench: Bench) -> str:
+    samples, memory = consumers.consumers(bench)
+    title = "consumers: key-auth, keys in use of Consumers in the database, ourselves"
+    return "\n\n".join(
+        (report.loads(title, samples, next(iter(samples))), report.figures("consumers: memory", {"pylae": memory}))
+    )
 
 
 def _routes(bench: Bench) -> str:

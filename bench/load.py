@@ -33,6 +33,22 @@ init = function()
 end
 request = function() return all[math.random(100)] end
 """,
+    # what a random one of the Consumers sends, as `authentication.write_script` wrote it
+    "credentials": """
+local all = {}
+init = function()
+  math.randomseed(7)
+  local file = os.getenv("BENCH_FOLDER") .. "/headers.lua"
+  for i, headers in ipairs(dofile(file)) do all[i] = wrk.format("GET", "/", headers) end
+end
+request = function() return all[math.random(#all)] end
+""",
+    # the key of a random one of many consumers
+    "many_keys": """
+local total = tonumber(os.getenv("BENCH_ROUTES"))
+init = function() math.randomseed(7) end
+request = function() return wrk.format("GET", "/", { apikey = "key-" .. math.random(0, total - 1) }) end
+""",
     # a random one of 1,000 routes, spread evenly over all
     "routes": """
 local all, n = {}, 1000
@@ -89,7 +105,7 @@ def wrk(folder: Path, url: str, path: str, *, connections: int, script: str, sec
         text=True,
         check=False,
         timeout=seconds + 60,
-        env={"BENCH_ROUTES": str(routes), "PATH": "/usr/bin:/bin"},
+        env={"BENCH_ROUTES": str(routes), "BENCH_FOLDER": str(folder), "PATH": "/usr/bin:/bin"},
     )
     found = re.search(r"NUMBERS (\{.*\})", run.stdout)
     if not found:

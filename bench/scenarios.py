@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.authentication import PLUGINS, write_script
 from bench.load import wrk
 from bench.machine import LOAD_CORE, PROXY_CORE, Counter, busy_us, cpu_us, rss_bytes
 from bench.targets import BODY, HOST, Backend, Nginx, Pylae, Target, elapsed_ms, get
@@ -43,6 +44,10 @@ LOADS = [
     LoadScenario("plain256", "plain, keep-alive, 100 B, c=256", "plain", 256),
     LoadScenario("log", "plain with access log on both, c=32", "log", 32),
     LoadScenario("auth", "key-auth + rate-limiting, 100 consumers, c=32", "auth", 32, script="keys"),
+    *(
+        LoadScenario(name, f"{plugin} alone ({name}), 100 consumers, c=32", name, 32, script="credentials")
+        for name, plugin in PLUGINS.items()
+    ),
     LoadScenario("down1m", "1 MiB download, c=8", "plain", 8, "/1m"),
     LoadScenario("up1m", "1 MiB upload, c=8", "plain", 8, "/sink", "upload"),
 ]
@@ -155,20 +160,26 @@ class Bench:
 
     def interleave(self, targets: dict[str, tuple[Target, int]], scenario: LoadScenario) -> dict[str, list[Sample]]:
         """Start all, warm each up, then one round after the other."""
-        found: dict[str, list[Sample]] = {}
         with contextlib.ExitStack() as stack:
             for target, _ in targets.values():
                 stack.callback(target.stop)
                 target.start(scenario.profile)
-            self._warm(targets, scenario)
-            for number in range(self.options.rounds):
-                for label, (target, routes) in targets.items():
-                    sample = self.measure(target, scenario, routes)
-                    found.setdefault(label, []).append(sample)
-                    say(
-                        f"  {scenario.name} round {number + 1} {label}: {sample.rps:,.0f}/s, {sample.cpu_us:.1f} us, "
-                        f"errors {sample.errors}"
-                    )
+                if target.credentials:
+                    write_script(self.folder, target.credentials)
+            return self.interleave_started(targets, scenario)
+
+    def interleave_started(self, targets: dict[str, tuple[Target, int]], scenario: LoadScenario) -> dict[str, list[Sample]]:
+        """The same with targets that are up."""
+        found: dict[str, list[Sample]] = {}
+        self._warm(targets, scenario)
+        for number in range(self.options.rounds):
+            for label, (target, routes) in targets.items():
+                sample = self.measure(target, scenario, routes)
+                found.setdefault(label, []).append(sample)
+                say(
+                    f"  {scenario.name} round {number + 1} {label}: {sample.rps:,.0f}/s, {sample.cpu_us:.1f} us, "
+                    f"errors {sample.errors}"
+                )
         return found
 
     def _warm(self, targets: dict[str, tuple[Target, int]], scenario: LoadScenario) -> None:

@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bench import authentication
 from bench.machine import LOAD_CORE, PROXY_CORE, find, pinned
 from tests.support import processes
 from tests.support.gateway import Gateway
@@ -55,7 +56,7 @@ class Target:
 
     name = ""
     program = ""
-    profiles: tuple[str, ...] = ("plain", "log", "auth", "routes")
+    profiles: tuple[str, ...] = ("plain", "log", "auth", "routes", *authentication.PLUGINS)
     core = PROXY_CORE
 
     def __init__(self, backend_port: int, routes: int = 1) -> None:
@@ -64,6 +65,8 @@ class Target:
         self.folder = Path(tempfile.mkdtemp(prefix=f"pylae-bench-{self.name}-"))
         self.folder.chmod(0o755)
         self.process: subprocess.Popen[bytes] | None = None
+        self.credentials: authentication.Credentials = []
+        """What its Consumers send."""
 
     @classmethod
     def absent(cls) -> str | None:
@@ -97,9 +100,11 @@ class Target:
             "auth": ("/", {"apikey": "key-99"}),
             "room:key-auth": ("/", {"apikey": "key-99"}),
             "routes": (f"/r{last}/x", {"Host": f"h{last}.bench.test"}),
-        }.get(profile, ("/", {}))
+        }.get(profile, ("/", self.credentials[-1] if self.credentials else {}))
         until(lambda: get(self.port, path, headers) == (200, BODY.encode()), f"{self.name}: {self.output()}", 60)
         wrong = {"auth": ("/", {"apikey": "wrong"}), "routes": ("/nope", {"Host": "h0.bench.test"})}.get(profile)
+        if self.credentials:
+            wrong = "/", {}
         if wrong:
             status, _ = get(self.port, *wrong)
             assert status in (401, 404, 503), f"{self.name}: a request that must be refused got {status}"
@@ -314,7 +319,7 @@ class Pylae(Target):
     """Ourselves: the whole tree counts, supervisor and control included."""
 
     name = "pylae"
-    profiles = ("plain", "log", "auth", "routes", *(f"room:{room}" for room in ("key-auth", "rate-limiting")))
+    profiles = (*Target.profiles, *(f"room:{room}" for room in ("key-auth", "rate-limiting")))
 
     def __init__(self, backend_port: int, routes: int = 1, *, workers: int = 1, core: int | None = PROXY_CORE) -> None:
         super().__init__(backend_port, routes)
@@ -362,6 +367,8 @@ class Pylae(Target):
             for i in range(100):
                 admin.post("/consumers", {"username": f"c{i}"})
                 admin.post(f"/consumers/c{i}/key-auth", {"key": f"key-{i}"})
+        if profile in authentication.PLUGINS:
+            self.credentials = authentication.configure(profile, admin, "/services/bench/plugins")
         if profile in ("auth", "room:rate-limiting"):
             limit_by = "consumer" if profile == "auth" else "ip"
             config = {"minute": 100_000_000, "policy": "local", "limit_by": limit_by}
