@@ -6,14 +6,23 @@ For what Chromium does not let a test do: take cookies away, send a code twice, 
 
 from __future__ import annotations
 
+import contextlib
 import html
+import itertools
 import re
 import urllib.parse
-from typing import Final
+from collections.abc import Iterator
+from typing import Any, Final
 
+from tests.support.blueprints import Blueprints
+from tests.support.gateway import Gateway
+from tests.support.origin import Origin
 from tests.support.raw import Client, Reply, request
+from tests.support.servers.oidc_provider import GATEWAY, GATEWAY_SECRET, OidcProvider
 
 MAX_REDIRECTS: Final = 12
+MAX_PAGES: Final = 40
+"""Addresses that the provider knows."""
 _FORM: Final = re.compile(r'<form[^>]*action="([^"]*)"[^>]*>(.*?)</form>', re.DOTALL)
 _INPUT: Final = re.compile(r'<input[^>]*name="([^"]*)"(?:[^>]*value="([^"]*)")?')
 
@@ -96,3 +105,59 @@ class Agent:
         """A cookie of this origin."""
         place = urllib.parse.urlsplit(url)
         return self.cookies.get(f"{place.scheme}://{place.netloc}", {}).get(name)
+
+
+class Shop:
+    """A site behind the gateway whose pages ask for a login at the provider.
+
+    Attributes:
+        base: Scheme, host and port, without TLS.
+        base_tls: The same with it.
+    """
+
+    def __init__(
+        self, gateway: Gateway, blueprints: Blueprints, echo: Origin, provider: OidcProvider, name: str = "page"
+    ) -> None:
+        self.gateway, self.blueprints, self.origin, self.provider = gateway, blueprints, echo, provider
+        self.base, self.base_tls = bases_of(gateway)
+        self._name, self._numbers = name, itertools.count()
+
+    def page(self, route: dict[str, Any] | None = None, **config: Any) -> str:
+        """The address of a page of its own; what is not said has a sensible value."""
+        number = next(self._numbers)
+        assert number < MAX_PAGES, "the provider knows no more addresses"
+        path = f"/{self._name}-{number}"
+        defaults = {
+            "issuer": self.provider.issuer,
+            "client_id": [GATEWAY],
+            "client_secret": [GATEWAY_SECRET],
+            "auth_methods": ["authorization_code", "session"],
+            # A refresh token is given to whom the user agrees to anew (OpenID Connect Core, section 11).
+            "scopes": ["openid", "profile", "offline_access"],
+            "authorization_query_args_names": ["prompt"],
+            "authorization_query_args_values": ["consent"],
+            "upstream_headers_claims": ["sub"],
+            "upstream_headers_names": ["X-Sub"],
+        }
+        fields = {"paths": [path], "strip_path": False, **(route or {})}
+        self.blueprints.plugged(self.origin, "openid-connect", fields, **{**defaults, **config})
+        return self.base + path
+
+    @property
+    def user(self) -> str | None:
+        """Whom the upstream was told of last."""
+        return self.origin.last.header("X-Sub")
+
+
+def bases_of(gateway: Gateway) -> tuple[str, str]:
+    """Where the shop is, without TLS and with it."""
+    return f"http://shop.test:{gateway.proxy_port}", f"https://shop.test:{gateway.proxy_tls_port}"
+
+
+@contextlib.contextmanager
+def open_shop(gateway: Gateway, blueprints: Blueprints, echo: Origin, name: str = "page", **provider: Any) -> Iterator[Shop]:
+    """A shop with a provider of its own; of several at one gateway each has a name."""
+    base, base_tls = bases_of(gateway)
+    uris = [f"{one}/{name}-{number}" for one in (base, base_tls) for number in range(MAX_PAGES)]
+    with OidcProvider(redirect_uris=uris, post_logout_redirect_uris=[f"{base}/bye"], **provider) as server:
+        yield Shop(gateway, blueprints, echo, server, name)

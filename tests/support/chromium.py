@@ -131,6 +131,16 @@ class Page:
         assert "exceptionDetails" not in done, done["exceptionDetails"]
         return done["result"].get("value")
 
+    def leave(self, script: str) -> None:
+        """Runs a script that leads to another document, and waits for that."""
+        self._browser.call("Runtime.evaluate", {"expression": script}, self._session)
+        self._browser.wait_for("Page.loadEventFired", self._session)
+
+    def cookies(self) -> dict[str, dict[str, Any]]:
+        """The cookies that the document's address would get, by name, with their attributes."""
+        found = self._browser.call("Network.getCookies", {}, self._session)["cookies"]
+        return {cookie["name"]: cookie for cookie in found}
+
     def complaints(self) -> list[str]:
         """Exceptions, and what the browser refused on the page's behalf."""
         found = []

@@ -133,7 +133,8 @@ class Flow:
             if is_over:
                 raise
             renewed = None
-        except TokenRefused:
+        except Refused as refusal:
+            exchange.log("notice", f"openid-connect: no new token for a session: {refusal.reason}")
             # Perhaps another worker was faster, and the store has what it got.
             session = await sessions.open(exchange)
             kept = None if session is None else grant_of(session, settings, bound)
@@ -144,7 +145,8 @@ class Flow:
         """A Grant with new tokens; None without a way to get them."""
         if settings.config.refresh_tokens is False or grant.refresh_token is None or grant.client is None:
             return None
-        digest = self._refreshed.digest(settings.tag, grant.refresh_token)
+        # Both tokens: providers give the same refresh token again and again, or another each time.
+        digest = self._refreshed.digest(settings.tag, grant.access_token or "", grant.refresh_token)
         new = self._refreshed.get(digest)
         if new is None:
             task = self._refreshing.get(digest)
@@ -168,7 +170,10 @@ class Flow:
     def _note_refreshed(self, digest: bytes, task: asyncio.Task[Grant]) -> None:
         self._refreshing.pop(digest, None)
         if not task.cancelled() and task.exception() is None:
-            self._refreshed.keep(digest, task.result(), None, self._now_ms() + REFRESHED_KEPT_MS)
+            now_ms, new = self._now_ms(), task.result()
+            left_ms = REFRESHED_KEPT_MS if new.expires_at_s is None else int(new.expires_at_s * 1000) - now_ms
+            if left_ms > 0:
+                self._refreshed.keep(digest, new, None, now_ms + min(left_ms, REFRESHED_KEPT_MS))
 
     async def begin(self, exchange: Exchange, settings: Settings) -> Answer:
         """Sends the browser to the provider."""

@@ -91,7 +91,7 @@ class OidcProvider(Server):
         """The script and what it is told."""
         return [str(self.folder / "server.mjs"), json.dumps(self._options)]
 
-    def control(self, path: str, **arguments: str | int) -> Any:
+    def control(self, path: str, /, **arguments: str | int) -> Any:
         """Ask for a trouble, or its end: `rotate`, `delay`, `fail`, `heal`, `revoke-all`, `forget`, `requests`."""
         query = urllib.parse.urlencode(arguments)
         return _fetch(f"http://127.0.0.1:{self.control_port}/{path}?{query}", b"")
