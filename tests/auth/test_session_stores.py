@@ -69,6 +69,18 @@ def test_session_is_kept_changed_and_deleted(kind: str, ports: dict[str, int], r
 
 
 @pytest.mark.parametrize("kind", MAKERS)
+def test_change_brings_nothing_back(kind: str, ports: dict[str, int], runner: asyncio.Runner) -> None:
+    store = MAKERS[kind](ports[kind], PASSWORDS[kind])
+    runner.run(store.save("mine", "first", 60))
+    runner.run(store.change("mine", "second", 60))
+    assert runner.run(store.load("mine")) == "second"
+    runner.run(store.delete("mine"))
+    runner.run(store.change("mine", "third", 60))
+    assert runner.run(store.load("mine")) is None
+    runner.run(store.close())
+
+
+@pytest.mark.parametrize("kind", MAKERS)
 def test_session_ends_by_itself(kind: str, ports: dict[str, int], runner: asyncio.Runner) -> None:
     store = MAKERS[kind](ports[kind], PASSWORDS[kind])
     for name, last_s in (("short", 1.0), ("shortened", 60.0), ("long", 60.0)):

@@ -110,4 +110,6 @@ def without_answer(query: str) -> str:
 
 
 def _word(text: str) -> str:
-    return text if text.isascii() and text.isprintable() and len(text) < 64 else "something else"
+    """An error's name, which is for the log and may stand in a page; nothing else a browser brings."""
+    is_name = text.isascii() and text.replace("_", "").replace("-", "").isalnum() and len(text) < 64
+    return text if is_name else "something else"

@@ -11,6 +11,7 @@ import msgspec
 
 from pylae.plugins.openid_connect.login_state import scheme_of
 from pylae.plugins.openid_connect.parts import Grant
+from pylae.plugins.openid_connect.provider import issuer_of
 from pylae.plugins.openid_connect.settings import Settings
 from pylae.sdk import Host
 from pylae.sdk.auth import equals
@@ -136,7 +137,7 @@ def content_of(grant: Grant, settings: Settings, bound: bytes) -> bytes:
     """What a session holds of a Grant. Compressed: the line that carries cookies may have 8 KiB."""
     kept = Kept(
         grant.granted_by or grant.method,
-        settings.config.issuer,
+        issuer_of(settings.config.issuer).rstrip("/"),
         None if grant.client is None else grant.client.client_id,
         grant.access_token,
         grant.id_token,
@@ -158,7 +159,7 @@ def grant_of(session: Session, settings: Settings, bound: bytes) -> Grant | None
         kept = msgspec.msgpack.decode(zlib.decompress(session.content), type=Kept)
     except (msgspec.DecodeError, zlib.error):
         return None
-    if kept.issuer != settings.config.issuer or not equals(kept.bound_to, bound):
+    if kept.issuer != issuer_of(settings.config.issuer).rstrip("/") or not equals(kept.bound_to, bound):
         return None
     client = settings.client_by_name.get(kept.client_id or "")
     if client is None and kept.granted_by in OF_OUR_CLIENTS:

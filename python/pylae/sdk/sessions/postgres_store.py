@@ -38,6 +38,9 @@ INSERT INTO pylae_sessions (key, data, audience, subject, ends_at)
 VALUES ($1, $2, $3, $4, now() + $5 * interval '1 second')
 ON CONFLICT (key) DO UPDATE SET data = excluded.data, ends_at = excluded.ends_at
 """
+_CHANGE: Final = """
+UPDATE pylae_sessions SET data = $2, ends_at = now() + $3 * interval '1 second' WHERE key = $1 AND ends_at > now()
+"""
 _SHORTEN: Final = "UPDATE pylae_sessions SET ends_at = now() + $2 * interval '1 second' WHERE key = $1 AND ends_at > now()"
 _DELETE: Final = "DELETE FROM pylae_sessions WHERE key = $1"
 _SWEEP: Final = "DELETE FROM pylae_sessions WHERE key IN (SELECT key FROM pylae_sessions WHERE ends_at <= now() LIMIT 1000)"
@@ -88,6 +91,10 @@ class PostgresStore:
             await self._run("execute", _SWEEP)
         self._saves_until_sweep -= 1
         await self._run("execute", _SAVE, key_of(session_id), text, audience, subject, float(ttl_s))
+
+    async def change(self, session_id: str, text: str, ttl_s: float) -> None:
+        """Changes the row, if it is there."""
+        await self._run("execute", _CHANGE, key_of(session_id), text, float(ttl_s))
 
     async def shorten(self, session_id: str, ttl_s: float) -> None:
         """Changes when the row ends."""

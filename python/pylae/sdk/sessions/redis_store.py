@@ -76,6 +76,11 @@ class RedisStore:
         client = await self._client()
         await self._asked(client.set(self._key(session_id), text, px=max(int(ttl_s * 1000), _MIN_TTL_MS)))
 
+    async def change(self, session_id: str, text: str, ttl_s: float) -> None:
+        """`SET` of what is there."""
+        client = await self._client()
+        await self._asked(client.set(self._key(session_id), text, px=max(int(ttl_s * 1000), _MIN_TTL_MS), xx=True))
+
     async def shorten(self, session_id: str, ttl_s: float) -> None:
         """`PEXPIRE`."""
         client = await self._client()

@@ -170,8 +170,8 @@ class Sessions:
             CallFailed, SystemUnavailable: the store did not take it.
         """
         if self._store is not None:
-            text = self._sealer.seal(msgspec.msgpack.encode(session.content))
-            await self._store.save(session.id, text, self._lasts_s(session), audience=self._audience, subject=session.subject)
+            text, lasts_s = self._sealed_content(session), self._lasts_s(session)
+            await self._store.save(session.id, text, lasts_s, audience=self._audience, subject=session.subject)
         return self._set_cookies(exchange, session)
 
     async def use(self, exchange: Exchange, session: Session, *, is_changed: bool = False) -> None:
@@ -190,7 +190,10 @@ class Sessions:
             await self.renew(exchange, session)
         elif is_changed:
             session.used_s = now_s
-            await self.write(exchange, session)
+            if self._store is not None:
+                # Whoever has logged out meanwhile stays so.
+                await self._store.change(session.id, self._sealed_content(session), self._lasts_s(session))
+            self._set_cookies(exchange, session)
         elif timeouts.idling_s and now_s - session.used_s >= timeouts.idling_s * _TOUCHED_AFTER:
             session.used_s = now_s
             self._set_cookies(exchange, session)
@@ -198,6 +201,8 @@ class Sessions:
     async def renew(self, exchange: Exchange, session: Session) -> None:
         """Gives the session a new id and a new rolling time; the old id goes after `stale_s`."""
         old = session.id
+        if self._store is not None and await self._store.load(old, is_fresh=True) is None:
+            return
         session.id = secrets.token_urlsafe(32)
         session.rolled_s = session.used_s = self._now_s()
         await self.write(exchange, session)
@@ -239,6 +244,9 @@ class Sessions:
         ends = session.ends_s(timeouts)
         end = min((ends[name] for name in ("rolling-timeout", "absolute-timeout") if ends[name]), default=0)
         return end - self._now_s() + timeouts.stale_s if end else _FOR_EVER_S
+
+    def _sealed_content(self, session: Session) -> str:
+        return self._sealer.seal(msgspec.msgpack.encode(session.content))
 
     def _set_cookies(self, exchange: Exchange, session: Session) -> bool:
         content = None if self._store is not None else session.content

@@ -34,6 +34,10 @@ class Store(Protocol):
         """Keeps a text for so long, in the place of what was there; whose it is may be noted for administrators."""
         ...
 
+    async def change(self, session_id: str, text: str, ttl_s: float) -> None:
+        """Keeps another text in the place of the one that is there; what is gone stays gone."""
+        ...
+
     async def shorten(self, session_id: str, ttl_s: float) -> None:
         """Keeps it for so long and no longer; what is gone stays gone."""
         ...
@@ -89,6 +93,10 @@ class DatabaseStore:
         if self._has_metadata and subject is not None:
             metadata = {"session": {"id": row["id"]}, "sid": key, "audience": audience, "subject": subject}
             await self._entities.insert(METADATA_TABLE, metadata)
+
+    async def change(self, session_id: str, text: str, ttl_s: float) -> None:
+        """Changes the row, if it is there."""
+        await self._change(key_of(session_id), {"data": text}, max(ttl_s, _MIN_TTL_S))
 
     async def shorten(self, session_id: str, ttl_s: float) -> None:
         """Changes when the row ends."""
