@@ -15,6 +15,7 @@ from tests.support.blueprints import Blueprints
 from tests.support.chromium import Browser, Page
 from tests.support.gateway import Gateway
 from tests.support.origin import Origin
+from tests.support.ports import free_port
 from tests.support.raw import Client, Reply, request
 from tests.support.servers import redis
 from tests.support.servers.redis import RedisServer
@@ -303,6 +304,17 @@ def test_tokens_are_refreshed_once_for_all_who_wait(storage: str, short_shop: Sh
     assert all(reply.header("set-cookie") for reply in replies)
     tokens = {received.header("authorization") for received in shop.origin.requests[-MANY:]}
     assert shop.provider.requests("/token") == len(tokens) <= WORKERS
+
+
+def test_login_while_redis_is_down_says_so(shop: Shop) -> None:
+    port = free_port()
+    url = shop.page(session_storage="redis", redis={"port": port})
+    agent = Agent()
+    agent.log_in(url, "alice", until=shop.base)
+    assert agent.ask(agent.url).status == 500
+    assert not any(name.startswith("session") for name in agent.cookies[shop.base])
+    record = shop.gateway.failures.wait_for("identity_system_failed")[-1]
+    assert f"Redis redis://127.0.0.1:{port}/0" in record
 
 
 def test_session_ends_when_the_provider_gives_no_more_tokens(short_shop: Shop) -> None:
