@@ -22,6 +22,7 @@ from tests.support.servers.redis import RedisServer
 from tests.support.wait import until
 
 WORKERS = 2
+SETTINGS = {"trusted_ips": "127.0.0.1"}
 SIGN_IN: Final = "return document.querySelector('input[name=password]') !== null"
 # The access token stands for less than the gateway's margin: it is due for another at every request.
 SHORT_S: Final = 3
@@ -131,6 +132,14 @@ def test_authorization_request_says_what_the_configuration_says(shop: Shop) -> N
     assert "login_hint=al%FFice" in where
 
 
+def test_address_is_the_one_that_a_trusted_proxy_names(shop: Shop) -> None:
+    url = shop.page()
+    lines = ("X-Forwarded-Proto: https", "X-Forwarded-Host: bank.test", "X-Forwarded-Port: 443")
+    reply = Agent().ask(url, *lines)
+    assert query_of(reply.header("location") or "")["redirect_uri"] == f"https://bank.test{urllib.parse.urlsplit(url).path}"
+    assert (reply.header("set-cookie") or "").endswith("; Path=/; Secure; HttpOnly")
+
+
 def test_login_without_proof_key_where_the_configuration_says_so(shop: Shop) -> None:
     url = shop.page(require_proof_key_for_code_exchange=False)
     agent = Agent()
@@ -234,6 +243,25 @@ def test_user_who_lacks_a_role_has_no_session(shop: Shop) -> None:
     assert (reply.status, reply.header("location")) == (302, "https://elsewhere.test/no")
     assert agent.cookie(url, "session") is None
     assert Agent().log_in(url, "alice").status == 200
+
+
+def test_scope_of_an_opaque_token_is_known_to_its_session(shop: Shop, short_shop: Shop) -> None:
+    for one in (shop, short_shop):
+        url = one.page(scopes_required=["profile openid"])
+        agent = Agent()
+        assert agent.log_in(url, "alice").status == 200
+        assert [agent.ask(url).status for _ in range(3)] == [200] * 3
+
+
+def test_session_outlives_the_browser(shop: Shop) -> None:
+    url = shop.page(session_remember=True, upstream_session_id_header="X-Session", downstream_session_id_header="X-Session")
+    agent = Agent()
+    reply = agent.log_in(url, "alice")
+    (line,) = [line for line in reply.all("set-cookie") if line.startswith("remember=")]
+    assert "Max-Age=6048" in line
+    again = agent.ask(url, "X-Session: forged")
+    assert again.header("X-Session") == shop.origin.last.header("X-Session") == reply.header("X-Session") != "forged"
+    assert agent.ask(url).status == 200
 
 
 def test_password_begins_a_session_unless_it_may_not(shop: Shop) -> None:

@@ -30,6 +30,7 @@ class Kept(msgspec.Struct, array_like=True):
     Attributes:
         issuer: Whose they are; a configuration for another issuer does not take them.
         client_id: The client they were given to.
+        scope: What the token endpoint said of it; an opaque token says nothing itself.
         bound_to: A digest of what `session_bind` names.
     """
 
@@ -40,6 +41,7 @@ class Kept(msgspec.Struct, array_like=True):
     id_token: str | None
     refresh_token: str | None
     expires_at_s: float | None
+    scope: str | None
     bound_to: bytes
 
 
@@ -143,6 +145,7 @@ def content_of(grant: Grant, settings: Settings, bound: bytes) -> bytes:
         grant.id_token,
         grant.refresh_token,
         grant.expires_at_s,
+        scope_of(grant),
         bound,
     )
     return zlib.compress(msgspec.msgpack.encode(kept))
@@ -172,4 +175,11 @@ def grant_of(session: Session, settings: Settings, bound: bytes) -> Grant | None
         id_token=kept.id_token,
         refresh_token=kept.refresh_token,
         expires_at_s=kept.expires_at_s,
+        response=None if kept.scope is None else {"scope": kept.scope},
     )
+
+
+def scope_of(grant: Grant) -> str | None:
+    """What the token endpoint said that the access token is good for."""
+    scope = (grant.response or {}).get("scope")
+    return scope if isinstance(scope, str) else None

@@ -13,7 +13,7 @@ from typing import Final
 from urllib.parse import urlencode
 
 from pylae.plugins.openid_connect import authorization, claims, login_actions, logout
-from pylae.plugins.openid_connect.browser_sessions import BrowserSessions, bound_to, content_of, grant_of
+from pylae.plugins.openid_connect.browser_sessions import BrowserSessions, bound_to, content_of, grant_of, scope_of
 from pylae.plugins.openid_connect.login_state import Login, LoginCookie, new_login
 from pylae.plugins.openid_connect.parts import Core, Grant, ProviderClient, Refused, TokenRefused, Unauthorized
 from pylae.plugins.openid_connect.settings import Settings
@@ -160,6 +160,8 @@ class Flow:
         made.access_token, made.expires_at_s = new.access_token, new.expires_at_s
         made.id_token = new.id_token or grant.id_token
         made.refresh_token = new.refresh_token or grant.refresh_token
+        scope = scope_of(new) or scope_of(grant)
+        made.response = None if scope is None else {"scope": scope}
         if new.id_claims is not None and grant.id_token is not None:
             # OpenID Connect Core, section 12.2.
             before = await self._core.read(settings, Grant("session", grant.client, id_token=grant.id_token), verify=False)

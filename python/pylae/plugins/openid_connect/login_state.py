@@ -141,15 +141,29 @@ def plain_target(target: str) -> str:
 
 def scheme_of(exchange: Exchange) -> str:
     """How the browser came, as the gateway tells the upstream: what a trusted proxy in front says counts."""
-    return exchange.service.request.get_header("x-forwarded-proto") or exchange.request.scheme
+    said = exchange.service.request.get_header("x-forwarded-proto") or exchange.request.scheme
+    return said.partition(",")[0].strip().lower()
 
 
 def origin_of(exchange: Exchange) -> str:
     """Scheme, host and port as the browser knows them."""
-    upstream, scheme = exchange.service.request, scheme_of(exchange)
+    upstream = exchange.service.request
     host = upstream.get_header("x-forwarded-host") or exchange.request.host
     port = upstream.get_header("x-forwarded-port") or str(exchange.request.port)
+    return origin(scheme_of(exchange), host, port)
+
+
+def origin(scheme: str, host: str, port: str) -> str:
+    """An origin of what proxies say; of several the first, and a port with the host counts for more than one without.
+
+    >>> origin("https", "shop.test", "443"), origin("http", "shop.test:8080, inner.test", "80"), origin("http", "::1", "8000")
+    ('https://shop.test', 'http://shop.test:8080', 'http://[::1]:8000')
+    """
+    host, port = host.partition(",")[0].strip(), port.partition(",")[0].strip()
+    name, colon, own_port = host.rpartition(":")
+    if colon and own_port.isdecimal() and (":" not in name or name.endswith("]")):
+        host, port = name, own_port
     if ":" in host and not host.startswith("["):
         host = f"[{host}]"
-    usual = {"http": "80", "https": "443"}.get(scheme)
-    return f"{scheme}://{host}" if port == usual else f"{scheme}://{host}:{port}"
+    is_usual = port == {"http": "80", "https": "443"}.get(scheme)
+    return f"{scheme}://{host}" if is_usual else f"{scheme}://{host}:{port}"
