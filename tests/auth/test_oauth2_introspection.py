@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -15,7 +18,9 @@ from tests.support.gateway import Gateway
 from tests.support.origin import Connection, Origin, answer, silent
 from tests.support.ports import free_port
 from tests.support.servers.oidc_provider import GATEWAY, GATEWAY_SECRET, SERVICE, SERVICE_SECRET, OidcProvider
+from tests.support.wait import until
 
+WORKERS = 2
 AUTHORIZATION = "Basic " + base64.b64encode(f"{GATEWAY}:{GATEWAY_SECRET}".encode()).decode()
 INVALID = "The access token is invalid or has expired"
 
@@ -132,6 +137,95 @@ def test_server_is_told_of_the_request(gateway: Gateway, blueprints: Blueprints,
     before = len(server.requests)
     assert gateway.get(f"{path}/other", bearer("one")).status == 200
     assert len(server.requests) > before
+
+
+def test_server_is_told_of_a_path_with_bytes_that_are_no_text(
+    gateway: Gateway, blueprints: Blueprints, echo: Origin, make_origin: Any
+) -> None:
+    server = make_origin(answer(b'{"active": true}'))
+    config = {"introspection_url": server.url, "authorization_value": "x", "introspect_request": True}
+    path = blueprints.plugged(echo, "oauth2-introspection", **config)
+    assert gateway.get(f"{path}/\xff\xfe", bearer("one")).status == 200
+    assert server.last.header("X-Request-Path") == f"{path}/%FF%FE"
+
+
+def test_server_is_asked_once_for_all_who_wait_and_for_all_who_guess_again(
+    gateway: Gateway, blueprints: Blueprints, echo: Origin, make_origin: Any
+) -> None:
+    """Neither a crowd nor a client that tries on and on multiplies what the server has to do."""
+    for said, status in ((b'{"active": true}', 200), (b'{"active": false}', 401)):
+        held, released = threading.Event(), threading.Event()
+
+        def slow(connection: Connection, said: bytes = said, held: Any = held, released: Any = released) -> None:
+            received = connection.read_head()
+            connection.read_body(received)
+            held.set()
+            assert released.wait(10)
+            connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b" % (len(said), said))
+
+        server = make_origin(slow)
+        path = blueprints.plugged(echo, "oauth2-introspection", introspection_url=server.url, authorization_value="x")
+        with ThreadPoolExecutor(16) as pool:
+            replies = [pool.submit(gateway.get, path, bearer("one")) for _ in range(16)]
+            assert held.wait(10)
+            released.set()
+            assert {reply.result().status for reply in replies} == {status}
+        assert {gateway.get(path, bearer("one")).status for _ in range(16)} == {status}
+        assert len(server.requests) <= WORKERS
+
+
+def test_claim_whose_name_is_no_header_name(gateway: Gateway, blueprints: Blueprints, echo: Origin, make_origin: Any) -> None:
+    server = make_origin(answer(b'{"active": true, "https://example.com/groups": ["dev", "ops"]}'))
+    path = blueprints.plugged(
+        echo,
+        "oauth2-introspection",
+        introspection_url=server.url,
+        authorization_value="x",
+        custom_claims_forward=["https://example.com/groups"],
+    )
+    assert gateway.get(path, bearer("one"), "X-Credential-https-example-com-groups: root").status == 200
+    assert echo.last.all("X-Credential-https-example-com-groups") == ["dev ops"]
+
+
+def test_users_token_leads_to_the_consumer_of_that_name(
+    gateway: Gateway, blueprints: Blueprints, echo: Origin, make_origin: Any
+) -> None:
+    consumer = blueprints.consumer()
+    claims = {"active": True, "username": consumer["username"], "client_id": "app", "sub": "7", "scope": "read write"}
+    server = make_origin(answer(json.dumps(claims).encode()))
+    path = blueprints.plugged(echo, "oauth2-introspection", introspection_url=server.url, authorization_value="x")
+    for _ in range(8):
+        assert gateway.get(path, bearer("one")).status == 200
+        assert echo.last.header("X-Consumer-ID") == consumer["id"]
+        assert echo.last.header("X-Credential-Identifier") == consumer["username"]
+        assert echo.last.header("X-Credential-Sub") == "7"
+    # Renamed, it is somebody else; at once, though what the server said is still remembered.
+    blueprints.admin.patch(f"/consumers/{consumer['id']}", {"username": unique("renamed")})
+    gateway.settle()
+    for _ in range(8):
+        assert gateway.get(path, bearer("one")).status == 200
+        assert echo.last.header("X-Consumer-ID") is None
+
+
+def test_decision_ends_with_its_token(gateway: Gateway, blueprints: Blueprints, echo: Origin, make_origin: Any) -> None:
+    """However long `ttl` is, and though the server goes on saying that it is active."""
+    ends_s = int(time.time()) + 2
+    server = make_origin(answer(json.dumps({"active": True, "exp": ends_s}).encode()))
+    config = {"introspection_url": server.url, "authorization_value": "x", "ttl": 600}
+    path = blueprints.plugged(echo, "oauth2-introspection", **config)
+    assert gateway.get(path, bearer("one")).status == 200
+    until(lambda: gateway.get(path, bearer("one")).status == 401, "the token to end", 5)
+    assert time.time() >= ends_s
+
+
+def test_two_tokens_in_one_request(gateway: Gateway, echo: Origin, provider: OidcProvider, protected: Any) -> None:
+    """The upstream might look at the one that nobody judged."""
+    path, token = protected(), provider.token()["access_token"]
+    assert gateway.get(f"{path}?access_token={token}", bearer(token)).status == 200
+    echo.forget()
+    for query in ("access_token=other", f"access_token={token}&access_token=other", "%61ccess_token=other"):
+        assert gateway.get(f"{path}?{query}", bearer(token)).status == 401
+    assert not echo.requests
 
 
 def _lies(body: bytes, status: int = 200) -> Any:

@@ -46,6 +46,7 @@ def test_which_plugins_are_run_again_and_which_say_who_the_client_is() -> None:
         "ldap-auth-advanced",
         "mtls-auth",
         "oauth2",
+        "oauth2-introspection",
         "openid-connect",
         "session",
     }
