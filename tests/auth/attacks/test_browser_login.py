@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import urllib.parse
 from collections.abc import Iterator
 from typing import Any, Final
@@ -79,8 +80,8 @@ def test_open_redirect_by_path_of_the_first_request(shop: Shop) -> None:
         reply = agent.ask(agent.url.replace("shop.test", "bank.test"))
         where = reply.header("location") or ""
         assert (reply.status, reply.header("X-Injected")) == (302, None)
-        assert where.startswith(f"{bank}/"), where
-        assert not where.startswith(f"{bank}//"), where
+        # Neither a scheme, nor what a browser takes for the beginning of a host.
+        assert re.match(r"/[^/\\\s]", where), where
 
 
 def test_open_redirect_by_forwarded_host(shop: Shop) -> None:
@@ -99,7 +100,8 @@ def test_open_redirect_by_arguments(shop: Shop) -> None:
     query = urllib.parse.urlencode(dict.fromkeys(names, evil))
     assert argument(agent.ask(f"{url}?{query}").header("location"), "redirect_uri") == url
     back = way_back(shop, agent, f"{url}?{query}")
-    assert (agent.ask(with_arguments(back, redirect_uri=evil)).header("location") or "").startswith(f"{url}?")
+    where = agent.ask(with_arguments(back, redirect_uri=evil)).header("location")
+    assert where == f"{urllib.parse.urlsplit(url).path}?{query}"
     assert "evil" not in (agent.ask(f"{url}/out?{query}").header("location") or "")
 
 

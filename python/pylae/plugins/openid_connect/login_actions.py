@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from pylae.plugins.openid_connect.authorization import without_answer
-from pylae.plugins.openid_connect.login_state import Login, origin_of
+from pylae.plugins.openid_connect.login_state import Login
 from pylae.plugins.openid_connect.parts import Grant
 from pylae.plugins.openid_connect.settings import Settings
 from pylae.sdk.exchange import Answer, Exchange
@@ -34,8 +34,8 @@ def act(exchange: Exchange, settings: Settings, grant: Grant, login: Login | Non
     if uris:
         where = uris[index] if index < len(uris) else uris[0]
     elif login is not None:
-        # Its own origin, whatever the path looks like: `//elsewhere` is no address here.
-        where = origin_of(exchange) + "/" + login.target.lstrip("/")
+        # A path, as only the browser knows for sure by which name it came; never another origin (`plain_target`).
+        where = login.target
     else:
         return None
     tokens = urlencode({name: value for name, value in tokens_of(settings, grant).items() if isinstance(value, str)})

@@ -26,7 +26,8 @@ from pylae.sdk.sessions.cookies import cookies_of, joined, removed, split
 MAX_LOGINS: Final = 5
 """Of one browser, in several tabs; the oldest is forgotten."""
 MAX_TARGET_CHARACTERS: Final = 1_024
-_PLAIN: Final = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
+_PLAIN: Final = "!$%&'()*+,-./:;=?@[]_~"
+_USUAL_PORTS: Final = {"http": "80", "https": "443"}
 
 
 class Login(msgspec.Struct, array_like=True):
@@ -135,22 +136,27 @@ class LoginCookie:
 
 
 def plain_target(target: str) -> str:
-    """A path and query whose bytes beyond ASCII are percent-encoded, the rest as it is."""
-    return target if target.isascii() else quote(target, safe=_PLAIN, errors="surrogateescape")
+    r"""A path and query that begins with one `/` and holds plain characters, so that no browser takes it for another origin.
+
+    >>> plain_target("//evil.test/a?b=%2f"), plain_target("/\\evil.test")
+    ('/evil.test/a?b=%2f', '/%5Cevil.test')
+    """
+    return "/" + quote(target.lstrip("/"), safe=_PLAIN, errors="surrogateescape")
 
 
 def scheme_of(exchange: Exchange) -> str:
-    """How the browser came, as the gateway tells the upstream: what a trusted proxy in front says counts."""
-    said = exchange.service.request.get_header("x-forwarded-proto") or exchange.request.scheme
-    return said.partition(",")[0].strip().lower()
+    """How the browser came: what a trusted proxy in front says counts."""
+    return exchange.client.forwarded_protocol.partition(",")[0].strip().lower()
 
 
 def origin_of(exchange: Exchange) -> str:
-    """Scheme, host and port as the browser knows them."""
-    upstream = exchange.service.request
-    host = upstream.get_header("x-forwarded-host") or exchange.request.host
-    port = upstream.get_header("x-forwarded-port") or str(exchange.request.port)
-    return origin(scheme_of(exchange), host, port)
+    """Scheme, host and port as the browser knows them, as far as that can be told."""
+    request, scheme = exchange.request, scheme_of(exchange)
+    if scheme == exchange.client.protocol:
+        return origin(scheme, request.host, str(request.port))
+    # Only of a proxy in `trusted_ips` is it believed that there was another scheme; our own port is not the browser's then.
+    host = request.get_header("x-forwarded-host") or request.host
+    return origin(scheme, host, request.get_header("x-forwarded-port") or _USUAL_PORTS.get(scheme, ""))
 
 
 def origin(scheme: str, host: str, port: str) -> str:
@@ -165,5 +171,5 @@ def origin(scheme: str, host: str, port: str) -> str:
         host, port = name, own_port
     if ":" in host and not host.startswith("["):
         host = f"[{host}]"
-    is_usual = port == {"http": "80", "https": "443"}.get(scheme)
+    is_usual = port == _USUAL_PORTS.get(scheme)
     return f"{scheme}://{host}" if is_usual else f"{scheme}://{host}:{port}"
