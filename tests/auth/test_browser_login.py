@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.auth.browsing import Agent, Shop, open_shop
+from tests.auth.browsing import Agent, Shop, bases_of, open_shop
 from tests.support.blueprints import Blueprints
 from tests.support.chromium import Browser, Page
 from tests.support.gateway import Gateway
@@ -31,7 +31,8 @@ MANY: Final = 6
 
 @pytest.fixture(scope="module")
 def shop(gateway: Gateway, blueprints: Blueprints, echo: Origin) -> Iterator[Shop]:
-    with open_shop(gateway, blueprints, echo) as made:
+    second = {"client_id": "second", "client_secret": "seconds-own", "redirect_uris": [f"{bases_of(gateway)[0]}/second"]}
+    with open_shop(gateway, blueprints, echo, clients=[second]) as made:
         yield made
 
 
@@ -218,6 +219,40 @@ def test_several_logins_at_once(shop: Shop) -> None:
     assert agent.ask(back).status == 200
     assert shop.origin.last.target.endswith("?second")
     assert agent.cookie(url, "authorization") is None
+
+
+def test_one_of_several_clients(shop: Shop) -> None:
+    url = shop.page(
+        {"paths": ["/second"]},
+        client_id=["gateway", "second"],
+        client_secret=["of-nobody", "seconds-own"],
+        redirect_uri=[f"{shop.base}/first", f"{shop.base}/second"],
+        scopes=["openid"],
+        logout_uri_suffix="/out",
+        logout_redirect_uri=[f"{shop.base}/bye/first", f"{shop.base}/bye/second"],
+    )
+    place = url.replace(urllib.parse.urlsplit(url).path, "/second")
+    agent = Agent()
+    assert query_of(agent.ask(place).header("location") or "")["client_id"] == "gateway"
+    assert agent.log_in(f"{place}?client_id=second", "alice").status == 200
+    assert agent.ask(place).status == 200
+    said = query_of(agent.ask(f"{place}/out", method="POST").header("location") or "")
+    assert (said["client_id"], said["post_logout_redirect_uri"]) == ("second", f"{shop.base}/bye/second")
+
+
+def test_login_that_took_too_long(shop: Shop) -> None:
+    url = shop.page(authorization_rolling_timeout=1)
+    agent = Agent()
+    agent.log_in(url, "alice", until=shop.base)
+    back, kept = agent.url, dict(agent.cookies[shop.base])
+
+    def is_forgotten() -> bool:
+        agent.cookies[shop.base] = dict(kept)
+        # Without its code it asks for nothing at the provider.
+        reply = agent.ask(back.replace("code=", "error=late&no="))
+        return reply.status == 302
+
+    until(is_forgotten, "the login to be forgotten", 3)
 
 
 def test_login_that_the_provider_refuses(shop: Shop) -> None:

@@ -22,6 +22,7 @@ from pylae.sdk.auth import SystemUnavailable, Verified
 from pylae.sdk.exchange import Answer, Exchange
 from pylae.sdk.sessions import Session, Sessions
 from pylae.sdk.sessions.cookies import MAX_COOKIES, without
+from pylae.sdk.sessions.sealing import load_library
 
 OPENED: Final = "openid-connect.session"
 """In `exchange.ctx`: the session of this request."""
@@ -45,6 +46,7 @@ class Flow:
         self._core = core
         self._sessions = BrowserSessions(host)
         self._now_ms = host.now_ms
+        self._is_loaded = False
         # Requests that come with one old cookie must not show one refresh token twice: the provider would take it for theft.
         self._refreshing: dict[bytes, asyncio.Task[Grant]] = {}
         self._refreshed: Verified[Grant] = Verified(host.now_ms, MAX_REFRESHED)
@@ -58,6 +60,9 @@ class Flow:
 
     async def intercept(self, exchange: Exchange, settings: Settings) -> Answer | Grant | None:
         """A logout, or the way back from the provider; None for any other request."""
+        if not self._is_loaded:
+            await load_library()
+            self._is_loaded = True
         self._conceal(exchange, settings)
         if logout.is_asked(exchange, settings):
             return await self._log_out(exchange, settings)

@@ -7,6 +7,7 @@ What it is for is part of what is authenticated: a text sealed for one purpose d
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import secrets
@@ -20,6 +21,18 @@ _NONCE_BYTES: Final = 12
 _TAG_BYTES: Final = 16
 MAX_TEXT_CHARACTERS: Final = 65_536
 """Longer texts were not made here."""
+
+
+async def load_library() -> None:
+    """Loads what sealing needs on another thread than the one that serves: the first time takes some tens of milliseconds."""
+    await asyncio.to_thread(_library)
+
+
+def _library() -> None:
+    import cryptography.exceptions
+    import cryptography.hazmat.primitives.ciphers.aead
+    import cryptography.hazmat.primitives.hashes
+    import cryptography.hazmat.primitives.kdf.hkdf  # noqa: F401
 
 
 class Sealer:
