@@ -59,7 +59,8 @@ class Keys:
 
     def candidates(self, token: Token, issuer: object = None) -> list[Key]:
         """Those the token may be signed with, if it is from this issuer; None for any."""
-        owner = issuer if issuer in self._owned else None
+        # A stranger says who issued it: it may be anything.
+        owner = issuer if isinstance(issuer, str) and issuer in self._owned else None
         return [
             key for its_owner, key_set in self._sets if issuer is None or its_owner == owner for key in key_set.candidates(token)
         ]

@@ -128,7 +128,7 @@ def check_id_token(
         except ClaimRefused as refusal:
             raise Unauthorized(str(refusal)) from None
         party = claims.get("azp")
-        if party is not None and party not in audiences:
+        if party is not None and not (isinstance(party, str) and party in audiences):
             raise Unauthorized("`azp`: for another party")
         if isinstance(claims.get("aud"), list) and len(claims["aud"]) > 1 and party is None:
             raise Unauthorized("`azp`: missing among several audiences")
