@@ -203,10 +203,11 @@ class Flow:
             has_verifier=authorization.uses_pkce(settings, metadata),
         )
         cookie = login_cookie(settings)
-        lines = cookie.lines(exchange, [*cookie.logins(exchange, now_s), login])
+        for line in cookie.lines(exchange, [*cookie.logins(exchange, now_s), login]):
+            exchange.response.add_header("Set-Cookie", line)
         asked = urlencode(authorization.request_of(exchange, settings, client, login), errors="surrogateescape")
         where = f"{endpoint}{'&' if '?' in endpoint else '?'}{asked}"
-        return exchange.answer(302, None, {"Location": where, "Cache-Control": "no-store", "Set-Cookie": lines})
+        return exchange.answer(302, None, {"Location": where, "Cache-Control": "no-store"})
 
     async def establish(self, exchange: Exchange, settings: Settings, grant: Grant) -> Answer | None:
         """The client may pass: its session begins or goes on, `login_action` may answer."""
@@ -279,11 +280,10 @@ class Flow:
             return
         values = upstream.get_headers()["cookie"]
         field = "; ".join(values) if isinstance(values, list) else values
-        own = (*self._sessions.of(exchange, settings).cookie_names(), login_cookie(settings).name)
-        numbered = (f"{name}{number}" for name in own for number in range(2, MAX_COOKIES + 1))
-        kept = without(field, (*own, *numbered))
-        if kept != field:
-            upstream.set_headers([("cookie", kept or None)])
+        first = (*self._sessions.of(exchange, settings).cookie_names(), login_cookie(settings).name)
+        own = [*first, *(f"{name}{number}" for name in first for number in range(2, MAX_COOKIES + 1))]
+        if any(name in field for name in first):
+            upstream.set_headers([("cookie", without(field, own) or None)])
 
     def _tell(
         self, exchange: Exchange, settings: Settings, sessions: Sessions, session: Session | None, subject: str | None
