@@ -5,11 +5,15 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
 
+from tests.auth.keys import private_key
 from tests.support.blueprints import Blueprints, unique
+from tests.support.certificates import self_signed
 from tests.support.gateway import Gateway
 from tests.support.origin import Origin
 from tests.support.raw import Reply
@@ -201,3 +205,63 @@ def test_one_of_several_issuers(gateway: Gateway, provider: OidcProvider, protec
 def test_preflight_may_pass(gateway: Gateway, protected: Any) -> None:
     path = protected(run_on_preflight=False)
     assert gateway.send(f"OPTIONS {path} HTTP/1.1\r\nHost: gateway.test\r\n\r\n".encode(), "OPTIONS").status == 200
+
+
+def test_gateway_proves_itself_by_its_own_key_to_a_provider_over_tls(
+    gateway: Gateway, echo: Origin, blueprints: Blueprints, tmp_path: Path
+) -> None:
+    own = jwt.algorithms.RSAAlgorithm.to_jwk(private_key("RS256"), as_dict=True) | {"kid": "own", "use": "sig", "alg": "RS256"}
+    del own["key_ops"]
+    public = {name: own[name] for name in ("kty", "n", "e", "kid", "use", "alg")}
+    keyed = {
+        "client_id": "keyed",
+        "token_endpoint_auth_method": "private_key_jwt",
+        "grant_types": ["password"],
+        "response_types": [],
+        "redirect_uris": [],
+        "jwks": {"keys": [public]},
+    }
+    with OidcProvider(clients=[keyed], certificate=self_signed(tmp_path, "localhost")) as provider:
+        config: dict[str, Any] = {
+            "issuer": provider.issuer,
+            "client_id": ["keyed"],
+            "client_auth": ["private_key_jwt"],
+            "client_jwk": [own],
+            "auth_methods": ["password", "introspection"],
+            "consumer_claim": ["sub"],
+            "consumer_optional": True,
+            "scopes": ["openid"],
+        }
+        trusting = blueprints.plugged(echo, "openid-connect", ssl_verify=False, **config)
+        assert gateway.get(trusting, basic("alice", "alices-own")).status == 200
+        assert echo.last.header("X-Credential-Identifier") == "alice"
+        reply = gateway.get(blueprints.plugged(echo, "openid-connect", **config), basic("alice", "alices-own"))
+        assert reply.status == 500
+        assert "certificate verify failed" in gateway.failures.wait_for(reply.request_id)[0]
+
+
+def test_token_of_our_own_oauth2(gateway: Gateway, blueprints: Blueprints, echo: Origin, protected: Any) -> None:
+    consumer = blueprints.consumer()
+    application = blueprints.admin.post(
+        f"/consumers/{consumer['id']}/oauth2", {"name": "app", "redirect_uris": ["http://app.test/"]}
+    )
+    token = blueprints.admin.post("/oauth2_tokens", {"credential": {"id": application["id"]}, "expires_in": 600})
+    path = protected(auth_methods=["kong_oauth2", "introspection"])
+    assert gateway.get(path, bearer(token["access_token"])).status == 200
+    assert echo.last.header("X-Consumer-ID") == consumer["id"]
+    blueprints.admin.delete(f"/oauth2_tokens/{token['id']}")
+    gateway.settle()
+    assert gateway.get(path, bearer(token["access_token"])).status == 401
+
+
+def test_other_changes_of_the_configuration_do_not_bother_the_provider(
+    gateway: Gateway, blueprints: Blueprints, echo: Origin, provider: OidcProvider, protected: Any
+) -> None:
+    path = protected()
+    token = provider.user_token("alice", "openid", resource=API)["access_token"]
+    assert gateway.get(path, bearer(token)).status == 200
+    provider.control("forget")
+    blueprints.path(echo)
+    gateway.settle()
+    assert gateway.get(path, bearer(token)).status == 200
+    assert provider.requests() == 0
