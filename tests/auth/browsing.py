@@ -122,7 +122,7 @@ class Shop:
         self.base, self.base_tls = bases_of(gateway)
         self._name, self._numbers = name, itertools.count()
 
-    def page(self, route: dict[str, Any] | None = None, **config: Any) -> str:
+    def page(self, route: dict[str, Any] | None = None, origin: Origin | None = None, **config: Any) -> str:
         """The address of a page of its own; what is not said has a sensible value."""
         number = next(self._numbers)
         assert number < MAX_PAGES, "the provider knows no more addresses"
@@ -140,7 +140,7 @@ class Shop:
             "upstream_headers_names": ["X-Sub"],
         }
         fields = {"paths": [path], "strip_path": False, **(route or {})}
-        self.blueprints.plugged(self.origin, "openid-connect", fields, **{**defaults, **config})
+        self.blueprints.plugged(origin or self.origin, "openid-connect", fields, **{**defaults, **config})
         return self.base + path
 
     @property

@@ -14,7 +14,7 @@ from tests.auth.browsing import Agent, Shop, bases_of, open_shop
 from tests.support.blueprints import Blueprints
 from tests.support.chromium import Browser, Page
 from tests.support.gateway import Gateway
-from tests.support.origin import Origin
+from tests.support.origin import Origin, answer
 from tests.support.ports import free_port
 from tests.support.raw import Client, Reply, request
 from tests.support.servers import redis
@@ -166,6 +166,13 @@ def test_upstream_gets_neither_the_answer_of_the_provider_nor_our_cookies(shop: 
     assert (reply.status, last.header("cookie")) == (200, "theirs=kept")
     assert last.target.endswith("?code=of-the-upstream")
     assert (last.header("Session-Id"), last.header("Session-Subject")) == (first_id, "alice")
+
+
+def test_cookies_of_the_upstream_reach_the_browser_beside_ours(shop: Shop) -> None:
+    with Origin(answer(b"", "Set-Cookie: theirs=1; Path=/", "Set-Cookie: more=2")) as origin:
+        reply = Agent().log_in(shop.page(origin=origin), "alice")
+    names = [line.partition("=")[0] for line in reply.all("set-cookie")]
+    assert sorted(names) == ["authorization", "more", "session", "theirs"]
 
 
 def test_answer_by_form_is_a_get_to_the_upstream(shop: Shop) -> None:
@@ -392,6 +399,7 @@ def test_session_ends_when_the_provider_gives_no_more_tokens(short_shop: Shop) -
     shop.provider.control("revoke-all")
     until(lambda: agent.ask(url).status == 302, "a new login to be asked for", SHORT_S + 2)
     assert agent.cookie(url, "session") is None
+    assert agent.cookie(url, "authorization")
 
 
 def test_reverified_session_ends_with_the_keys_of_the_provider(shop: Shop) -> None:

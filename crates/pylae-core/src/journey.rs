@@ -718,11 +718,14 @@ async fn deliver_own(gateway: &Rc<Gateway>, client: &mut ClientConnection, excha
     deliver(gateway, client, exchange, Some(body), None, Framing::None, None, keep_alive, timeout, true).await.0
 }
 
-/// Puts the fields that plugins set before there was an answer in the place of the answer's own.
+/// Puts the fields that plugins set before there was an answer in the place of the answer's own. Cookies stand beside each
+/// other, whoever sets them: each has a name of its own within its field (RFC 6265, section 3).
 fn lay_early_headers(exchange: &mut Exchange) {
     let Some(response) = exchange.response.as_mut() else { return };
     for (name, _) in exchange.early_headers.iter() {
-        if let Ok(name) = std::str::from_utf8(name) {
+        if !name.eq_ignore_ascii_case(b"set-cookie")
+            && let Ok(name) = std::str::from_utf8(name)
+        {
             response.headers.remove(name);
         }
     }

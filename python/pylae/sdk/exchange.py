@@ -244,7 +244,8 @@ class Response(Protocol):
     """What the client will see.
 
     Fields set before there is an answer (in rewrite and access) are kept, and laid over whatever is then answered: by
-    the upstream, a plugin or an error. Later they are changed in the response and header_filter phases.
+    the upstream, a plugin or an error; `Set-Cookie` fields stand beside the answer's own. Later they are changed in the
+    response and header_filter phases.
     """
 
     status: int

@@ -201,9 +201,10 @@ class MemoryResponse(Fields):
             raise RuntimeError(f"the answer can't be changed in the {self.phase} phase, only in {' and '.join(phases)}")
 
     def lay_early(self) -> None:
-        """Puts the early fields in the place of the answer's own."""
+        """Puts the early fields in the place of the answer's own; cookies stand beside them."""
         for name, _ in self.early.lines:
-            self.clear_header(name)
+            if name.lower() != "set-cookie":
+                self.clear_header(name)
         self.lines.extend(self.early.lines)
 
     @property
