@@ -406,6 +406,19 @@ def test_path_tricks_to_the_endpoints(door: Door, application: Application, echo
     assert not echo.requests
 
 
+def test_upload_without_a_token(door: Door, application: Application, gateway: Gateway, echo: Origin) -> None:
+    """Nothing of a body that is larger than what a token is looked for in is read, let alone kept, for a stranger."""
+    large = b"x" * 2_000_000
+    lines = ("Content-Type: application/octet-stream", f"Content-Length: {len(large)}")
+    with gateway.connect() as client:
+        reply = client.send(raw.request("POST", door.path, *lines)).read_reply()
+        assert refusal(reply) == (401, "invalid_request", "The access token is missing")
+    token = door.token(application)["access_token"]
+    reply = gateway.send(raw.request("POST", door.path, f"Authorization: Bearer {token}", lines[0], body=large))
+    assert reply.status == 200
+    assert echo.last.body == large
+
+
 def test_secrets_in_logs(door: Door, gateway: Gateway, application: Application) -> None:
     token = door.token(application)
     door.knock(token["access_token"])

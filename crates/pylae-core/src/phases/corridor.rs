@@ -42,6 +42,7 @@ pub async fn collect_and_run(
     while index < candidates.len() {
         let mut suspended = None;
         let mut needs_body = false;
+        let announced = client.body.remaining();
         let mut walk = || {
             while index < candidates.len() {
                 let candidate = &candidates[index];
@@ -55,9 +56,13 @@ pub async fn collect_and_run(
                 };
                 let runs = candidate.phases & phase.bit() != 0 && matches!(passage, Passage::Through);
                 let may_read = runs && candidate.reads_body_limit_bytes > 0 && is_unread && phase == Phase::Access;
-                if may_read && gateway.host.reads_body_bytes(&instance) > 0 {
-                    needs_body = true;
-                    return;
+                if may_read {
+                    let limit = gateway.host.reads_body_bytes(&instance);
+                    // A plugin does not see a body beyond its limit: one that is announced to be need not be read for it.
+                    if limit > 0 && announced.is_none_or(|length| length <= limit) {
+                        needs_body = true;
+                        return;
+                    }
                 }
                 if phase == Phase::Access {
                     exchange.borrow_mut().plugins.push(instance.clone());
