@@ -4,14 +4,12 @@
 from __future__ import annotations
 
 import base64
-import itertools
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 
 from pylae.plugins.oauth2 import hashes
-from pylae.plugins.oauth2.pkce import made_from
 from pylae.plugins.oauth2.test_plugin import (
     ALICE,
     APP,
@@ -20,7 +18,6 @@ from pylae.plugins.oauth2.test_plugin import (
     HOME,
     OTHER_HOME,
     SECRET_FIELD,
-    VERIFIER,
     a_code,
     a_token,
     ask_token,
@@ -30,8 +27,9 @@ from pylae.plugins.oauth2.test_plugin import (
     scene_with,
     sent_back,
 )
+from pylae.sdk import Answer, Exchange
 from pylae.sdk.auth import facts_of
-from pylae.sdk.testing import SERVICE_ID
+from pylae.sdk.testing import SERVICE_ID, MemoryExchange
 
 # === the authorization endpoint ===
 
@@ -130,12 +128,19 @@ def test_endpoints_are_posted_to(method: str) -> None:
 
 
 def test_https_is_asked_for_unless_a_trusted_proxy_ended_it() -> None:
-    with scene_with(secure=False) as scene:
+    with scene_with(prepare_exchange=None) as scene:
         for outcome in (authorize(scene), ask_token(scene, "client_credentials")):
             assert_refused(outcome, "access_denied", "You must use HTTPS")
-    with scene_with(secure=False, accept_http_if_already_terminated=True) as scene:
-        # Said by somebody who is not trusted: the stand-in's client forwarded nothing.
+    with scene_with(prepare_exchange=None, accept_http_if_already_terminated=True) as scene:
+        # Nobody trusted says that it was anything else.
         assert_refused(authorize(scene), "access_denied", "You must use HTTPS")
+
+    def behind_a_proxy(exchange: MemoryExchange) -> None:
+        exchange.client.forwarded_protocol = "https"
+
+    for accepts, status in ((True, 200), (False, 400)):
+        with scene_with(prepare_exchange=behind_a_proxy, accept_http_if_already_terminated=accepts) as scene:
+            assert authorize(scene).status == status
 
 
 def test_code_needs_a_registered_address() -> None:
@@ -284,83 +289,6 @@ def test_of_all_who_come_with_a_code_at_once_one_gets_a_token(together: int) -> 
         assert statuses == [200, *[400] * (together - 1)]
 
 
-# === PKCE ===
-
-
-@pytest.mark.parametrize(
-    ("setting", "client", "is_required"),
-    [
-        *itertools.product(["none"], ["app-1", "app-4"], [False]),
-        ("lax", "app-1", False),
-        ("lax", "app-4", True),
-        *itertools.product(["strict"], ["app-1", "app-4"], [True]),
-    ],
-)
-def test_who_must_use_pkce(setting: str, client: str, *, is_required: bool) -> None:
-    with scene_with(pkce=setting) as scene:
-        said = sent_back(authorize(scene, client_id=client))
-        if is_required:
-            kind = "public" if client == "app-4" else "confidential"
-            assert said["error_description"] == f"code_challenge is required for {kind} clients"
-        secret = None if client == "app-4" else "secret-1"
-        mine = {"client_id": client, SECRET_FIELD: secret}
-        if not is_required:
-            assert ask_token(scene, "authorization_code", code=said["code"], **mine).status == 200
-        challenge = {"code_challenge": made_from(VERIFIER), "code_challenge_method": "S256"}
-        code = a_code(scene, client_id=client, **challenge)
-        outcome = ask_token(scene, "authorization_code", code=code, code_verifier=VERIFIER, **mine)
-        assert outcome.status == 200, outcome.body
-
-
-@pytest.mark.parametrize(
-    ("fields", "description"),
-    [
-        ({"code_challenge_method": "S256"}, "code_challenge is required when code_method is present"),
-        ({"code_challenge": "x"}, "code_challenge_method is not supported, must be S256"),
-        (
-            {"code_challenge": "x", "code_challenge_method": "plain"},
-            "code_challenge_method is not supported, must be S256",
-        ),
-    ],
-)
-def test_challenge_that_does_not_protect_is_refused(fields: dict[str, str], description: str) -> None:
-    with scene_with() as scene:
-        assert sent_back(authorize(scene, **fields)) == {"error": "invalid_request", "error_description": description}
-
-
-@pytest.mark.parametrize(
-    ("verifier", "error", "description"),
-    [
-        (None, "invalid_request", "code_verifier is required for PKCE authorization requests"),
-        ("", "invalid_request", "code_verifier is required for PKCE authorization requests"),
-        ([VERIFIER, VERIFIER], "invalid_request", "code_verifier is not a string"),
-        ("v" * 42, "invalid_request", "code_verifier must be between 43 and 128 characters"),
-        ("v" * 129, "invalid_request", "code_verifier must be between 43 and 128 characters"),
-        ("w" * 43, "invalid_grant", "Invalid code"),
-        (made_from(VERIFIER), "invalid_grant", "Invalid code"),
-    ],
-)
-def test_wrong_verifier_is_refused_and_the_code_stays(verifier: Any, error: str, description: str) -> None:
-    with scene_with(pkce="none") as scene:
-        code = a_code(scene, code_challenge=made_from(VERIFIER), code_challenge_method="S256")
-        assert_refused(ask_token(scene, "authorization_code", code=code, code_verifier=verifier), error, description)
-        assert ask_token(scene, "authorization_code", code=code, code_verifier=VERIFIER).status == 200
-
-
-def test_verifier_for_a_code_without_challenge_is_refused() -> None:
-    with scene_with(pkce="none") as scene:
-        outcome = ask_token(scene, "authorization_code", code=a_code(scene), code_verifier=VERIFIER)
-        assert_refused(outcome, "invalid_grant", "Invalid code")
-
-
-def test_public_client_shows_no_secret_and_is_no_consumer_by_its_id_alone() -> None:
-    with scene_with(pkce="none") as scene:
-        outcome = ask_token(scene, "authorization_code", client_id="app-4", code="x", **{SECRET_FIELD: "secret-4"})
-        assert_refused(outcome, "invalid_request", "client_secret is disallowed for public clients")
-        outcome = ask_token(scene, "client_credentials", client_id="app-4", **{SECRET_FIELD: None})
-        assert_refused(outcome, "unauthorized_client", "client_credentials is disallowed for public clients")
-
-
 # === refreshing ===
 
 
@@ -420,3 +348,42 @@ def test_token_for_ever_has_neither_end_nor_refresh_token() -> None:
         assert set(token) == {"access_token", "token_type"}
         scene.clock.turn(seconds=1e9)
         assert call(scene, token["access_token"]).status == 200
+
+
+# === guessing ===
+
+
+class Locks:
+    """What `auth-damping` would leave in the exchange: it locks a name after two failures."""
+
+    def __init__(self) -> None:
+        self.failures: list[tuple[str, str | None]] = []
+
+    def is_locked(self, plugin: str, name: str) -> bool:
+        return self.failures.count((plugin, name)) >= 2
+
+    def failed(self, plugin: str, name: str | None) -> None:
+        self.failures.append((plugin, name))
+
+    def refusal(self, exchange: Exchange) -> Answer:
+        return exchange.answer(429, {"message": "Too many attempts"})
+
+
+def test_guesses_are_counted_and_locked_out() -> None:
+    locks = Locks()
+
+    def damped(exchange: MemoryExchange) -> None:
+        exchange.client.protocol = "https"
+        exchange.ctx["auth.damping"] = locks
+
+    with scene_with(prepare_exchange=damped) as scene:
+        assert authorize(scene, provision_key="guess").status == 400
+        assert call(scene, "guess").status == 401
+        assert scene.send().status == 401
+        assert ask_token(scene, "client_credentials", scope="nothing wrong").status == 200
+        assert locks.failures == [("oauth2", None)] * 2
+        for _ in range(2):
+            assert ask_token(scene, "client_credentials", **{SECRET_FIELD: "guess"}).status == 400
+        # Not even the right secret, and nobody else's.
+        assert ask_token(scene, "client_credentials").status == 429
+        assert ask_token(scene, "client_credentials", client_id="app-2", **{SECRET_FIELD: "secret-2"}).status == 200

@@ -48,10 +48,10 @@ def over_tls(exchange: MemoryExchange) -> None:
     exchange.client.protocol = "https"
 
 
-def scene_with(*, secure: bool = True, **config: Any) -> Scene:
+def scene_with(*, prepare_exchange: Any = over_tls, **config: Any) -> Scene:
     rows = {"consumers": [ALICE, GUEST], "oauth2_credentials": [APP, RIVAL, HASHED, PUBLIC]}
     settings = {"provision_key": "provision", **ALL_FLOWS, **config}
-    return Scene(Oauth2, settings, rows=rows, prepare_exchange=over_tls if secure else None)
+    return Scene(Oauth2, settings, rows=rows, prepare_exchange=prepare_exchange)
 
 
 def post(scene: Chain, path: str, headers: Mapping[str, Any] | None = None, **fields: Any) -> Outcome:
