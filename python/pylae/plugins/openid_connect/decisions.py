@@ -11,7 +11,7 @@ from pylae.plugins.openid_connect.headers import Made
 from pylae.plugins.openid_connect.parts import Forbidden, Grant
 from pylae.plugins.openid_connect.settings import Settings
 from pylae.sdk import MISSING, Exchange
-from pylae.sdk.auth import Identity, facts_of
+from pylae.sdk.auth import CLAIMED_HEADERS, Identity, facts_of
 from pylae.sdk.auth.facts import set_groups
 from pylae.sdk.entities import Lookup
 
@@ -29,8 +29,9 @@ class Decision:
     Attributes:
         keys: Of the provider, before it was verified: once others are fetched, it is verified again.
         found: The Consumer; None without one.
-        upstream: Fields for the upstream.
-        same: Those of them that a request lacks that has the token in `Authorization: Bearer` already.
+        identity: Who it is, and the fields for the upstream whose names begin with `X-`, laid over in one pass.
+        others: The other fields for the upstream.
+        missing: Those of them that a request lacks which has the token in `Authorization: Bearer` already.
     """
 
     __slots__ = (
@@ -44,10 +45,10 @@ class Decision:
         "identity",
         "issuer",
         "keys",
-        "same",
+        "missing",
+        "others",
         "scopes",
         "subject",
-        "upstream",
     )
 
     def __init__(self, settings: Settings, grant: Grant, found: Found | None, keys: object) -> None:
@@ -60,12 +61,17 @@ class Decision:
         self.groups: list[str] | None = None
         if config.authenticated_groups_claim:
             self.groups = claims.values_of(claims.find(grant, tuple(config.authenticated_groups_claim)))
-        self.upstream: Made = settings.upstream_plan.make(grant)
+        upstream = settings.upstream_plan.make(grant)
         if self.hides and grant.method in BY_TOKEN:
-            self.upstream = [field for field in self.upstream if field[0].lower() != "authorization"]
-        self.upstream.append((GROUPS_HEADER, claims.header_text(", ".join(self.groups)) if self.groups else None))
+            upstream = [field for field in upstream if field[0].lower() != "authorization"]
+        upstream.append((GROUPS_HEADER, claims.header_text(", ".join(self.groups)) if self.groups else None))
+        # A field that is named twice, or is who it is already, is laid over by the plan's own order.
+        named = [name.lower() for name in CLAIMED_HEADERS] + [name.lower() for name, _ in upstream]
+        told = [field for field in upstream if field[0][:1] in ("x", "X") and named.count(field[0].lower()) == 1]
+        self.identity.headers += tuple(told)
+        self.others: Made = [field for field in upstream if field not in told]
         own = ("authorization", f"Bearer {grant.access_token}")
-        self.same = [field for field in self.upstream if (field[0].lower(), field[1]) != own]
+        self.missing: Made = [field for field in self.others if (field[0].lower(), field[1]) != own]
         self.downstream: Made = [field for field in settings.downstream_plan.make(grant) if field[1] is not None]
         self.facts: Mapping[str, Any] = next(iter(claims.sources(grant)), {})
         issuer, subject = self.facts.get("iss"), self.facts.get("sub")
@@ -91,12 +97,14 @@ class Decision:
         """Would it be noticed if what it rests on changed?"""
         return self.keys is not None and (self.found is None or self.found[0].cached(self.found[1]) is not MISSING)
 
-    def impose(self, exchange: Exchange, settings: Settings, fields: Made) -> None:
+    def impose(self, exchange: Exchange, settings: Settings, others: Made) -> None:
         """Tells the gateway, later plugins, the upstream and the client."""
-        self.identity.impose(exchange)
         if self.hides:
+            # First: a token may go on under the name it came by.
             presented.hide(exchange, settings, self.grant.method)
-        exchange.service.request.set_headers(fields)
+        self.identity.impose(exchange)
+        if others:
+            exchange.service.request.set_headers(others)
         if self.downstream:
             exchange.response.set_headers(self.downstream)
         if self.groups is not None:

@@ -83,7 +83,7 @@ class OpenidConnect(AuthPlugin):
                 if scheme in ("Bearer", "bearer"):
                     decision = self._decisions.get(self._decisions.digest(config.tag, text))
                     if decision is not None and decision.stands(config):
-                        decision.impose(exchange, config, decision.same)
+                        decision.impose(exchange, config, decision.missing)
                         return None
         return self._authenticate(exchange, config)
 
@@ -125,7 +125,7 @@ class OpenidConnect(AuthPlugin):
             if answer is not None:
                 return answer
         self._remember(config, decision)
-        decision.impose(exchange, config, decision.upstream)
+        decision.impose(exchange, config, decision.others)
         for name, value in grant.replayed_headers.items():
             exchange.response.set_header(name, value)
         return None

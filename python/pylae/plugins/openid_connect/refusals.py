@@ -77,6 +77,10 @@ def judge(config: Mapping[str, Any]) -> None:
         bad = [text for text in config.get(name) or () if not _is_token(text)]
         if bad:
             refused[name] = f"`{bad[0]}` is no name of a header"
+    for name in config:
+        said = config[name] if name.startswith(("upstream_", "downstream_")) and name.endswith("_header") else None
+        if said and not _is_token(said.partition(":")[0]):
+            refused[name] = f"`{said.partition(':')[0]}` is no name of a header"
     redis = config.get("redis") or {}
     if redis.get("cluster_nodes") or redis.get("sentinel_master") or redis.get("sentinel_nodes"):
         refused["redis"] = f"a cluster or sentinels are {_NOT_SUPPORTED[3:]}"

@@ -148,6 +148,9 @@ def test_hidden_credentials_are_hidden_everywhere(issuer: Issuer) -> None:
         token = issuer.token()
         for _ in range(2):
             assert upstream_header(bearer(scene, token), "Authorization") is None
+        with issuer.scene(hide_credentials=True, upstream_access_token_header="X-Access-Token") as other:
+            assert upstream_header(bearer(other, token), "X-Access-Token") == token
+            assert upstream_header(bearer(other, token), "X-Access-Token") == token
         outcome = scene.send(target=f"/?a=1&access_token={token}&b=2")
         assert outcome.upstream is not None
         assert outcome.upstream.raw_query == "a=1&b=2"
@@ -212,6 +215,7 @@ def test_pseudo_issuer_is_not_discovered(issuer: Issuer) -> None:
         ({"client_auth": ["tls_client_auth"]}, "client_auth"),
         ({"token_post_args_names": ["a"]}, "token_post_args_values"),
         ({"upstream_headers_claims": ["a"], "upstream_headers_names": ["a b"]}, "upstream_headers_names"),
+        ({"upstream_id_token_header": "X Y:bearer"}, "upstream_id_token_header"),
         ({"proof_of_possession_mtls": "strict", "auth_methods": ["bearer", "password"]}, "auth_methods"),
         ({"auth_methods": ["session"], "client_id": ["a"]}, "session_secret"),
         ({"issuer": "no address"}, "issuer"),
