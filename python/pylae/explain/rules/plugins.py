@@ -37,6 +37,7 @@ _REFUSES: Final = {
     "rate-limiting": "more requests came than its limit allows",
     "response-ratelimiting": "more was used than its limit allows",
     "request-size-limiting": "the body is larger than allowed_payload_size",
+    "oauth2": "it answers its own endpoints /oauth2/authorize and /oauth2/token; `error` in the body says why nothing was given",
     "request-termination": "it answers every request of its scope, as it was told",
     "cors": "it answers preflight requests itself",
     "ai-prompt-guard": "the prompt matches a pattern that is denied, or none that is allowed",

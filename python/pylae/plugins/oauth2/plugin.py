@@ -16,7 +16,7 @@ from pylae.plugins.oauth2.clients import Clients
 from pylae.plugins.oauth2.entities import Oauth2AuthorizationCode, Oauth2Credential, Oauth2Token
 from pylae.plugins.oauth2.grants import TokenEndpoint
 from pylae.plugins.oauth2.parameters import Parameters, may_be_key
-from pylae.plugins.oauth2.presented import Presented, presented_by
+from pylae.plugins.oauth2.presented import presented_by
 from pylae.plugins.oauth2.settings import Settings
 from pylae.plugins.oauth2.tokens import Token, Tokens
 from pylae.sdk import MISSING, Answer, Exchange, Host, Instance
@@ -64,14 +64,17 @@ class Oauth2(AuthPlugin):
         presented = presented_by(exchange, config.header)
         if not presented.tokens:
             return self._refuse(exchange, config, config.missing)
+        if config.hide_credentials:
+            # Who passes as the anonymous Consumer all the same leaves it here, too.
+            presented.hide(exchange, config.header)
         if len(presented.tokens) > 1:
             return self._refuse(exchange, config, config.several)
         (text,) = presented.tokens
         token = self._by_access_token.cached(text) if may_be_key(text) else None
         consumer = MISSING if token is None or token is MISSING else self._consumer_of(token)
         if token is MISSING or (token is not None and consumer is MISSING):
-            return self._authenticate_later(exchange, config, presented, text)
-        return self._authenticate(exchange, config, presented, token, consumer)
+            return self._authenticate_later(exchange, config, text)
+        return self._authenticate(exchange, config, token, consumer)
 
     def _serve(self, exchange: Exchange, config: Settings, name: str, endpoint: AuthorizationEndpoint | TokenEndpoint) -> Outcome:
         method = exchange.request.method
@@ -86,16 +89,14 @@ class Oauth2(AuthPlugin):
         consumer: Row | Missing | None = self.consumers_by_id.cached(token.consumer_id)
         return consumer
 
-    async def _authenticate_later(self, exchange: Exchange, config: Settings, presented: Presented, text: str) -> Answer | None:
+    async def _authenticate_later(self, exchange: Exchange, config: Settings, text: str) -> Answer | None:
         token: Token | None = await self._by_access_token.get(text)
         consumer: Row | None = None
         if token is not None and token.consumer_id is not None:
             consumer = await self.consumers_by_id.get(token.consumer_id)
-        return await self.settle(self._authenticate(exchange, config, presented, token, consumer))
+        return await self.settle(self._authenticate(exchange, config, token, consumer))
 
-    def _authenticate(
-        self, exchange: Exchange, config: Settings, presented: Presented, token: Token | None, consumer: Row | Missing | None
-    ) -> Outcome:
+    def _authenticate(self, exchange: Exchange, config: Settings, token: Token | None, consumer: Row | Missing | None) -> Outcome:
         if token is None or (token.ends_at_ms and token.ends_at_ms <= self._now_ms()):
             return self._refuse(exchange, config, config.invalid)
         if token.service_id is None:
@@ -105,8 +106,6 @@ class Oauth2(AuthPlugin):
             return self._refuse(exchange, config, config.invalid)
         if consumer is None or isinstance(consumer, Missing):
             return self.accept(exchange, None)
-        if config.hide_credentials:
-            presented.hide(exchange, config.header)
         self.accept(exchange, token.identity_of(consumer))
         exchange.service.request.set_headers(token.told)
         facts = facts_of(exchange)

@@ -137,6 +137,13 @@ def test_token_is_found_wherever_it_may_be_and_hidden_where_told_so() -> None:
         assert scene.send(headers={"Authorization": f"Bearer {token}"}).status == 401
 
 
+def test_token_that_is_refused_stays_here_when_the_client_passes_all_the_same() -> None:
+    with scene_with(hide_credentials=True, anonymous="guest") as scene:
+        outcome = call(scene, "unknown", target="/?access_token=unknown")
+        assert outcome.upstream is not None
+        assert "unknown" not in f"{outcome.upstream.get_headers()} {outcome.upstream.raw_query}"
+
+
 def test_different_tokens_are_refused_and_the_same_one_twice_is_one() -> None:
     with scene_with() as scene:
         token = a_token(scene)["access_token"]
