@@ -7,12 +7,14 @@ use crate::balancer::{Tried, Turn};
 use crate::fault::Fault;
 use crate::http::headers::Headers;
 use crate::observe::authors::Author;
+use crate::observe::masking;
 use crate::router::Match;
 use crate::snapshot::{Id, PluginInstance, Snapshot};
 use crate::upstream::dns::DnsFacts;
 use crate::upstream::handshake::UpstreamTlsFacts;
 use rustls_pki_types::CertificateDer;
 use std::any::Any;
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -444,6 +446,8 @@ pub struct Exchange {
     pub response: Option<Response>,
     /// Fields that plugins set before there was an answer; laid over whatever is answered, before its filters run.
     pub early_headers: Headers,
+    /// Parameters of the query whose values are credentials: no log shows them.
+    pub concealed: Vec<Box<[u8]>>,
     /// Tries at upstreams, in order.
     pub attempts: Vec<Attempt>,
     /// What went wrong for the client, if anything did.
@@ -515,6 +519,26 @@ impl std::fmt::Debug for RequestId {
 }
 
 impl Exchange {
+    /// Keeps the value of a parameter out of every log.
+    pub fn conceal_argument(&mut self, name: &str) {
+        if self.concealed.iter().any(|known| **known == *name.as_bytes()) {
+            return;
+        }
+        self.concealed.push(name.as_bytes().into());
+        // The line is for the logs only. What follows its last space is the version, or part of a target of HTTP/0.9.
+        let line = &self.request.line;
+        if let Some(begin) = memchr::memchr(b'?', line).map(|at| at + 1) {
+            let end = line.iter().rposition(|&byte| byte == b' ').filter(|&at| at >= begin).unwrap_or(line.len());
+            let shown = masking::without_values(&line[begin..end], &self.concealed);
+            self.request.line.splice(begin..end, shown);
+        }
+    }
+
+    /// A query as logs may show it.
+    pub fn shown_query<'a>(&self, query: &'a [u8]) -> Cow<'a, [u8]> {
+        if self.concealed.is_empty() { Cow::Borrowed(query) } else { Cow::Owned(masking::without_values(query, &self.concealed)) }
+    }
+
     /// What there is to tell: what went wrong, or else what was noticed.
     pub fn told_fault(&self) -> Option<&Fault> {
         self.fault.as_ref().or(self.noticed.as_ref())

@@ -4,6 +4,7 @@
 
 use crate::call_handler::over;
 use crate::identity::Imprint;
+use crate::recognition::Recognition;
 use pylae_core::exchange::{BodyStore, Exchange as CoreExchange, ExchangeRef, Source};
 use pylae_core::http::headers::{Headers, is_token, is_value};
 use pylae_core::http::hop::is_dropped;
@@ -353,6 +354,13 @@ fn percent_decode(bytes: &[u8]) -> Vec<u8> {
     out
 }
 
+/// The value of a field that came once.
+fn the_only<'a>(headers: &'a Headers, name: &'a str) -> Option<&'a [u8]> {
+    let mut values = headers.get_all(name);
+    let value = values.next()?;
+    values.next().is_none().then_some(value)
+}
+
 fn arguments(query: &[u8]) -> impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)> + '_ {
     let split = |part: &[u8]| match part.iter().position(|&b| b == b'=') {
         Some(at) => (percent_decode(&part[..at]), Some(percent_decode(&part[at + 1..]))),
@@ -647,9 +655,9 @@ fn serialize<'py>(
     let dict = PyDict::new(py);
     let request = PyDict::new(py);
     let scheme = exchange.scheme();
-    let query = exchange.request.query.as_deref();
+    let query = exchange.request.query.as_deref().map(|query| exchange.shown_query(query));
     let mut uri = exchange.request.raw_path.clone();
-    if let Some(query) = query {
+    if let Some(query) = &query {
         uri.push(b'?');
         uri.extend_from_slice(query);
     }
@@ -659,7 +667,7 @@ fn serialize<'py>(
         "url",
         format!("{scheme}://{}:{}{}", exchange.request.host, exchange.connection.listen_port, String::from_utf8_lossy(&uri)),
     )?;
-    request.set_item("querystring", query_dict(py, query.unwrap_or_default())?)?;
+    request.set_item("querystring", query_dict(py, query.as_deref().unwrap_or_default())?)?;
     request.set_item("method", &exchange.request.method)?;
     let headers = header_dict(py, &exchange.request.headers)?;
     for secret in ["authorization", "proxy-authorization"] {
@@ -680,7 +688,7 @@ fn serialize<'py>(
     let mut upstream_uri = exchange.upstream.path.clone();
     if let Some(query) = &exchange.upstream.query {
         upstream_uri.push(b'?');
-        upstream_uri.extend_from_slice(query);
+        upstream_uri.extend_from_slice(&exchange.shown_query(query));
     }
     dict.set_item(
         "upstream_uri",
@@ -851,6 +859,26 @@ impl Request {
     }
     fn get_headers<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         self.life.read(|e| header_dict(py, &e.request.headers))?
+    }
+    /// What was remembered of the value of this field, if it came once.
+    fn recognize(&self, remembered: &Bound<'_, PyAny>, name: &str) -> PyResult<Option<Py<PyAny>>> {
+        let py = remembered.py();
+        let memory = Recognition::of(remembered)?;
+        self.life.read(|e| memory.get().find(py, the_only(&e.request.headers, name)?, e.started_at_ms))
+    }
+    /// Remembers a decision about it; of a field that came several times or not at all nothing is remembered.
+    #[pyo3(signature = (remembered, name, decision, expires_at_ms = 0))]
+    fn remember(&self, remembered: &Bound<'_, PyAny>, name: &str, decision: Py<PyAny>, expires_at_ms: u64) -> PyResult<()> {
+        let memory = Recognition::of(remembered)?;
+        let value = self.life.read(|e| the_only(&e.request.headers, name).map(<[u8]>::to_vec))?;
+        if let Some(value) = value {
+            memory.get().keep(&value, decision, expires_at_ms);
+        }
+        Ok(())
+    }
+    /// Keeps the value of a parameter out of every log.
+    fn conceal_argument(&self, name: &str) -> PyResult<()> {
+        self.life.write(|e| e.conceal_argument(name))
     }
     fn get_query<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         self.life.read(|e| query_dict(py, e.request.query.as_deref().unwrap_or_default()))?

@@ -256,10 +256,11 @@ impl Gateway {
             while let Some(event) = events.recv().await {
                 match event {
                     Event::Served => first.notify_one(),
-                    Event::Invalidate(rows) => Python::attach(|py| {
+                    Event::Invalidate(rows, mut forgetting) => Python::attach(|py| {
                         if let Err(error) = invalidate(py, &gateway, rows) {
                             of_events.core.logs.log(Level::Error, &format!("cached rows could not be forgotten: {}", describe(py, &error)));
                         }
+                        forgetting.done();
                     }),
                     Event::Log(level, text) => of_events.core.logs.log(level, &text),
                     Event::Greeted => of_events.core.resolver.report_all(),

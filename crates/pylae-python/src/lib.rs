@@ -10,6 +10,7 @@ mod faults;
 mod gateway;
 mod identity;
 mod monitor;
+mod recognition;
 mod routing;
 mod shared;
 

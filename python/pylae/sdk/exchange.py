@@ -22,6 +22,13 @@ Fields = Sequence[tuple[str, HeaderValue | None]]
 LogLevel = Literal["debug", "info", "notice", "warn", "error", "crit", "alert", "emerg"]
 
 
+class Remembering(Protocol):
+    """`pylae.sdk.auth.Remembered`."""
+
+    max_decisions: int
+    native: Any
+
+
 class Answer(Protocol):
     """What a plugin returns to answer in the upstream's place; made by `exchange.answer` and `exchange.error`."""
 
@@ -95,6 +102,21 @@ class Request(Protocol):
 
     def get_header_values(self, name: str) -> list[str]:
         """Every value of a field in order; empty when it is absent."""
+        ...
+
+    def recognize(self, remembered: Remembering, name: str) -> Any:
+        """What was remembered of the value of this field; None for nothing, or if the field did not come exactly once."""
+        ...
+
+    def remember(self, remembered: Remembering, name: str, decision: Any, expires_at_ms: int = 0) -> None:
+        """Remembers a decision about the value of this field, until then (0: as long as there is room).
+
+        Nothing is remembered of a field that did not come exactly once. See `pylae.sdk.auth.Remembered`.
+        """
+        ...
+
+    def conceal_argument(self, name: str) -> None:
+        """Keeps the value of a query argument out of every log: it is a credential. Logs show `name=***`."""
         ...
 
     def get_headers(self) -> dict[str, HeaderValue]:

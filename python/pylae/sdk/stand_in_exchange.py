@@ -62,6 +62,9 @@ class MemoryRequest:
         self.uri_captures = uri_captures
         self.full_body = body
         self.body_limit = 0
+        self.started_at_ms = 0
+        self.concealed: list[str] = []
+        """Arguments that logs must not show."""
         self._fields = headers
         self.get_header = headers.get_header
         self.get_header_values = headers.get_header_values
@@ -74,6 +77,27 @@ class MemoryRequest:
             return None
         return self.full_body
 
+    def recognize(self, remembered: Any, name: str) -> Any:
+        """From a dictionary, by a hash of the value."""
+        values = self.get_header_values(name)
+        known = (remembered.native or {}).get(_hash_of(values))
+        if known is None or (known[1] and known[1] <= self.started_at_ms):
+            return None
+        return known[0]
+
+    def remember(self, remembered: Any, name: str, decision: Any, expires_at_ms: int = 0) -> None:
+        """Into a dictionary; the first that came goes first."""
+        values = self.get_header_values(name)
+        if len(values) == 1:
+            remembered.native = remembered.native or {}
+            remembered.native[_hash_of(values)] = (decision, expires_at_ms)
+            while len(remembered.native) > remembered.max_decisions:
+                del remembered.native[next(iter(remembered.native))]
+
+    def conceal_argument(self, name: str) -> None:
+        """Notes that it was asked for."""
+        self.concealed.append(name)
+
     def get_query(self) -> dict[str, QueryValue]:
         """All arguments, decoded."""
         return bodies.parse_query(self.raw_query)
@@ -82,6 +106,10 @@ class MemoryRequest:
         """First value of an argument."""
         value = self.get_query().get(name)
         return value[0] if isinstance(value, list) else value
+
+
+def _hash_of(values: Sequence[str]) -> bytes | None:
+    return hashlib.sha256(values[0].encode("utf-8", "surrogateescape")).digest() if len(values) == 1 else None
 
 
 class MemoryServiceRequest(Fields):
@@ -308,6 +336,7 @@ class MemoryExchange:
         self.lines: list[tuple[str, str]] = []
         self._log_values: dict[str, Any] = {}
         self._started_at_ms = started_at_ms
+        request.started_at_ms = started_at_ms
 
     def __repr__(self) -> str:
         return f"<exchange {self.id}>"

@@ -292,7 +292,7 @@ pub(super) async fn choose(
     let mut uri = format!("{scheme}://{address}{}", String::from_utf8_lossy(&borrowed.upstream.path));
     if let Some(query) = &borrowed.upstream.query {
         uri.push('?');
-        uri.push_str(&String::from_utf8_lossy(query));
+        uri.push_str(&String::from_utf8_lossy(&borrowed.shown_query(query)));
     }
     borrowed.upstream.uri = uri;
     let server_name = is_tls.then(|| {

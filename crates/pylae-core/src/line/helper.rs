@@ -4,7 +4,7 @@
 //! Nothing here waits for control to read: what goes up lies in the outbox, deadlines run whatever control does.
 
 use super::retired::Retired;
-use super::{CallError, Counts, Event, ITEM_OVERHEAD_BYTES, LineSettings, Reply, Up};
+use super::{CallError, Counts, Event, Forgetting, ITEM_OVERHEAD_BYTES, LineSettings, Reply, Up};
 use crate::observe::Level;
 use crate::router::Router;
 use crate::snapshot::{ApplyError, Invalidation, PluginRegistry, Snapshot, Store, frame_of};
@@ -63,6 +63,10 @@ pub(super) struct Helper {
     store: Store,
     served: Arc<ArcSwap<Snapshot>>,
     events: mpsc::UnboundedSender<Event>,
+    /// Where the data plane answers.
+    up: mpsc::WeakUnboundedSender<Up>,
+    /// What is acknowledged next.
+    forgotten: Option<Value>,
     counts: Arc<Counts>,
     retired: Retired,
     /// When it is looked next who still holds an old configuration.
@@ -96,7 +100,7 @@ impl Helper {
         settings: LineSettings,
         registry: Arc<PluginRegistry>,
         served: Arc<ArcSwap<Snapshot>>,
-        events: mpsc::UnboundedSender<Event>,
+        (events, up): (mpsc::UnboundedSender<Event>, mpsc::WeakUnboundedSender<Up>),
         counts: Arc<Counts>,
     ) -> Self {
         let store = Store::with_options(registry, settings.router);
@@ -105,6 +109,8 @@ impl Helper {
             store,
             served,
             events,
+            up,
+            forgotten: None,
             counts,
             retired: Retired::default(),
             retire_at: None,
@@ -175,6 +181,7 @@ impl Helper {
         match item {
             Up::Call { operation, args, deadline, reply } => self.waiting.push_back(Call { operation, args, deadline, reply }),
             Up::Stream { channel, item } => self.streams.entry(channel).or_default().push_back(item),
+            Up::Forgotten(version) => self.forgotten = Some(version),
         }
     }
 
@@ -210,6 +217,8 @@ impl Helper {
         self.outbox.clear();
         self.written = 0;
         self.has_greeted = false;
+        // The next hello says it.
+        self.forgotten = None;
         let mut asked: Vec<(u64, Call)> = self.asked.drain().collect();
         asked.sort_unstable_by_key(|(id, _)| std::cmp::Reverse(*id));
         for (_, call) in asked {
@@ -274,6 +283,9 @@ impl Helper {
         if self.written == self.outbox.len() {
             self.outbox.clear();
             self.written = 0;
+        }
+        if let Some(version) = self.forgotten.take() {
+            self.post(vec!["ack".into(), version]);
         }
         while self.outbox.len() - self.written < OUTBOX_BYTES
             && let Some(call) = self.waiting.pop_front()
@@ -352,15 +364,15 @@ impl Helper {
         if intake.is_changed {
             self.has_greeted = false;
             self.serve();
+            let version = version_value(self.store.version());
             match intake.invalidations {
-                Some(list) if list.is_empty() => {}
+                Some(list) if list.is_empty() => self.post(vec!["ack".into(), version]),
                 other => {
-                    let _ = self.events.send(Event::Invalidate(other));
+                    // Whoever hears the acknowledgement may rely on it that no worker answers from an old row.
+                    let _ = self.events.send(Event::Invalidate(other, Forgetting(Some((self.up.clone(), version)))));
                 }
             }
             let _ = self.events.send(Event::Served);
-            let version = version_value(self.store.version());
-            self.post(vec!["ack".into(), version]);
             self.changed_at = Some(Instant::now());
         }
         outcome

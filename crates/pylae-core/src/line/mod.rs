@@ -15,6 +15,7 @@ use crate::router::RouterOptions;
 use crate::snapshot::{Invalidation, PluginRegistry, Snapshot};
 use arc_swap::ArcSwap;
 use helper::Helper;
+use rmpv::Value;
 use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
@@ -69,9 +70,41 @@ impl CallError {
 type Reply = oneshot::Sender<Result<Vec<u8>, CallError>>;
 
 /// What goes up.
+#[derive(Debug)]
 enum Up {
-    Call { operation: String, args: Vec<u8>, deadline: Instant, reply: Reply },
-    Stream { channel: String, item: Vec<u8> },
+    Call {
+        operation: String,
+        args: Vec<u8>,
+        deadline: Instant,
+        reply: Reply,
+    },
+    Stream {
+        channel: String,
+        item: Vec<u8>,
+    },
+    /// The rows of this version's changes are forgotten.
+    Forgotten(Value),
+}
+
+/// Goes with rows to forget: once that is done, or this is dropped, control is told that their version is served.
+#[derive(Debug)]
+pub struct Forgetting(Option<(mpsc::WeakUnboundedSender<Up>, Value)>);
+
+impl Forgetting {
+    /// The rows are forgotten.
+    pub fn done(&mut self) {
+        if let Some((up, version)) = self.0.take()
+            && let Some(up) = up.upgrade()
+        {
+            let _ = up.send(Up::Forgotten(version));
+        }
+    }
+}
+
+impl Drop for Forgetting {
+    fn drop(&mut self) {
+        self.done();
+    }
 }
 
 /// What the data-plane thread is told.
@@ -79,8 +112,8 @@ enum Up {
 pub enum Event {
     /// A configuration is served (the first, or a later one).
     Served,
-    /// Cached rows to forget; `None`: all of them.
-    Invalidate(Option<Vec<Invalidation>>),
+    /// Cached rows to forget; `None`: all of them. The guard is dropped when that is done.
+    Invalidate(Option<Vec<Invalidation>>, Forgetting),
     /// A line for `error.log`.
     Log(Level, String),
     /// Control was greeted on a new line: it may know nothing of what was told before.
@@ -199,7 +232,7 @@ pub fn start(
     let (events, event_receiver) = mpsc::unbounded_channel();
     let (ended, ending) = std::sync::mpsc::channel();
     let counts = Arc::new(Counts::default());
-    let helper = Helper::new(settings, registry, served, events, Arc::clone(&counts));
+    let helper = Helper::new(settings, registry, served, (events, up.downgrade()), Arc::clone(&counts));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name("pylae-line".to_owned()).spawn(move || {
         pylae_shared::lower_thread_priority();

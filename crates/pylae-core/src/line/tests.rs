@@ -3,7 +3,6 @@
 
 use super::*;
 use crate::snapshot::Store;
-use rmpv::Value;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -117,6 +116,8 @@ struct Worker {
     served: Arc<ArcSwap<Snapshot>>,
     listener: UnixListener,
     folder: Folder,
+    /// While it is held, no row is forgotten.
+    busy: Arc<Mutex<()>>,
 }
 
 /// A folder that goes with the test.
@@ -159,8 +160,21 @@ impl Worker {
             router: RouterOptions::default(),
             release_memory: || {},
         };
-        let (line, events, ending) = super::start(settings, registry, Arc::clone(&served)).expect("a thread");
-        Worker { line, events, ending, served, listener, folder }
+        let (line, mut told, ending) = super::start(settings, registry, Arc::clone(&served)).expect("a thread");
+        let (forward, events) = mpsc::unbounded_channel();
+        let busy = Arc::new(Mutex::new(()));
+        let free = Arc::clone(&busy);
+        // Ends with the line's thread.
+        std::thread::spawn(move || {
+            while let Some(mut event) = told.blocking_recv() {
+                if let Event::Invalidate(_, forgetting) = &mut event {
+                    drop(free.lock());
+                    forgetting.done();
+                }
+                let _ = forward.send(event);
+            }
+        });
+        Worker { line, events, ending, served, listener, folder, busy }
     }
 
     fn event(&mut self) -> Event {
@@ -221,7 +235,7 @@ fn test_a_snapshot_is_served_acknowledged_and_kept_on_disk() {
     assert_eq!(of("generation"), Some(3.into()));
     control.say(&snapshot("db", 7));
     assert_eq!(control.hear_as("ack")[1], version("db", 7));
-    assert!(matches!(worker.event(), Event::Invalidate(None)), "what was cached may be older");
+    assert!(matches!(worker.event(), Event::Invalidate(None, _)), "what was cached may be older");
     assert!(matches!(worker.event(), Event::Served));
     assert_eq!(worker.served.load().version.sequence, 7);
     let path = worker.folder.file("snapshot.bin");
@@ -241,11 +255,29 @@ fn test_a_delta_is_applied_and_its_invalidations_are_told() {
     control.say(&delta(7, 9, vec![Value::Array(vec![text("consumers"), text("username"), text("alice")])]));
     assert_eq!(control.hear_as("ack")[1], version("db", 9));
     loop {
-        if let Event::Invalidate(Some(rows)) = worker.event() {
+        if let Event::Invalidate(Some(rows), _) = worker.event() {
             assert_eq!((rows[0].table.as_str(), rows[0].field.as_str()), ("consumers", "username"));
             break;
         }
     }
+    worker.until_served(9);
+}
+
+#[test]
+fn test_a_version_is_acknowledged_when_its_rows_are_forgotten_and_not_before() {
+    let mut worker = Worker::start();
+    let mut control = Control::accept(&worker.listener);
+    control.configure(7);
+    let busy = Arc::clone(&worker.busy);
+    let held = busy.lock().expect("nobody panicked");
+    control.say(&delta(7, 9, vec![Value::Array(vec![text("consumers"), text("username"), text("alice")])]));
+    while worker.served.load().version.sequence != 9 {
+        std::thread::yield_now();
+    }
+    assert!(worker.line.stream("log:a", vec![1]));
+    control.hear_as("stream");
+    drop(held);
+    assert_eq!(control.hear_as("ack")[1], version("db", 9));
     worker.until_served(9);
 }
 

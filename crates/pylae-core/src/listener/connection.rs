@@ -683,6 +683,7 @@ fn blank_exchange(gateway: &Rc<Gateway>, facts: &Rc<ConnectionFacts>, request: R
         phase: Phase::Rewrite,
         host_data: None,
         early_headers: Headers::new(),
+        concealed: Vec::new(),
     }))
 }
 

@@ -26,6 +26,24 @@ pub fn text(bytes: &[u8], limit: usize) -> String {
     text
 }
 
+/// A query in which the values of these parameters are withheld; names are compared decoded.
+pub fn without_values(query: &[u8], names: &[Box<[u8]>]) -> Vec<u8> {
+    let mut shown = Vec::with_capacity(query.len());
+    for (at, piece) in query.split(|&byte| byte == b'&').enumerate() {
+        if at > 0 {
+            shown.push(b'&');
+        }
+        match memchr::memchr(b'=', piece) {
+            Some(end) if names.iter().any(|name| *crate::router::decoded(&piece[..end]) == **name) => {
+                shown.extend_from_slice(&piece[..=end]);
+                shown.extend_from_slice(WITHHELD.as_bytes());
+            }
+            _ => shown.extend_from_slice(piece),
+        }
+    }
+    shown
+}
+
 /// Our own words, which may quote somebody: letters of any script stay, everything that is not printed goes.
 pub fn words(text: &str, limit: usize) -> String {
     let mut words = String::with_capacity(text.len().min(limit) + 3);

@@ -163,7 +163,7 @@ fn read_arguments(query: &[u8]) -> Arguments<'_> {
 }
 
 /// Undoes `+` and percent escapes; a malformed escape stays as it is.
-fn decode(text: &[u8]) -> Cow<'_, [u8]> {
+pub fn decode(text: &[u8]) -> Cow<'_, [u8]> {
     if !text.iter().any(|byte| matches!(byte, b'%' | b'+')) {
         return Cow::Borrowed(text);
     }

@@ -31,6 +31,7 @@ use crate::http::headers::Headers;
 use crate::snapshot::model::{PathHandling, Route, Service};
 use conditions::{Alternative, Conditions, PathMatch};
 use facts::LazyFacts;
+pub use facts::decode as decoded;
 use index::Index;
 use record::{Record, Verdict};
 use std::cmp::Reverse;

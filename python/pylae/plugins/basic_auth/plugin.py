@@ -15,7 +15,7 @@ from typing import Final
 from pylae.plugins.basic_auth import config as declared
 from pylae.plugins.basic_auth.entities import BasicauthCredential
 from pylae.sdk import MISSING, Answer, Exchange, Host, Instance
-from pylae.sdk.auth import UNAUTHORIZED, AuthPlugin, Identity, Outcome, Refusal, Verified, challenge, damping_of, equals
+from pylae.sdk.auth import UNAUTHORIZED, AuthPlugin, Identity, Outcome, Refusal, Remembered, challenge, damping_of, equals
 from pylae.sdk.entities import Missing, Row
 
 FIELDS: Final = ("proxy-authorization", "authorization")
@@ -38,11 +38,10 @@ class Prepared:
 class Given:
     """Credentials as they were sent."""
 
-    __slots__ = ("digest", "field", "password", "username")
+    __slots__ = ("field", "password", "username")
 
-    def __init__(self, field: str, value: str, username: bytes, password: bytes) -> None:
+    def __init__(self, field: str, username: bytes, password: bytes) -> None:
         self.field = field
-        self.digest = Verified.digest(value)
         self.username = username.decode("utf-8", "replace")
         self.password = password
 
@@ -59,7 +58,7 @@ def given_in(field: str, values: list[str]) -> Given | None:
     except (binascii.Error, ValueError):
         return None
     username, colon, password = decoded.partition(b":")
-    return Given(field, values[0], username, password) if colon and username else None
+    return Given(field, username, password) if colon and username else None
 
 
 def _identity_of(credential: Row) -> Identity:
@@ -78,8 +77,8 @@ class BasicAuth(AuthPlugin):
     def __init__(self, host: Host) -> None:
         super().__init__(host)
         self._credentials = host.entities.lookup("basicauth_credentials", "username", {"consumer": "consumers"}, _identity_of)
-        # By digest of the field: the username, and whose it is. The identity is what the look-up answered.
-        self._verified: Verified[tuple[str, Identity]] = Verified(host.now_ms)
+        # Of the field: the username, and whose it is. The identity is what the look-up answered.
+        self._remembered = Remembered()
 
     @classmethod
     def prepare(cls, config: declared.Config, instance: Instance) -> Prepared:  # noqa: ARG003 - the same for every scope
@@ -91,14 +90,12 @@ class BasicAuth(AuthPlugin):
         if self.is_settled(exchange, config):
             return None
         request = exchange.request
-        values = request.get_header_values("authorization")
-        if len(values) == 1 and not request.get_header_values("proxy-authorization") and damping_of(exchange) is None:
+        known = request.recognize(self._remembered, "authorization")
+        if known is not None and request.get_header("proxy-authorization") is None and damping_of(exchange) is None:
             # The usual request: one field, seen before.
-            known = self._verified.get(Verified.digest(values[0]))
-            if known is not None:
-                username, identity = known
-                if self._credentials.cached(username) is identity:
-                    return self._accept(exchange, config, identity, "authorization")
+            username, identity = known
+            if self._credentials.cached(username) is identity:
+                return self._accept(exchange, config, identity, "authorization")
         return self._judge(exchange, config)
 
     def _judge(self, exchange: Exchange, config: Prepared, begin: int = 0, asked: Identity | Missing | None = MISSING) -> Outcome:
@@ -115,7 +112,9 @@ class BasicAuth(AuthPlugin):
                 identity = None if "\0" in given.username else self._credentials.cached(given.username)
             if isinstance(identity, Missing):
                 return self._judge_later(exchange, config, index, given.username)
-            if self._is_right(given, identity) and identity is not None:
+            if _is_right(given, identity) and identity is not None:
+                if given.field == "authorization":
+                    exchange.request.remember(self._remembered, given.field, (given.username, identity))
                 return self._accept(exchange, config, identity, given.field)
             if damping is not None:
                 damping.failed(self.name, given.username)
@@ -125,18 +124,16 @@ class BasicAuth(AuthPlugin):
         identity = await self._credentials.get(username)
         return await self.settle(self._judge(exchange, config, index, identity))
 
-    def _is_right(self, given: Given, identity: Identity | None) -> bool:
-        """Compares the password; of a username that does not exist with nothing, at the same cost."""
-        consumer_id, expected = NOBODYS_ID, ""
-        if identity is not None and identity.credential is not None:
-            consumer_id, expected = identity.credential["consumer"]["id"], identity.credential["password"]
-        hashed = hashlib.sha1(given.password + consumer_id.encode(), usedforsecurity=False).hexdigest()
-        if not equals(hashed, expected) or identity is None:
-            return False
-        self._verified.keep(given.digest, (given.username, identity))
-        return True
-
     def _accept(self, exchange: Exchange, config: Prepared, identity: Identity, field: str) -> Outcome:
         if config.hide_credentials:
             exchange.service.request.clear_header(field)
         return self.accept(exchange, identity)
+
+
+def _is_right(given: Given, identity: Identity | None) -> bool:
+    """Compares the password; of a username that does not exist with nothing, at the same cost."""
+    consumer_id, expected = NOBODYS_ID, ""
+    if identity is not None and identity.credential is not None:
+        consumer_id, expected = identity.credential["consumer"]["id"], identity.credential["password"]
+    hashed = hashlib.sha1(given.password + consumer_id.encode(), usedforsecurity=False).hexdigest()
+    return equals(hashed, expected) and identity is not None

@@ -205,6 +205,6 @@ def test_the_password_stays_nowhere() -> None:
         assert scene.send(headers={"Authorization": basic("al", secret)}).status == 200
         plugin = scene.links[0].plugin
         gc.collect()
-        held = repr(vars(plugin)["_verified"]._decisions)
+        held = repr(vars(plugin)["_remembered"].native)
         assert secret not in held
         assert basic("al", secret)[6:] not in held

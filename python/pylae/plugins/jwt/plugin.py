@@ -17,7 +17,7 @@ from pylae.plugins.jwt.bearers import Found, bearer_of, tokens_of
 from pylae.plugins.jwt.credentials import Credential
 from pylae.plugins.jwt.entities import JwtSecret
 from pylae.sdk import MISSING, Answer, Exchange, Host, Instance
-from pylae.sdk.auth import UNAUTHORIZED, AuthPlugin, Outcome, Refusal, Verified, challenge, damping_of, facts_of
+from pylae.sdk.auth import UNAUTHORIZED, AuthPlugin, Outcome, Refusal, Remembered, Verified, challenge, damping_of, facts_of
 from pylae.sdk.auth.plugin import MayBeAnonymous
 from pylae.sdk.jose import Malformed, SignatureRefused, Token, numeric_date, parse, verify
 from pylae.sdk.jose.errors import ClaimRefused
@@ -43,6 +43,7 @@ class Prepared:
         "key_claim",
         "maximum_expiration_ms",
         "only_header",
+        "remembered",
         "secret_is_base64",
         "skips_preflight",
         "tag",
@@ -56,6 +57,8 @@ class Prepared:
         self.cookies = tuple(config.cookie_names or ())
         self.headers = tuple(config.header_names or ())
         self.only_header = self.headers[0] if len(self.headers) == 1 and not self.cookies else None
+        self.remembered = Remembered(MAX_REMEMBERED)
+        """Decisions by the value of `only_header`."""
         self.key_claim = config.key_claim_name or "iss"
         self.secret_is_base64 = config.secret_is_base64
         self.times = tuple(config.claims_to_verify or ())
@@ -110,8 +113,15 @@ class Jwt(AuthPlugin):
         """Authenticates from memory; waits only for a credential never seen before."""
         if config.skips_preflight and exchange.request.method == "OPTIONS":
             return None
-        if self.is_settled(exchange, config):
+        if config.anonymous is not None and self.is_settled(exchange, config):
             return None
+        if config.only_header is not None and not (config.arguments and exchange.request.raw_query):
+            known: Decision | None = exchange.request.recognize(config.remembered, config.only_header)
+            # The usual request: one header, seen before.
+            if known is not None and self._credentials.cached(known.key) is known.credential:
+                return self._accept(
+                    exchange, config, bearer_of(exchange.request.get_header(config.only_header) or "") or "", known
+                )
         text = self._find(exchange, config)
         if type(text) is not str:
             return self._refuse_missing(exchange, config, text)
@@ -185,6 +195,8 @@ class Jwt(AuthPlugin):
         is_over = decision.ends_s is not None and ends_ms <= self._now_ms()
         if len(text) <= MAX_REMEMBERED_CHARACTERS and not is_over:
             self._verified.keep(digest, decision, None, ends_ms)
+            if config.only_header is not None and bearer_of(exchange.request.get_header(config.only_header) or "") == text:
+                exchange.request.remember(config.remembered, config.only_header, decision, ends_ms)
         return self._accept(exchange, config, text, decision)
 
     def _accept(self, exchange: Exchange, config: Prepared, text: str, decision: Decision) -> Outcome:

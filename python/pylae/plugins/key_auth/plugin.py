@@ -127,6 +127,8 @@ def _find_key(exchange: Exchange, config: Prepared) -> Any:
             if query is None:
                 query = request.get_query()
             value = query.get(name)
+            if value is not None:
+                request.conceal_argument(name)
         if value is None and config.in_body:
             if fields is None:
                 fields = _body_fields(exchange)

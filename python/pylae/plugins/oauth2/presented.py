@@ -52,6 +52,8 @@ def presented_by(exchange: Exchange, header: str) -> Presented:
     if request.raw_query:
         found = _texts(request.get_query().get(ACCESS_TOKEN))
         presented.in_query = bool(found)
+        if found:
+            request.conceal_argument(ACCESS_TOKEN)
         presented.tokens |= found
     if not presented.tokens:
         found = _texts(body_fields(exchange).get(ACCESS_TOKEN))

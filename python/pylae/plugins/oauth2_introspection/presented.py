@@ -25,6 +25,7 @@ def token_of(exchange: Exchange) -> str | None:
             # Two fields, and nobody can say which is meant.
             found.append(token.strip() if len(values) == 1 else "")
     if request.raw_query and (argument := request.get_query().get(ARGUMENT)) is not None:
+        request.conceal_argument(ARGUMENT)
         found.append(argument)
     if not found and (field := fields_of(exchange).get(ARGUMENT)) is not None:
         found.append(field)

@@ -20,10 +20,9 @@ from pylae.plugins.openid_connect.decisions import GROUPS_HEADER, Consumers, Dec
 from pylae.plugins.openid_connect.parts import Forbidden, Grant, Refused, Unauthorized
 from pylae.plugins.openid_connect.settings import Settings
 from pylae.sdk import Answer, Exchange, Host, Instance
-from pylae.sdk.auth import AuthPlugin, Outcome, SystemUnavailable, Verified, challenge, damping_of
+from pylae.sdk.auth import AuthPlugin, Outcome, SystemUnavailable, challenge, damping_of
 
 MAX_BODY_BYTES: Final = 65_536
-MAX_REMEMBERED: Final = 8_192
 MAX_REMEMBERED_CHARACTERS: Final = 4_096
 """Longer tokens are verified each time: what is remembered of a token is in proportion to its length."""
 NO_CREDENTIAL: Final = "no credential"
@@ -42,7 +41,6 @@ class OpenidConnect(AuthPlugin):
         super().__init__(host)
         self._core = OpenIdCore(host)
         self._flow = Flow(host, self._core)
-        self._decisions: Verified[Decision] = Verified(host.now_ms, MAX_REMEMBERED)
         self._credentials = Credentials(host, self._core)
         by_field = {"id": self.consumers_by_id, "username": self.consumers_by_username, "custom_id": self.consumers_by_custom_id}
         self._consumers = Consumers(by_field)
@@ -76,15 +74,15 @@ class OpenidConnect(AuthPlugin):
         if config.anonymous is not None and self.is_settled(exchange, config):
             return None
         if config.is_quick:
-            values = exchange.request.get_header_values("authorization")
+            decision: Decision | None = exchange.request.recognize(config.remembered, "authorization")
             # A cookie may be a session, which comes first.
-            if len(values) == 1 and not (config.has_browser and exchange.request.get_header("cookie")):
-                scheme, _, text = values[0].partition(" ")
-                if scheme in ("Bearer", "bearer"):
-                    decision = self._decisions.get(self._decisions.digest(config.tag, text))
-                    if decision is not None and decision.stands(config):
-                        decision.impose(exchange, config, decision.missing)
-                        return None
+            if (
+                decision is not None
+                and decision.stands(config)
+                and not (config.has_browser and exchange.request.get_header("cookie"))
+            ):
+                decision.impose(exchange, config, decision.missing)
+                return None
         return self._authenticate(exchange, config)
 
     async def _authenticate(self, exchange: Exchange, config: Settings) -> Answer | None:
@@ -124,13 +122,13 @@ class OpenidConnect(AuthPlugin):
             answer = await self._flow.establish(exchange, config, grant)
             if answer is not None:
                 return answer
-        self._remember(config, decision)
+        self._remember(exchange, config, decision)
         decision.impose(exchange, config, decision.others)
         for name, value in grant.replayed_headers.items():
             exchange.response.set_header(name, value)
         return None
 
-    def _remember(self, config: Settings, decision: Decision) -> None:
+    def _remember(self, exchange: Exchange, config: Settings, decision: Decision) -> None:
         """Keeps what a signed token decides, until the token ends or what the decision rests on changes."""
         grant = decision.grant
         text = grant.access_token
@@ -140,8 +138,8 @@ class OpenidConnect(AuthPlugin):
         ends_ms = now_ms + int((config.config.cache_ttl or 0) * 1000)
         if grant.expires_at_s is not None:
             ends_ms = min(ends_ms, int((grant.expires_at_s + config.leeway_s) * 1000))
-        if ends_ms > now_ms and decision.is_lasting:
-            self._decisions.keep(self._decisions.digest(config.tag, text), decision, None, ends_ms)
+        if ends_ms > now_ms and decision.is_lasting and exchange.request.get_header_values("authorization") == [f"Bearer {text}"]:
+            exchange.request.remember(config.remembered, "authorization", decision, ends_ms)
 
     async def _refuse(self, exchange: Exchange, config: Settings, refusal: Refused) -> Answer | None:
         declared_, is_forbidden = config.config, isinstance(refusal, Forbidden)

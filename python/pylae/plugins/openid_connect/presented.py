@@ -41,7 +41,11 @@ def find(exchange: Exchange, name: str, places: Collection[str]) -> str | None:
     if "header" in places and _is_header_name(name):
         found.append(request.get_header(name))
     if "query" in places and request.raw_query:
-        found.append(request.get_query().get(name))
+        argument = request.get_query().get(name)
+        if argument is not None:
+            # Tokens and passwords are looked for here; what else is, no log needs.
+            request.conceal_argument(name)
+        found.append(argument)
     if "body" in places:
         found.append(arguments_of(exchange).get(name))
     for value in found:

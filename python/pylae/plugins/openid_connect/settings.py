@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pylae.plugins.openid_connect.config import Config
 from pylae.plugins.openid_connect.headers import HeaderPlan
 from pylae.plugins.openid_connect.parts import ProviderClient
+from pylae.sdk.auth import Remembered
 from pylae.sdk.plugin import Instance
 from pylae.sdk.sessions import Sealer, Sessions
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from pylae.plugins.openid_connect.login_state import LoginCookie
     from pylae.plugins.openid_connect.provider import Provider
 
+MAX_REMEMBERED: Final = 8_192
 BROWSER_METHODS: Final = frozenset({"authorization_code", "session"})
 """These need the browser half."""
 
@@ -37,6 +39,8 @@ class Settings:
         self.plugin_id = instance.id
         self.anonymous = config.anonymous
         self.methods = frozenset(config.auth_methods or ())
+        self.remembered = Remembered(MAX_REMEMBERED)
+        """What signed tokens in `Authorization` decided."""
         self.tag = secrets.token_hex(8)
         self.skips_preflight = config.run_on_preflight is False
         self.leeway_s = config.leeway or 0

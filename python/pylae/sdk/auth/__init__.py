@@ -14,7 +14,7 @@ from pylae.sdk.auth.facts import Facts, facts_of
 from pylae.sdk.auth.identity import CLAIMED_HEADERS, Identity
 from pylae.sdk.auth.plugin import UNAUTHORIZED, AuthPlugin, Outcome, Refusal
 from pylae.sdk.auth.systems import SystemUnavailable
-from pylae.sdk.auth.verified import Verified
+from pylae.sdk.auth.verified import Remembered, Verified
 
 __all__ = [
     "CLAIMED_HEADERS",
@@ -25,6 +25,7 @@ __all__ = [
     "Identity",
     "Outcome",
     "Refusal",
+    "Remembered",
     "SystemUnavailable",
     "Verified",
     "challenge",

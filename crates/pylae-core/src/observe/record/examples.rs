@@ -132,6 +132,7 @@ pub fn exchange(gateway: &Gateway) -> Exchange {
         },
         response: None,
         early_headers: Headers::new(),
+        concealed: Vec::new(),
         attempts: Vec::new(),
         fault: None,
         noticed: None,
