@@ -4,17 +4,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from pylae.plugins.openid_connect import presented
 from pylae.plugins.openid_connect.asking import with_secret
 from pylae.plugins.openid_connect.core import OpenIdCore
 from pylae.plugins.openid_connect.decisions import BY_TOKEN
-from pylae.plugins.openid_connect.parts import Grant, TokenRefused, Unauthorized
+from pylae.plugins.openid_connect.parts import Grant, Locked, TokenRefused, Unauthorized
 from pylae.plugins.openid_connect.settings import Settings
 from pylae.plugins.openid_connect.verification import jwt_of
 from pylae.sdk import Exchange, Host
+from pylae.sdk.auth import damping_of
+from pylae.sdk.entities import CallFailed
 from pylae.sdk.jose import Token
+
+NO_SUCH_TABLE: Final = "invalid unique"
+"""How the name of an error begins that says so: no plugin brought the table."""
 
 
 class Credentials:
@@ -26,7 +31,9 @@ class Credentials:
     """
 
     def __init__(self, host: Host, core: OpenIdCore) -> None:
+        self._host = host
         self._core = core
+        self._has_own_tokens = True
         self._own_tokens = host.entities.lookup("oauth2_tokens", "access_token", {"credential": "oauth2_credentials"})
 
     def __repr__(self) -> str:
@@ -80,7 +87,15 @@ class Credentials:
 
     async def _own(self, exchange: Exchange, text: str) -> Grant | None:
         """The Grant of a token that the oauth2 plugin of this gateway gave out."""
-        row: Mapping[str, Any] | None = await self._own_tokens.get(text)
+        row: Mapping[str, Any] | None = None
+        if self._has_own_tokens:
+            try:
+                row = await self._own_tokens.get(text)
+            except CallFailed as failure:
+                if not failure.name.startswith(NO_SUCH_TABLE):
+                    raise
+                self._has_own_tokens = False
+                self._host.log("notice", "openid-connect: `kong_oauth2` finds no tokens, as the plugin oauth2 is not loaded")
         if row is None:
             return None
         service = row.get("service")
@@ -101,15 +116,18 @@ class Credentials:
 
     async def _by_pairs(self, exchange: Exchange, settings: Settings) -> Grant | None:
         refused: TokenRefused | None = None
+        damping = damping_of(exchange)
         for method in ("password", "client_credentials"):
             pair = self._pair(exchange, settings, method)
             if pair is None:
                 continue
+            if damping is not None and damping.is_locked("openid-connect", pair[0]):
+                raise Locked
             try:
                 return await self._by_pair(exchange, settings, method, pair)
             except TokenRefused as refusal:
                 # `Authorization: Basic` may be meant for the other method.
-                refused = refusal
+                refused, refusal.name = refusal, pair[0]
         if refused is not None:
             raise refused
         return None

@@ -79,11 +79,21 @@ class Grant:
     consumer_id: str | None = None
 
 
+class Locked(Exception):
+    """Attempts under the client's name failed too often: not even the right secret passes (`auth-damping`)."""
+
+
 class Refused(Exception):
-    """The client may not pass. `reason` is for the log and, with `display_errors`, for the client; never a secret."""
+    """The client may not pass.
+
+    Attributes:
+        reason: For the log and, with `display_errors`, for the client; never a secret.
+        name: Who the client said it was, with a password or a secret.
+    """
 
     status = 401
     error: str | None = "invalid_token"
+    name: str | None = None
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)

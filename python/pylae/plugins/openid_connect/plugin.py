@@ -17,7 +17,7 @@ from pylae.plugins.openid_connect.code_flow import Flow
 from pylae.plugins.openid_connect.core import OpenIdCore
 from pylae.plugins.openid_connect.credentials import Credentials
 from pylae.plugins.openid_connect.decisions import GROUPS_HEADER, Consumers, Decision
-from pylae.plugins.openid_connect.parts import Forbidden, Grant, Refused, Unauthorized
+from pylae.plugins.openid_connect.parts import Forbidden, Grant, Locked, Refused, Unauthorized
 from pylae.plugins.openid_connect.settings import Settings
 from pylae.sdk import Answer, Exchange, Host, Instance
 from pylae.sdk.auth import AuthPlugin, Outcome, SystemUnavailable, challenge, damping_of
@@ -90,6 +90,10 @@ class OpenidConnect(AuthPlugin):
             return await self._find_and_pass(exchange, config)
         except Refused as refusal:
             return await self._refuse(exchange, config, refusal)
+        except Locked:
+            damping = damping_of(exchange)
+            assert damping is not None, "it was asked"
+            return damping.refusal(exchange)
         except SystemUnavailable as failure:
             where = _nth(config.config.unexpected_redirect_uri, 0)
             if where is None:
@@ -145,7 +149,7 @@ class OpenidConnect(AuthPlugin):
         declared_, is_forbidden = config.config, isinstance(refusal, Forbidden)
         exchange.service.request.clear_header(GROUPS_HEADER)
         if not is_forbidden and refusal.reason != NO_CREDENTIAL and (damping := damping_of(exchange)) is not None:
-            damping.failed(self.name, None)
+            damping.failed(self.name, refusal.name)
         ends = declared_.forbidden_destroy_session if is_forbidden else declared_.unauthorized_destroy_session
         if config.has_browser and ends is not False:
             await self._flow.end(exchange, config)

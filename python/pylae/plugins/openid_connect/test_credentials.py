@@ -10,6 +10,7 @@ import pytest
 
 from pylae.plugins.openid_connect.conftest import ALICE, NOW_S, Issuer, basic, bearer, upstream_header
 from pylae.plugins.openid_connect.plugin import OpenidConnect
+from pylae.sdk.entities import CallFailed
 from pylae.sdk.testing import SERVICE_ID, Scene
 
 
@@ -162,3 +163,14 @@ def test_token_of_our_own_oauth2(issuer: Issuer, changes: dict[str, Any], status
         if status == 200:
             assert upstream_header(outcome, "X-Consumer-Username") == "alice"
         assert bearer(scene, "unknown").status == 401
+
+
+def test_gateway_without_oauth2_has_no_tokens_of_its_own(issuer: Issuer) -> None:
+    async def no_table(operation: str, args: bytes, timeout_ms: int) -> bytes:
+        raise CallFailed("invalid unique access_token", f"{operation}: no such table, {len(args)} bytes, {timeout_ms} ms")
+
+    issuer.said["/introspection"] = 200, {"active": False}
+    with issuer.scene(auth_methods=["kong_oauth2", "introspection"]) as scene:
+        scene.host.entities.connect(no_table)
+        assert [bearer(scene, "opaque").status for _ in range(2)] == [401, 401]
+        assert sum("oauth2 is not loaded" in line for _, line in scene.host.lines) == 1

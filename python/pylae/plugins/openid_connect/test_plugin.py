@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
+from pylae.plugins.auth_damping.plugin import AuthDamping
 from pylae.plugins.openid_connect.conftest import ALICE, GUEST, JWK, NOW_S, Issuer, bearer, upstream_header
 from pylae.plugins.openid_connect.plugin import OpenidConnect
 from pylae.plugins.openid_connect.possession import thumbprint
 from pylae.sdk import SchemaViolation
 from pylae.sdk.auth import facts_of
 from pylae.sdk.auth.facts import groups_of
-from pylae.sdk.testing import validated
+from pylae.sdk.testing import Chain, validated
 
 
 def test_token_is_remembered_until_it_ends(issuer: Issuer) -> None:
@@ -180,6 +181,20 @@ def test_token_bound_to_a_certificate(issuer: Issuer) -> None:
         scene._prepare_exchange = lambda exchange: setattr(exchange.client, "certificate_chain", [certificate])
         assert bearer(scene, issuer.token(cnf={"x5t#S256": thumbprint(certificate)})).status == 200
         assert bearer(scene, issuer.token(cnf={"x5t#S256": ["x"]})).status == 401
+
+
+def test_name_that_failed_too_often_is_locked(issuer: Issuer) -> None:
+    issuer.said["/token"] = 400, {"error": "invalid_grant"}
+    config = {"issuer": issuer.url, "client_id": ["gateway"], "client_secret": ["own"], "auth_methods": ["password"]}
+    with Chain([(AuthDamping, {"failures_per_name": 2}), (OpenidConnect, config)]) as chain:
+
+        def show(name: str, ip: str) -> int:
+            pair = base64.b64encode(f"{name}:guessed".encode()).decode()
+            return chain.send(headers={"Authorization": f"Basic {pair}"}, ip=ip).status
+
+        assert [show("alice", f"192.0.2.{number}") for number in range(3)] == [401, 401, 429]
+        assert issuer.count("/token") == 2
+        assert show("bob", "192.0.2.9") == 401
 
 
 def test_preflight_passes_if_asked_for_with_nothing_forged(issuer: Issuer) -> None:
