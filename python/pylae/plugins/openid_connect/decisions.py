@@ -62,15 +62,13 @@ class Decision:
         if config.authenticated_groups_claim:
             self.groups = claims.values_of(claims.find(grant, tuple(config.authenticated_groups_claim)))
         upstream = settings.upstream_plan.make(grant)
-        if self.hides and grant.method in BY_TOKEN:
-            upstream = [field for field in upstream if field[0].lower() != "authorization"]
         upstream.append((GROUPS_HEADER, claims.header_text(", ".join(self.groups)) if self.groups else None))
         # A field that is named twice, or is who it is already, is laid over by the plan's own order.
         named = [name.lower() for name in CLAIMED_HEADERS] + [name.lower() for name, _ in upstream]
         told = [field for field in upstream if field[0][:1] in ("x", "X") and named.count(field[0].lower()) == 1]
         self.identity.headers += tuple(told)
         self.others: Made = [field for field in upstream if field not in told]
-        own = ("authorization", f"Bearer {grant.access_token}")
+        own = None if self.hides else ("authorization", f"Bearer {grant.access_token}")
         self.missing: Made = [field for field in self.others if (field[0].lower(), field[1]) != own]
         self.downstream: Made = [field for field in settings.downstream_plan.make(grant) if field[1] is not None]
         self.facts: Mapping[str, Any] = next(iter(claims.sources(grant)), {})

@@ -104,6 +104,8 @@ class Settings:
             and not config.search_user_info
             and not config.jwt_session_cookie
             and not config.id_token_param_name
+            # It may end a token before its own end.
+            and config.max_age is None
             and config.proof_of_possession_mtls in (None, "off")
             and not (self.has_browser and (acts or may_log_out))
         )

@@ -33,6 +33,14 @@ def test_token_is_remembered_until_it_ends(issuer: Issuer) -> None:
     assert issuer.count("/jwks") == 1
 
 
+def test_login_of_a_remembered_token_grows_old(issuer: Issuer) -> None:
+    with issuer.scene(max_age=60) as scene:
+        token = issuer.token(auth_time=NOW_S)
+        assert [bearer(scene, token).status for _ in range(2)] == [200, 200]
+        scene.clock.turn(seconds=61)
+        assert bearer(scene, token).status == 401
+
+
 def test_consumer_is_found_anew_when_it_changes(issuer: Issuer) -> None:
     with issuer.scene(consumer_claim=["sub"]) as scene:
         token = issuer.token()
@@ -145,8 +153,12 @@ def test_refusals_say_what_the_configuration_asks_for(issuer: Issuer) -> None:
 
 
 def test_hidden_credentials_are_hidden_everywhere(issuer: Issuer) -> None:
+    token = issuer.token()
     with issuer.scene(hide_credentials=True) as scene:
-        token = issuer.token()
+        # What is shown is hidden; what the upstream is told is another matter.
+        for _ in range(2):
+            assert upstream_header(bearer(scene, token), "Authorization") == f"Bearer {token}"
+    with issuer.scene(hide_credentials=True, upstream_access_token_header=None) as scene:
         for _ in range(2):
             assert upstream_header(bearer(scene, token), "Authorization") is None
         with issuer.scene(hide_credentials=True, upstream_access_token_header="X-Access-Token") as other:

@@ -82,11 +82,11 @@ async def check_signature(token: Token, settings: Settings, provider: Provider, 
 def _check_secret(token: Token, settings: Settings, clients: Iterable[ProviderClient]) -> Key:
     if not settings.config.enable_hs_signatures:
         raise Unauthorized("an algorithm that is not expected")
+    long_enough = [client.secret for client in clients if client.secret and len(client.secret.encode()) >= MIN_HS_SECRET_BYTES]
     try:
-        secrets = [Key.from_secret(client.secret, MIN_HS_SECRET_BYTES) for client in clients if client.secret]
-        return verify(token, secrets, SYMMETRIC)
+        return verify(token, [Key.from_secret(secret) for secret in long_enough], SYMMETRIC)
     except KeyRefused:
-        raise Unauthorized("the client's secret is too short to sign with") from None
+        raise Unauthorized("the client's secret is none to sign with") from None
     except SignatureRefused as refusal:
         raise Unauthorized(str(refusal)) from None
 
