@@ -23,6 +23,7 @@ from pylae.plugins.openid_connect.asking import (
     sorted_pairs,
     where_of,
 )
+from pylae.plugins.openid_connect.claims import check_contents
 from pylae.plugins.openid_connect.parts import Claims, Grant, ProviderClient, TokenRefused, Unauthorized
 from pylae.plugins.openid_connect.provider import Provider
 from pylae.plugins.openid_connect.settings import Settings
@@ -226,6 +227,7 @@ class OpenIdCore:
         """The Grant of a token that the introspection endpoint says is active."""
         client = self.client_of(exchange, settings) if settings.clients else None
         said, signed = await self._statements.introspected(exchange, settings, self.provider(settings), client, text)
+        check_contents(said, settings, self.now_s())
         # What the token itself may say was looked at by nobody here.
         return Grant(
             "introspection", client, access_token=text, introspection=said, introspection_jwt=signed, expires_at_s=end_of(said)

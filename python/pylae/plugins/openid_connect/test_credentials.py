@@ -31,6 +31,23 @@ def test_introspection_is_remembered_and_coalesced(issuer: Issuer) -> None:
         assert bearer(scene, "opaque").status == 401
 
 
+@pytest.mark.parametrize(
+    ("config", "said", "status"),
+    [
+        ({"claims_forbidden": ["act"]}, {"act": {}}, 401),
+        ({"domains": ["example.com"]}, {"hd": "example.com"}, 200),
+        ({"domains": ["example.com"]}, {}, 401),
+        ({"max_age": 60}, {"auth_time": NOW_S - 50}, 200),
+    ],
+)
+def test_introspection_is_judged_each_time(issuer: Issuer, config: dict[str, Any], said: dict[str, Any], status: int) -> None:
+    issuer.said["/introspection"] = 200, {"active": True, **said}
+    with issuer.scene(auth_methods=["introspection"], **config) as scene:
+        assert [bearer(scene, "opaque").status for _ in range(2)] == [status, status]
+        scene.clock.turn(seconds=30)
+        assert bearer(scene, "opaque").status == (401 if "max_age" in config else status)
+
+
 def test_refusal_by_introspection_is_remembered_if_asked_for(issuer: Issuer) -> None:
     issuer.said["/introspection"] = 200, {"active": False}
     with issuer.scene(auth_methods=["introspection"], cache_ttl_neg=30) as scene:
