@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from pylae.plugins.acl.plugin import Acl
 from pylae.plugins.auth_damping.plugin import AuthDamping
+from pylae.plugins.key_auth.plugin import KeyAuth
 from pylae.plugins.openid_connect.conftest import ALICE, GUEST, JWK, NOW_S, Issuer, bearer, upstream_header
 from pylae.plugins.openid_connect.plugin import OpenidConnect
 from pylae.plugins.openid_connect.possession import thumbprint
@@ -207,6 +209,31 @@ def test_name_that_failed_too_often_is_locked(issuer: Issuer) -> None:
         assert [show("alice", f"192.0.2.{number}") for number in range(3)] == [401, 401, 429]
         assert issuer.count("/token") == 2
         assert show("bob", "192.0.2.9") == 401
+
+
+def test_acl_goes_by_the_groups_of_the_token(issuer: Issuer) -> None:
+    config = {"issuer": issuer.url, "auth_methods": ["bearer"], "authenticated_groups_claim": ["groups"]}
+    with Chain([(OpenidConnect, config), (Acl, {"allow": ["ops"]})]) as chain:
+
+        def show(groups: list[str]) -> int:
+            return chain.send(headers={"Authorization": f"Bearer {issuer.token(groups=groups)}"}).status
+
+        assert [show(["dev", "ops"]), show(["dev"]), show(["ops"])] == [200, 403, 200]
+
+
+def test_either_a_key_or_a_token(issuer: Issuer) -> None:
+    config = {"issuer": issuer.url, "auth_methods": ["bearer"], "consumer_claim": ["sub"], "anonymous": GUEST["id"]}
+    key = {"id": "c1111111-1111-4111-8111-111111111111", "key": "k", "consumer": {"id": ALICE["id"]}}
+    rows = {"consumers": [ALICE, GUEST], "keyauth_credentials": [key]}
+    with Chain([(OpenidConnect, config), (KeyAuth, {"anonymous": GUEST["id"]})], rows=rows) as chain:
+        shown: list[dict[str, str]] = [
+            {"apikey": "k"},
+            {"Authorization": f"Bearer {issuer.token()}"},
+            {"apikey": "k", "Authorization": "Bearer bad"},
+            {"Authorization": "Bearer bad"},
+        ]
+        names = [upstream_header(chain.send(headers=headers), "X-Consumer-Username") for headers in shown]
+        assert names == ["alice", "alice", "alice", "guest"]
 
 
 def test_preflight_passes_if_asked_for_with_nothing_forged(issuer: Issuer) -> None:
