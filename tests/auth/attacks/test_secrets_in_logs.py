@@ -104,4 +104,19 @@ def test_access_token_in_the_query(
     assert reply.status in (401, 500)
     told = shown(gateway, reply.request_id)
     assert text not in told
-    assert "c2VjcmV0LW9mLW91cnM=" not in told
+    assert "c2VjcmV0LW9mLW91cnM" not in told
+
+
+def test_authorization_code_in_the_query(gateway: Gateway, blueprints: Blueprints, echo: Origin) -> None:
+    code = unique("a-code-of-somebodys-login")
+    config: dict[str, Any] = {
+        "issuer": "http://127.0.0.1:9",
+        "client_id": ["c"],
+        "client_secret": ["s"],
+        "auth_methods": ["authorization_code"],
+    }
+    reply = gateway.get(f"{blueprints.plugged(echo, 'openid-connect', **config)}?code={code}&state=unknown")
+    assert reply.status == 500
+    told = shown(gateway, reply.request_id)
+    assert "code=***&state=unknown" in told
+    assert code not in told

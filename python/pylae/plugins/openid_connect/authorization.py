@@ -27,6 +27,9 @@ def answer_in(exchange: Exchange, settings: Settings) -> dict[str, str] | None:
             said = presented.arguments_of(exchange)
     elif request.method in ("GET", "HEAD") and request.raw_query:
         said = request.get_query()
+        if "code" in said and "state" in said:
+            # With it, and what the gateway knows, somebody could finish the login.
+            request.conceal_argument("code")
     # Of a repeated argument nobody can say which one is meant.
     found = {name: said[name] for name in OF_ANSWER if isinstance(said.get(name), str)}
     return found if "state" in found and ("code" in found or "error" in found) else None
