@@ -18,6 +18,8 @@ from tests.support.wait import until
 from tests.unit.event_loop.rig import Worker
 
 PLUGIN_FOLDER: Final = Path(__file__).parent / "plugins"
+ROOM: Final = 4
+"""Of what view-probe remembers."""
 
 
 class Echo(BaseHTTPRequestHandler):
@@ -191,6 +193,47 @@ def test_the_upstream_learns_who_the_client_is_and_nothing_that_the_client_says_
             "x-other": ["1", "1"],
         }
     assert told(b"/identify?bare").keys() == {"x-credential-identifier", "x-other"}
+
+
+def recognized(worker: Worker, *lines: str) -> tuple[str | None, str | None]:
+    """What was remembered before and after a request with these fields."""
+    reply = send(worker, raw.request("GET", "/remember", *lines))
+    told = json.loads(reply.body)
+    return told["before"], told["after"]
+
+
+def test_a_field_is_recognized_by_its_whole_value(worker: Worker) -> None:
+    assert recognized(worker, "X-Shown: one", "X-Decision: first") == (None, "first")
+    assert recognized(worker, "x-shown:   one") == ("first", "first")
+    for other in ("on", "onee", "One", "one\xff", ""):
+        assert recognized(worker, f"X-Shown: {other}") == (None, None), other
+    assert recognized(worker) == (None, None)
+    assert recognized(worker, "X-Shown: one", "X-Decision: second") == ("first", "second")
+
+
+def test_a_field_that_comes_twice_is_neither_recognized_nor_remembered(worker: Worker) -> None:
+    recognized(worker, "X-Shown: twice", "X-Decision: known")
+    assert recognized(worker, "X-Shown: twice", "X-Shown: twice", "X-Decision: other") == (None, None)
+    assert recognized(worker, "X-Shown: twice") == ("known", "known")
+
+
+def test_a_decision_ends_when_it_is_said_to(worker: Worker) -> None:
+    assert recognized(worker, "X-Shown: over", "X-Decision: past 1000") == (None, None)
+    assert recognized(worker, "X-Shown: over", "X-Decision: future 99999999999999") == (None, "future")
+    assert recognized(worker, "X-Shown: over") == ("future", "future")
+
+
+def test_those_not_asked_for_go_first(worker: Worker) -> None:
+    for number in range(ROOM):
+        recognized(worker, f"X-Shown: fill-{number}", f"X-Decision: {number}")
+    # Whatever was there before is gone; this one is asked for again.
+    assert recognized(worker, "X-Shown: fill-0")[0] == "0"
+    for number in range(ROOM, 3 * ROOM):
+        recognized(worker, "X-Shown: fill-0")
+        recognized(worker, f"X-Shown: fill-{number}", f"X-Decision: {number}")
+    assert recognized(worker, "X-Shown: fill-0")[0] == "0"
+    kept = [number for number in range(1, 3 * ROOM) if recognized(worker, f"X-Shown: fill-{number}")[0] is not None]
+    assert len(kept) == ROOM - 1
 
 
 def test_nothing_of_a_request_is_left_to_the_next(worker: Worker) -> None:

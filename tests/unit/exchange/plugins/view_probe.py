@@ -7,11 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 from pylae.sdk import Answer, Exchange, Plugin
-from pylae.sdk.auth import Identity
+from pylae.sdk.auth import Identity, Remembered
 
 CONSUMER = {"id": "11111111-1111-4111-8111-111111111111", "username": "alice", "created_at": 0}
 CREDENTIAL = {"id": "22222222-2222-4222-8222-222222222222", "consumer": {"id": CONSUMER["id"]}}
 ALICE = Identity.of_credential({**CREDENTIAL, "consumer": CONSUMER})
+ROOM = 4
+REMEMBERED = Remembered(ROOM)
 UNKNOWN = Identity(None, {"id": "from elsewhere"}, "sub\xe9")
 
 
@@ -46,6 +48,14 @@ class ViewProbe(Plugin):
         if exchange.request.path == "/logged":
             entry = exchange.serialize()
             self.host.stream("log:view-probe", repr(entry).encode())
+
+    def on_remember(self, exchange: Exchange) -> Answer:
+        request = exchange.request
+        before = request.recognize(REMEMBERED, "x-shown")
+        decision, _, until_ms = (request.get_header("x-decision") or "").partition(" ")
+        if decision:
+            request.remember(REMEMBERED, "x-shown", decision, int(until_ms or 0))
+        return exchange.answer(200, {"before": before, "after": request.recognize(REMEMBERED, "X-Shown")})
 
     def on_request(self, exchange: Exchange) -> Answer:
         request = exchange.request
