@@ -4,6 +4,7 @@
 use crate::exchange::{Exchange, Response, Source};
 use crate::http::headers::Headers;
 use crate::phases::{Answer, AnswerBody};
+use std::borrow::Cow;
 
 /// A form an error can take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +44,9 @@ impl Form {
         }
     }
 
+    /// A message may quote somebody: it stays text in every form.
     fn render(self, message: &str, id: &str) -> String {
+        let message = self.escaped(message);
         match self {
             Form::Json => format!("{{\n  \"message\":\"{message}\",\n  \"request_id\":\"{id}\"\n}}"),
             Form::Plain => format!("{message}\nrequest_id: {id}\n"),
@@ -55,6 +58,35 @@ impl Form {
             ),
             Form::Grpc => String::new(),
         }
+    }
+}
+
+impl Form {
+    fn escaped(self, message: &str) -> Cow<'_, str> {
+        let is_special = |character: char| match self {
+            Form::Json => character < ' ' || matches!(character, '"' | '\\'),
+            Form::Html | Form::Xml => matches!(character, '<' | '>' | '&' | '"'),
+            Form::Plain | Form::Grpc => false,
+        };
+        if !message.contains(is_special) {
+            return Cow::Borrowed(message);
+        }
+        let mut escaped = String::with_capacity(message.len() + 16);
+        for character in message.chars() {
+            match character {
+                _ if !is_special(character) => escaped.push(character),
+                '<' => escaped.push_str("&lt;"),
+                '>' => escaped.push_str("&gt;"),
+                '&' => escaped.push_str("&amp;"),
+                '"' if self != Form::Json => escaped.push_str("&quot;"),
+                '"' | '\\' => {
+                    escaped.push('\\');
+                    escaped.push(character);
+                }
+                control => escaped.push_str(&format!("\\u{:04x}", u32::from(control))),
+            }
+        }
+        Cow::Owned(escaped)
     }
 }
 
@@ -77,8 +109,8 @@ pub fn negotiate(accept: &str) -> Form {
 }
 
 /// Kong's sentence for a status.
-pub fn message(status: u16) -> std::borrow::Cow<'static, str> {
-    std::borrow::Cow::Borrowed(match status {
+pub fn message(status: u16) -> Cow<'static, str> {
+    Cow::Borrowed(match status {
         400 => "Bad request",
         404 => "Not found",
         401 => "Unauthorized",
@@ -235,6 +267,17 @@ pub fn plugin_answer(exchange: &mut Exchange, answer: Answer) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn test_script_in_a_message_stays_text() {
+        let evil = "<script>alert(\"1\")</script>\\&\n";
+        assert!(Form::Html.render(evil, "id").contains("<p>&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;\\&amp;\n.</p>"));
+        assert!(Form::Xml.render(evil, "id").contains("<message>&lt;script&gt;"));
+        let json: serde_json::Value = serde_json::from_str(&Form::Json.render(evil, "id")).expect("JSON");
+        assert_eq!(json["message"], evil);
+        assert_eq!(Form::Plain.render("I'm a teapot", "id"), "I'm a teapot\nrequest_id: id\n");
+        assert!(Form::Html.render("I'm a teapot", "id").contains("<p>I'm a teapot.</p>"));
+    }
 
     #[test]
     fn test_highest_q_wins_and_the_first_on_a_tie() {
