@@ -17,7 +17,8 @@ from tests.support.gateway import Gateway
 from tests.support.origin import Origin, answer
 from tests.support.ports import free_port
 from tests.support.raw import Client, Reply, request
-from tests.support.servers import redis
+from tests.support.servers import postgres, redis
+from tests.support.servers.postgres import PostgresServer
 from tests.support.servers.redis import RedisServer
 from tests.support.wait import until
 
@@ -351,6 +352,33 @@ def test_logout_of_nobody(shop: Shop) -> None:
     reply = Agent().ask(f"{url}/out", method="POST")
     assert (reply.status, query_of(reply.header("location") or "")) == (302, {"client_id": "gateway"})
     assert shop.provider.requests("/token/revocation") == 0
+
+
+def test_session_in_postgres_is_known_to_every_worker_until_logout(shop: Shop) -> None:
+    with PostgresServer() as server:
+        place = {"port": server.port, "user": postgres.USER, "password": postgres.PASSWORD, "database": "postgres"}
+        url = shop.page(session_storage="postgres", postgres=place, logout_uri_suffix="/out", logout_methods=["POST"])
+        agent = Agent()
+        assert agent.log_in(url, "alice").status == 200
+        cookie = agent.cookie(url, "session")
+        assert cookie is not None
+        assert len(cookie) < 300
+        assert {agent.ask(url).status for _ in range(8)} == {200}
+        assert agent.ask(f"{url}/out", method="POST").status == 302
+        # Whoever stole the cookie has nothing of it.
+        path = urllib.parse.urlsplit(url).path
+        assert {shop.gateway.get(path, f"Cookie: session={cookie}").status for _ in range(8)} == {302}
+
+
+def test_login_while_postgres_is_down_says_so(shop: Shop) -> None:
+    port = free_port()
+    url = shop.page(session_storage="postgres", postgres={"port": port, "password": "own-of-the-gateway"})
+    agent = Agent()
+    agent.log_in(url, "alice", until=shop.base)
+    assert agent.ask(agent.url).status == 500
+    record = shop.gateway.failures.wait_for(f"PostgreSQL 127.0.0.1:{port}/pylae")[-1]
+    assert "identity_system_failed" in record
+    assert "own-of-the-gateway" not in record
 
 
 @pytest.mark.parametrize("storage", ["cookie", "redis"])

@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from typing import Final
+from collections.abc import Callable, Hashable
+from typing import Final, TypeVar
 
 import msgspec
 
+from pylae.plugins.openid_connect.fields.postgres import SessionPostgres
+from pylae.plugins.openid_connect.fields.redis import SessionRedis
 from pylae.plugins.openid_connect.login_state import scheme_of
 from pylae.plugins.openid_connect.parts import Grant
 from pylae.plugins.openid_connect.provider import issuer_of
@@ -16,8 +19,11 @@ from pylae.plugins.openid_connect.settings import Settings
 from pylae.sdk import Host
 from pylae.sdk.auth import equals
 from pylae.sdk.exchange import Exchange
-from pylae.sdk.sessions import CookieFlags, Sealer, Session, Sessions, Timeouts
+from pylae.sdk.sessions import CookieFlags, Sealer, Session, Sessions, Store, Timeouts
+from pylae.sdk.sessions.postgres_store import PostgresPlace, PostgresStore
 from pylae.sdk.sessions.redis_store import RedisPlace, RedisStore
+
+P = TypeVar("P", bound=Hashable)
 
 STALE_S: Final = 10
 OF_OUR_CLIENTS: Final = frozenset({"authorization_code", "password", "refresh_token"})
@@ -50,7 +56,7 @@ class BrowserSessions:
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        self._stores: dict[RedisPlace, RedisStore] = {}
+        self._stores: dict[Hashable, Store] = {}
 
     def __repr__(self) -> str:
         return "<browser sessions>"
@@ -82,13 +88,41 @@ class BrowserSessions:
             _flags(settings, config.session_cookie_name, is_secure=is_secure),
             Timeouts(config.session_idling_timeout, config.session_rolling_timeout, config.session_absolute_timeout, STALE_S),
             audience=audience,
-            store=self._store(settings) if config.session_storage == "redis" else None,
+            store=self._store(settings),
             remembered=remembered,
         )
 
-    def _store(self, settings: Settings) -> RedisStore:
-        redis = settings.config.redis
-        place = RedisPlace(
+    def _store(self, settings: Settings) -> Store | None:
+        """Where sessions are kept; one for all configurations with the same place."""
+        match settings.config.session_storage:
+            case "redis":
+                return self._kept_in(self._redis(settings.config.redis), RedisStore)
+            case "postgres":
+                return self._kept_in(self._postgres(settings.config.postgres), PostgresStore)
+        return None
+
+    def _kept_in(self, place: P, make: Callable[[P], Store]) -> Store:
+        store = self._stores.get(place)
+        if store is None:
+            store = self._stores[place] = make(place)
+        return store
+
+    def _postgres(self, postgres: SessionPostgres) -> PostgresPlace:
+        return PostgresPlace(
+            host=postgres.host,
+            port=postgres.port,
+            user=postgres.user,
+            password=postgres.password,
+            database=postgres.database,
+            uses_tls=postgres.ssl,
+            verifies_tls=postgres.ssl_verify,
+            timeout_ms=postgres.timeout,
+            max_connections=postgres.pool_size,
+            trusted_certificates=tuple(self._host.trusted_certificates),
+        )
+
+    def _redis(self, redis: SessionRedis) -> RedisPlace:
+        return RedisPlace(
             host=redis.host,
             port=redis.port,
             socket=redis.socket,
@@ -103,10 +137,6 @@ class BrowserSessions:
             prefix=redis.prefix or "session",
             trusted_certificates=tuple(self._host.trusted_certificates),
         )
-        store = self._stores.get(place)
-        if store is None:
-            store = self._stores[place] = RedisStore(place)
-        return store
 
 
 def _flags(settings: Settings, name: str, *, is_secure: bool) -> CookieFlags:

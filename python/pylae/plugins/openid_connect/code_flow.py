@@ -236,13 +236,13 @@ class Flow:
         session = sessions.begin(content, is_remembered=settings.config.session_remember is True, subject=subject)
         is_written = await sessions.write(exchange, session)
         if settings.config.session_storage == "cookie" and len(content) > WARNED_BYTES:
-            hint = "session_storage=redis, or a larger nginx_http_large_client_header_buffers"
+            hint = "session_storage=redis or postgres, or a larger nginx_http_large_client_header_buffers"
             exchange.log("warn", f"openid-connect: the tokens take long cookies ({len(content)} bytes); hint: {hint}")
         if is_written:
             return session
         if grant.method == "authorization_code":
             # Without a session the browser would be sent to log in again, for ever.
-            raise SystemUnavailable("session cookie", "the tokens are too long for it; hint: session_storage=redis")
+            raise SystemUnavailable("session cookie", "the tokens are too long for it; hint: session_storage=redis or postgres")
         return None
 
     async def end(self, exchange: Exchange, settings: Settings) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from pylae.plugins.openid_connect.fields.login import Login
+from pylae.plugins.openid_connect.fields.postgres import SessionPostgres
 from pylae.plugins.openid_connect.fields.redis import SessionRedis
 from pylae.plugins.openid_connect.fields.shapes import METHODS, SAME_SITE, choices, flag, port, seconds, text
 from pylae.sdk import field, kinds
@@ -51,7 +52,9 @@ class Config(Login):
     session_store_metadata: bool = flag("Stores which sessions a subject has.")
     session_request_headers: list[str] | None = choices("What the upstream is told of the session.", SESSION_HEADERS)
     session_response_headers: list[str] | None = choices("What the client is told of the session.", SESSION_HEADERS)
-    session_storage: str = text("Where sessions are kept.", default="cookie", one_of=("cookie", "memcache", "memcached", "redis"))
+    session_storage: str = text(
+        "Where sessions are kept.", default="cookie", one_of=("cookie", "memcache", "memcached", "postgres", "redis")
+    )
     session_memcached_host: str = text("Host of memcached; not supported.", default="127.0.0.1")
     session_memcached_port: int = port("Port of memcached.", default=11_211)
     session_memcached_prefix: str | None = text("What keys in memcached begin with.")
@@ -59,3 +62,6 @@ class Config(Login):
     disable_session: list[str] | None = choices("Ways of authentication that begin no session.", METHODS)
     reverify: bool = flag("Verifies the tokens of a session at each request.")
     redis: SessionRedis = field(kinds.record(SessionRedis), doc="The Redis server that keeps sessions.")
+    postgres: SessionPostgres = field(
+        kinds.record(SessionPostgres), doc="The PostgreSQL server that keeps sessions; not known to Kong."
+    )

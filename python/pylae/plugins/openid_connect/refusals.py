@@ -23,7 +23,11 @@ _UNSUPPORTED: Final[tuple[tuple[str, Judge, str], ...]] = (
     ("http_version", lambda value: value not in (None, 1.1), "only HTTP 1.1 is supported"),
     ("cluster_cache_strategy", lambda value: value == "redis", "`redis` is not supported, use `off`"),
     ("proof_of_possession_dpop", lambda value: value in ("optional", "strict"), "only `off` is supported"),
-    ("session_storage", lambda value: value in ("memcache", "memcached"), "memcached is not supported, use `cookie` or `redis`"),
+    (
+        "session_storage",
+        lambda value: value in ("memcache", "memcached"),
+        "memcached is not supported, use `redis` or `postgres`",
+    ),
     ("response_mode", lambda value: value not in (None, "query", "form_post"), "only `query` and `form_post` are supported"),
     ("response_type", lambda value: value not in (None, ["code"]), "only `code` is supported"),
 )
