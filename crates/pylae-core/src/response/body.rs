@@ -5,6 +5,7 @@ use crate::exchange::{Exchange, Response, Source};
 use crate::http::headers::Headers;
 use crate::phases::{Answer, AnswerBody};
 use std::borrow::Cow;
+use std::fmt::Write;
 
 /// A form an error can take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +84,9 @@ impl Form {
                     escaped.push('\\');
                     escaped.push(character);
                 }
-                control => escaped.push_str(&format!("\\u{:04x}", u32::from(control))),
+                control => {
+                    let _ = write!(escaped, "\\u{:04x}", u32::from(control));
+                }
             }
         }
         Cow::Owned(escaped)
