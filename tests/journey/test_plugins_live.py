@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.blueprints import Blueprints
 from tests.support.gateway import Gateway
+from tests.support.log_collector import LogCollector
 from tests.support.origin import Behaviour, Connection, Origin, answer
 from tests.support.raw import request
 from tests.support.wait import holds_for, until
@@ -223,35 +224,10 @@ def test_templates_are_refused_until_they_can_be_rendered(gateway: Gateway) -> N
 # === http-log ===
 
 
-class Collector:
-    """An endpoint that takes log entries; it may refuse the first few calls."""
-
-    def __init__(self, refusals: int = 0) -> None:
-        self.refusals = refusals
-        self.calls: list[Any] = []
-        self.types: list[str | None] = []
-
-    def __call__(self, connection: Connection) -> None:
-        while True:
-            received = connection.read_head()
-            body = connection.read_body(received)
-            refused = self.refusals > 0
-            self.refusals -= refused
-            if not refused:
-                self.calls.append(json.loads(body))
-                self.types.append(received.header("Content-Type"))
-            status = "500 No" if refused else "200 OK"
-            connection.send(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode())
-
-    @property
-    def entries(self) -> list[dict[str, Any]]:
-        return [entry for call in self.calls for entry in (call if isinstance(call, list) else [call])]
-
-
 def test_every_request_is_logged_in_kong_s_shape(
     gateway: Gateway, blueprints: Blueprints, echo: Origin, make_origin: MakeOrigin
 ) -> None:
-    collector = Collector()
+    collector = LogCollector()
     endpoint = make_origin(collector)
     path = blueprints.plugged(echo, "http-log", http_endpoint=endpoint.url)
     reply = gateway.get(path + "/a?b=c", "X-Mine: 1", "Authorization: Basic secret", host="shop.test")
@@ -280,7 +256,7 @@ def test_every_request_is_logged_in_kong_s_shape(
 def test_entries_leave_in_batches_from_both_workers(
     gateway: Gateway, blueprints: Blueprints, echo: Origin, make_origin: MakeOrigin
 ) -> None:
-    collector = Collector()
+    collector = LogCollector()
     endpoint = make_origin(collector)
     queue = {"max_batch_size": 50, "max_coalescing_delay": 0.5}
     path = blueprints.plugged(echo, "http-log", http_endpoint=endpoint.url, queue=queue)
@@ -291,7 +267,7 @@ def test_entries_leave_in_batches_from_both_workers(
 
 
 def test_a_refused_batch_is_sent_again(gateway: Gateway, blueprints: Blueprints, echo: Origin, make_origin: MakeOrigin) -> None:
-    collector = Collector(refusals=3)
+    collector = LogCollector(refusals=3)
     path = blueprints.plugged(echo, "http-log", http_endpoint=make_origin(collector).url)
     sent = gateway.get(path).request_id
     until(lambda: [entry for entry in collector.entries if entry["request"]["id"] == sent], "the entry", 10)

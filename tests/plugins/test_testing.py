@@ -145,3 +145,24 @@ def test_response_phase_sees_and_replaces_the_whole_answer() -> None:
     with Scene(Whole, upstream=Upstream(chunks=[b"a", b"b"])) as scene:
         outcome = scene.send()
     assert (outcome.status, outcome.body) == (203, b"whole")
+
+
+def test_what_is_concealed_is_not_serialized() -> None:
+    entries: list[dict[str, Any]] = []
+
+    class Concealing(Plugin):
+        name = "concealing"
+
+        def access(self, exchange: Exchange, config: object) -> None:
+            exchange.request.conceal_argument("a b")
+            exchange.request.conceal_header("X-Key")
+
+        def log(self, exchange: Exchange, config: object) -> None:
+            entries.append(exchange.serialize())
+
+    with Scene(Concealing) as scene:
+        scene.send(target="/x?a%20b=secret&c=d&a+b", headers={"X-KEY": "secret", "Authorization": "secret"})
+    asked = entries[0]["request"]
+    assert asked["uri"] == "/x?a%20b=***&c=d&a+b"
+    assert asked["querystring"] == {"a b": ["***", True], "c": "d"}
+    assert (asked["headers"]["x-key"], asked["headers"]["authorization"]) == ("REDACTED", "REDACTED")

@@ -41,6 +41,8 @@ struct Kept {
     consumer: Option<Py<PyAny>>,
     credential: Option<Py<PyAny>>,
     log_values: Vec<(String, Py<PyAny>)>,
+    /// Fields, lower case, that log plugins do not get.
+    concealed_headers: Vec<String>,
     /// The piece of the body that a body filter has at hand.
     chunk: Option<Py<PyBytes>>,
     /// The upstream's fields, once a plugin has changed those of the answer.
@@ -601,13 +603,13 @@ impl Exchange {
     /// The request as log plugins send it (proxy.md §8).
     fn serialize<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let exchange = self.life.exchange.borrow().as_ref().cloned().ok_or_else(over)?;
-        let (consumer, credential, log_values) = {
+        let (consumer, credential, log_values, concealed_headers) = {
             let kept = self.life.kept.borrow();
             let clone = |value: &Option<Py<PyAny>>| value.as_ref().map(|value| value.clone_ref(py));
             let log_values: Vec<_> = kept.log_values.iter().map(|(key, value)| (key.clone(), value.clone_ref(py))).collect();
-            (clone(&kept.consumer), clone(&kept.credential), log_values)
+            (clone(&kept.consumer), clone(&kept.credential), log_values, kept.concealed_headers.clone())
         };
-        let dict = serialize(py, &exchange.borrow(), consumer, credential)?;
+        let dict = serialize(py, &exchange.borrow(), consumer, credential, &concealed_headers)?;
         for (key, value) in &log_values {
             put(py, &dict, key, value)?;
         }
@@ -651,6 +653,7 @@ fn serialize<'py>(
     exchange: &CoreExchange,
     consumer: Option<Py<PyAny>>,
     credential: Option<Py<PyAny>>,
+    concealed_headers: &[String],
 ) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
     let request = PyDict::new(py);
@@ -670,7 +673,7 @@ fn serialize<'py>(
     request.set_item("querystring", query_dict(py, query.as_deref().unwrap_or_default())?)?;
     request.set_item("method", &exchange.request.method)?;
     let headers = header_dict(py, &exchange.request.headers)?;
-    for secret in ["authorization", "proxy-authorization"] {
+    for secret in ["authorization", "proxy-authorization"].into_iter().chain(concealed_headers.iter().map(String::as_str)) {
         if headers.contains(secret)? {
             headers.set_item(secret, "REDACTED")?;
         }
@@ -879,6 +882,12 @@ impl Request {
     /// Keeps the value of a parameter out of every log.
     fn conceal_argument(&self, name: &str) -> PyResult<()> {
         self.life.write(|e| e.conceal_argument(name))
+    }
+    /// Keeps the values of a field out of what log plugins send.
+    fn conceal_header(&self, name: &str) -> PyResult<()> {
+        self.life.read(|_| ())?;
+        self.life.kept.borrow_mut().concealed_headers.push(name.to_ascii_lowercase());
+        Ok(())
     }
     fn get_query<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         self.life.read(|e| query_dict(py, e.request.query.as_deref().unwrap_or_default()))?

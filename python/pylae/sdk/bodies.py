@@ -8,7 +8,7 @@ into names and values and written back. A reader answers `None` for bytes that a
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 from urllib.parse import quote_plus, unquote_to_bytes
@@ -93,6 +93,20 @@ def without_argument(query: str, name: str) -> str:
     'a=1&b=%2f'
     """
     return "&".join(piece for piece in query.split("&") if _decode(piece.partition("=")[0]) != name)
+
+
+def conceal_arguments(query: str, names: Collection[str]) -> str:
+    """The query with `***` in the place of each value of these arguments, the rest character for character.
+
+    >>> conceal_arguments("a=1&api%6bey=k&b=%2f", ["apikey"])
+    'a=1&api%6bey=***&b=%2f'
+    """
+    return "&".join(_concealed(piece, names) for piece in query.split("&"))
+
+
+def _concealed(piece: str, names: Collection[str]) -> str:
+    name, equals, _ = piece.partition("=")
+    return f"{name}=***" if equals and _decode(name) in names else piece
 
 
 def parse_form(body: bytes) -> dict[str, QueryValue]:

@@ -119,6 +119,13 @@ class Request(Protocol):
         """Keeps the value of a query argument out of every log: it is a credential. Logs show `name=***`."""
         ...
 
+    def conceal_header(self, name: str) -> None:
+        """Keeps the values of a field out of what log plugins send, which shows `REDACTED`.
+
+        So are `Authorization` and `Proxy-Authorization`, whoever looks for credentials.
+        """
+        ...
+
     def get_headers(self) -> dict[str, HeaderValue]:
         """All fields, names in lower case."""
         ...

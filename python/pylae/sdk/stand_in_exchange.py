@@ -65,6 +65,8 @@ class MemoryRequest:
         self.started_at_ms = 0
         self.concealed: list[str] = []
         """Arguments that logs must not show."""
+        self.concealed_headers = ["authorization", "proxy-authorization"]
+        """Fields that log plugins do not get, in lower case."""
         self._fields = headers
         self.get_header = headers.get_header
         self.get_header_values = headers.get_header_values
@@ -97,6 +99,10 @@ class MemoryRequest:
     def conceal_argument(self, name: str) -> None:
         """Notes that it was asked for."""
         self.concealed.append(name)
+
+    def conceal_header(self, name: str) -> None:
+        """Notes that it was asked for."""
+        self.concealed_headers.append(name.lower())
 
     def get_query(self) -> dict[str, QueryValue]:
         """All arguments, decoded."""
@@ -369,15 +375,17 @@ class MemoryExchange:
         """The request as log plugins send it, without what only a real gateway knows (sizes, latencies, tries)."""
         request = self.request
         headers = request.get_headers()
-        for name in ("authorization", "proxy-authorization"):
+        for name in request.concealed_headers:
             if name in headers:
                 headers[name] = "REDACTED"
+        query = bodies.conceal_arguments(request.raw_query, request.concealed)
+        target = f"{request.raw_path}?{query}" if "?" in request.path_with_query else request.raw_path
         entry: dict[str, Any] = {
             "request": {
                 "id": self.id,
-                "uri": request.path_with_query,
-                "url": f"{request.scheme}://{request.host}:{request.port}{request.path_with_query}",
-                "querystring": request.get_query(),
+                "uri": target,
+                "url": f"{request.scheme}://{request.host}:{request.port}{target}",
+                "querystring": bodies.parse_query(query),
                 "method": request.method,
                 "headers": headers,
                 "size": len(request.full_body),

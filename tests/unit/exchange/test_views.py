@@ -243,14 +243,16 @@ def test_nothing_of_a_request_is_left_to_the_next(worker: Worker) -> None:
 
 
 def test_what_is_logged_names_everybody_and_carries_values_of_plugins(worker: Worker) -> None:
-    send(worker, b"GET /logged HTTP/1.1\r\nHost: a\r\nAuthorization: Basic eDp5\r\n\r\n")
+    send(worker, b"GET /logged?t%C3%A9=s&b=1 HTTP/1.1\r\nHost: a\r\nAuthorization: Basic eDp5\r\nx-key: s\r\nX-KEY: s\r\n\r\n")
 
     def streamed() -> list[list[Any]]:
         return [message for message in worker.control.said if message[0] == "stream" and message[1] == "log:view-probe"]
 
     entry = ast.literal_eval(until(streamed, "the entry")[0][2][0].decode())
     assert entry["request"]["headers"]["authorization"] == "REDACTED"
-    assert entry["request"]["uri"] == "/logged"
+    assert entry["request"]["headers"]["x-key"] == "REDACTED"
+    assert entry["request"]["uri"] == "/logged?t%C3%A9=***&b=1"
+    assert entry["request"]["querystring"] == {"t\xe9": "***", "b": "1"}
     assert entry["consumer"]["username"] == "alice"
     assert entry["authenticated_entity"] == {
         "id": "22222222-2222-4222-8222-222222222222",

@@ -62,6 +62,9 @@ impl Level {
     }
 }
 
+/// What is shown of a request line at debug level.
+const DEBUG_LINE_LIMIT: usize = 2048;
+
 /// One log file, appended to with one system call a line; a full disk loses lines, counts them, and harms nobody.
 struct LogFile {
     path: PathBuf,
@@ -164,7 +167,12 @@ impl Logs {
         line.push_str(", client: ");
         line.push_str(&exchange.client_ip.to_string());
         line.push_str(", server: pylae, request: \"");
-        escape_into(&mut line, &exchange.request.line);
+        if level == Level::Debug {
+            // Decisions are told before plugins have said which arguments hold credentials.
+            line.push_str(&masking::line(&exchange.request.line, !exchange.request.method.is_empty(), DEBUG_LINE_LIMIT));
+        } else {
+            escape_into(&mut line, &exchange.request.line);
+        }
         line.push('"');
         if !exchange.upstream.uri.is_empty() {
             line.push_str(", upstream: \"");

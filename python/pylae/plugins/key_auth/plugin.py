@@ -80,6 +80,10 @@ class KeyAuth(AuthPlugin):
             return None
         if config.anonymous is not None and self.is_settled(exchange, config):
             return None
+        if config.in_query and exchange.request.raw_query:
+            # Wherever the key is found: the client may send another in the query, or one that is nearly right.
+            for name in config.names:
+                exchange.request.conceal_argument(name)
         found: Any = None
         if config.only_header is not None:
             # The usual request: one name, sent once, in a header.
@@ -127,8 +131,6 @@ def _find_key(exchange: Exchange, config: Prepared) -> Any:
             if query is None:
                 query = request.get_query()
             value = query.get(name)
-            if value is not None:
-                request.conceal_argument(name)
         if value is None and config.in_body:
             if fields is None:
                 fields = _body_fields(exchange)
@@ -166,6 +168,7 @@ def _body_fields(exchange: Exchange) -> dict[str, Any]:
 def _hide(exchange: Exchange, config: Prepared, name: str) -> None:
     upstream = exchange.service.request
     upstream.clear_header(name)
+    exchange.request.conceal_header(name)
     if upstream.raw_query:
         upstream.set_raw_query(bodies.without_argument(upstream.raw_query, name))
     if config.in_body and exchange.request.body:

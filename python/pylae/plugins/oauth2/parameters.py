@@ -11,6 +11,8 @@ from typing import Any, Final
 from pylae.sdk import Exchange, bodies
 
 ACCESS_TOKEN: Final = "access_token"  # the name of a parameter
+SECRETS: Final = (ACCESS_TOKEN, "client_secret", "code", "code_verifier", "password", "provision_key", "refresh_token")
+"""Parameters that are for no log, should a client send them in the query."""
 MAX_CHARACTERS: Final = 4_096
 """Longer values are never asked of the database."""
 
@@ -21,6 +23,9 @@ class Parameters:
     def __init__(self, exchange: Exchange) -> None:
         request = exchange.request
         self._values: dict[str, Any] = {**request.get_query()} if request.raw_query else {}
+        for name in SECRETS:
+            if name in self._values:
+                request.conceal_argument(name)
         self._values.update(body_fields(exchange))
 
     def __repr__(self) -> str:

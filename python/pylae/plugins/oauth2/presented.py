@@ -25,6 +25,7 @@ class Presented:
         upstream = exchange.service.request
         if self.in_header:
             upstream.clear_header(header)
+            exchange.request.conceal_header(header)
         if self.in_query:
             upstream.set_raw_query(bodies.without_argument(upstream.raw_query, ACCESS_TOKEN))
         if self.in_body and exchange.request.body:

@@ -69,7 +69,9 @@ def bearer_token(exchange: Exchange, settings: Settings) -> str | None:
         token = _of_authorization(_only(request.get_header_values("authorization")))
         for name in TOKEN_HEADERS:
             token = token or _after_scheme(_only(request.get_header_values(name)))
-    token = token or find(exchange, TOKEN_ARGUMENT, places & {"query", "body"})
+    # Looked for even if it is not the one that counts: no log may hold it.
+    argument = find(exchange, TOKEN_ARGUMENT, places & {"query", "body"})
+    token = token or argument
     if token is None and "cookie" in places and config.bearer_token_cookie_name:
         token = cookie(exchange, config.bearer_token_cookie_name)
     if token is None:
@@ -117,6 +119,8 @@ def hide(exchange: Exchange, settings: Settings, method: str) -> None:
     config, upstream = settings.config, exchange.service.request
     headers, arguments = _places_of(settings, method)
     upstream.set_headers([(name, None) for name in headers])
+    for name in headers:
+        exchange.request.conceal_header(name)
     for name in arguments:
         if upstream.raw_query:
             upstream.set_raw_query(bodies.without_argument(upstream.raw_query, name))

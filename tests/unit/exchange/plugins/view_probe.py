@@ -154,3 +154,5 @@ class ViewProbe(Plugin):
 
     def on_logged(self, exchange: Exchange) -> None:
         exchange.client.authenticate(CONSUMER, CREDENTIAL)
+        exchange.request.conceal_argument("t\xe9")
+        exchange.request.conceal_header("X-Key")
