@@ -19,6 +19,8 @@ from typing import Final
 from bench.machine import LOAD_CORE, cpu_us, pinned
 from bench.scenarios import Bench, say
 from bench.targets import HOST, Nginx, Pylae, Target, nginx
+from tests.support.servers.server import accepts
+from tests.support.wait import until
 
 WARM_UP_S: Final = 1
 
@@ -70,8 +72,9 @@ class TlsNginx(Nginx):
   }}""",
         )
 
-    def check(self, profile: str) -> None:
-        """Done by the first handshake."""
+    def check(self, profile: str) -> None:  # noqa: ARG002 - there is one
+        """It listens; the rest is shown by the first handshake."""
+        until(lambda: accepts(self.port), f"{self.name}: {self.output()}")
 
 
 class TlsPylae(Pylae):
@@ -96,7 +99,7 @@ class TlsPylae(Pylae):
         self.port = self.gateway.proxy_tls_port
 
     def check(self, profile: str) -> None:
-        """Done by the first handshake."""
+        """Shown by the first handshake."""
 
 
 def handshakes(bench: Bench) -> dict[str, dict[str, float]]:
