@@ -85,8 +85,8 @@ def test_session_ends_by_itself(kind: str, ports: dict[str, int], runner: asynci
     store = MAKERS[kind](ports[kind], PASSWORDS[kind])
     for name, last_s in (("short", 1.0), ("shortened", 60.0), ("long", 60.0)):
         runner.run(store.save(name, name, last_s))
-    runner.run(store.shorten("shortened", 1.0))
-    runner.run(store.shorten("gone", 60.0))
+    runner.run(store.change("shortened", "shortened", 1.0))
+    runner.run(store.change("gone", "gone", 60.0))
     for name in ("short", "shortened"):
         until(partial(_is_over, runner, store, name), f"`{name}` to end")
     assert runner.run(store.load("long")) == "long"

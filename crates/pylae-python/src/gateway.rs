@@ -257,8 +257,13 @@ impl Gateway {
                 match event {
                     Event::Served => first.notify_one(),
                     Event::Invalidate(rows, mut forgetting) => Python::attach(|py| {
-                        if let Err(error) = invalidate(py, &gateway, rows) {
+                        // What cannot be forgotten row by row is forgotten whole.
+                        let outcome = invalidate(py, &gateway, rows).or_else(|error| {
                             of_events.core.logs.log(Level::Error, &format!("cached rows could not be forgotten: {}", describe(py, &error)));
+                            invalidate(py, &gateway, None)
+                        });
+                        if let Err(error) = outcome {
+                            of_events.core.logs.log(Level::Crit, &format!("old rows may be in use: {}", describe(py, &error)));
                         }
                         forgetting.done();
                     }),

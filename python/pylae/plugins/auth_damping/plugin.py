@@ -9,6 +9,7 @@ which tell it how their attempts went; a request without credentials counts for 
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from typing import Final
 
 from pylae.plugins.auth_damping import config as declared
@@ -70,6 +71,8 @@ class Failures:
 
     def _of_name(self, plugin: str, name: str) -> bytes:
         # Of one length, and no name of anybody in shared memory.
+        # Directories and providers do not tell `Alice` from `alice`, so spellings are no further attempts.
+        name = " ".join(unicodedata.normalize("NFKC", name).casefold().split())
         digest = hashlib.blake2b(f"{plugin}\0{name}".encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
         return f"auth-damping:{self._config.id}:name:{digest}".encode()
 

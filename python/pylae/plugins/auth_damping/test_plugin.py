@@ -49,6 +49,13 @@ def test_brute_force_of_one_name_from_many_addresses() -> None:
         assert walk.send(headers=basic("other", "x"), ip="192.0.2.99").status == 401
 
 
+def test_spellings_of_one_name_are_one_name() -> None:
+    with chain(failures_per_name=3, failures_per_ip=None) as walk:
+        for n, name in enumerate(("Al", "aL", " AL ")):
+            assert walk.send(headers=basic(name, f"guess{n}"), ip=f"192.0.2.{n}").status == 401
+        assert walk.send(headers=basic("al", "right"), ip="192.0.2.99").status == 429
+
+
 def test_a_window_ends() -> None:
     with chain(failures_per_ip=1, window=60) as walk:
         walk.send(headers=basic("al", "wrong"))

@@ -37,7 +37,7 @@ class Prepared:
     def __init__(self, config: declared.Config) -> None:
         self.origins = Origins(config.origins)
         self.credentials = config.credentials
-        self.methods = ",".join(config.methods)
+        self.methods = ",".join(config.methods or declared.METHODS)
         self.headers = ",".join(config.headers) if config.headers else None
         self.exposed = ",".join(config.exposed_headers) if config.exposed_headers else None
         self.max_age = None if config.max_age is None else f"{config.max_age:.14g}"

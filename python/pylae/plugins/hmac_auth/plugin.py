@@ -50,7 +50,7 @@ class Prepared:
         asked = challenge("hmac", realm=config.realm)
         self.algorithms = frozenset(config.algorithms or ())
         self.anonymous = config.anonymous
-        self.clock_skew_s = config.clock_skew
+        self.clock_skew_s = config.clock_skew or 300
         self.enforced = frozenset(name.lower() for name in config.enforce_headers or ())
         self.hides_credentials = config.hide_credentials
         self.validates_body = config.validate_request_body

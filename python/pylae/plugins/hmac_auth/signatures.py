@@ -75,9 +75,10 @@ def signed_text(request: Request, names: Sequence[str]) -> str:
     """
     lines = []
     for name in names:
-        if name == "@request-target":
+        lowered = name.lower()
+        if lowered == "@request-target":
             lines.append(f"{name}: {request.method.lower()} {request.path_with_query}")
-        elif name == "request-line":
+        elif lowered == "request-line":
             version = request.http_version
             lines.append(f"{request.method} {request.path_with_query} HTTP/{version if '.' in version else version + '.0'}")
         else:

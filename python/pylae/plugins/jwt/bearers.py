@@ -28,8 +28,6 @@ def tokens_of(
         query = request.get_query()
         for name in arguments:
             value = query.get(name)
-            if value is not None:
-                request.conceal_argument(name)
             found.update(value if isinstance(value, list) else () if value is None else (value,))
     if cookies:
         found.update(_cookies(request.get_header_values("cookie"), cookies))

@@ -111,6 +111,9 @@ class Jwt(AuthPlugin):
 
     def access(self, exchange: Exchange, config: Prepared) -> Outcome:
         """Authenticates from memory; waits only for a credential never seen before."""
+        if config.arguments and exchange.request.raw_query:
+            for name in config.arguments:
+                exchange.request.conceal_argument(name)
         if config.skips_preflight and exchange.request.method == "OPTIONS":
             return None
         if config.anonymous is not None and self.is_settled(exchange, config):

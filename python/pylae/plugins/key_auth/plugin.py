@@ -76,14 +76,15 @@ class KeyAuth(AuthPlugin):
 
     def access(self, exchange: Exchange, config: Prepared) -> Outcome:
         """Authenticates from memory; waits only for a key never seen before."""
+        if config.in_query and exchange.request.raw_query:
+            # Wherever the key is found, and whoever says who calls: the client may send another in the query, or one that is
+            # nearly right.
+            for name in config.names:
+                exchange.request.conceal_argument(name)
         if config.skips_preflight and exchange.request.method == "OPTIONS":
             return None
         if config.anonymous is not None and self.is_settled(exchange, config):
             return None
-        if config.in_query and exchange.request.raw_query:
-            # Wherever the key is found: the client may send another in the query, or one that is nearly right.
-            for name in config.names:
-                exchange.request.conceal_argument(name)
         found: Any = None
         if config.only_header is not None:
             # The usual request: one name, sent once, in a header.

@@ -8,7 +8,7 @@ leave, and gets the address to send the browser back to.
 from __future__ import annotations
 
 from typing import Any, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from pylae.plugins.oauth2 import pkce
 from pylae.plugins.oauth2.answers import GUESSES, UNCACHED, Refused, with_state
@@ -105,7 +105,7 @@ def _with_fields(address: str, fields: dict[str, Any], *, in_fragment: bool) -> 
     encoded = "&".join(f"{name}={quote(str(value), safe='', errors='surrogateescape')}" for name, value in sorted(fields.items()))
     if in_fragment:
         return f"{address}#{encoded}"
-    query = urlsplit(address).query
+    _, mark, query = address.partition("?")
     if query:
         return f"{address}&{encoded}"
-    return address.removesuffix("?") + f"?{encoded}"
+    return f"{address.removesuffix(mark)}?{encoded}"

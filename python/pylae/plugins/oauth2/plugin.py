@@ -20,13 +20,16 @@ from pylae.plugins.oauth2.presented import presented_by
 from pylae.plugins.oauth2.settings import Settings
 from pylae.plugins.oauth2.tokens import Token, Tokens
 from pylae.sdk import MISSING, Answer, Exchange, Host, Instance
-from pylae.sdk.auth import AuthPlugin, Outcome, damping_of, facts_of
+from pylae.sdk.auth import AuthPlugin, Outcome, damping_of, drop_claims, facts_of
 from pylae.sdk.entities import Missing, Row
 
 AUTHORIZE: Final = "/oauth2/authorize"
 TOKEN: Final = "/oauth2/token"  # a path
 ALLOWED: Final = {"Allow": "POST"}
 MAX_BODY_BYTES: Final = 1_048_576
+
+TOLD: Final = ("X-Authenticated-Scope", "X-Authenticated-UserId")
+"""What upstreams are told of a token."""
 
 
 class Oauth2(AuthPlugin):
@@ -59,9 +62,13 @@ class Oauth2(AuthPlugin):
             return self._serve(exchange, config, "token", self._grants)
         if path.endswith(AUTHORIZE):
             return self._serve(exchange, config, "authorization", self._authorization)
-        if self.is_settled(exchange, config):
-            return None
         presented = presented_by(exchange, config.header)
+        if self.is_settled(exchange, config):
+            # Somebody else has said who calls; what the client says of itself, and its token, go no further all the same.
+            drop_claims(exchange, TOLD)
+            if config.hide_credentials:
+                presented.hide(exchange, config.header)
+            return None
         if not presented.tokens:
             return self._refuse(exchange, config, config.missing)
         if config.hide_credentials:
@@ -121,5 +128,5 @@ class Oauth2(AuthPlugin):
             damping.failed(self.name, None)
         if config.anonymous is None:
             return exchange.answer(refusal.status, refusal.body, refusal.headers)
-        exchange.service.request.set_headers((("X-Authenticated-Scope", None), ("X-Authenticated-UserId", None)))
+        exchange.service.request.set_headers([(name, None) for name in TOLD])
         return self.refuse(exchange, config, (refusal.status, refusal.body["error_description"], refusal.headers))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from pylae.plugins.oauth2 import config as declared
@@ -29,7 +30,8 @@ class Settings:
         self.gives_implicit = config.enable_implicit_grant
         self.gives_to_clients = config.enable_client_credentials
         self.gives_for_passwords = config.enable_password_grant
-        self.token_expiration_s = max(int(config.token_expiration), 0)
+        # 0 stands for ever: less than a second is no such wish.
+        self.token_expiration_s = math.ceil(config.token_expiration) if config.token_expiration >= 0 else 1
         self.refresh_token_ttl_s = config.refresh_token_ttl
         self.reuses_refresh_tokens = config.reuse_refresh_token
         self._provision_key = config.provision_key
@@ -46,8 +48,16 @@ class Settings:
         return f"<oauth2 settings {self.plugin_id}>"
 
     def service_of(self, exchange: Exchange) -> str | None:
-        """For which Service codes and tokens are given; None for all that have global credentials."""
-        return None if self.is_global else exchange.service.id
+        """For which Service codes and tokens are given; None for all that have global credentials.
+
+        Raises:
+            Refused: the Route has no Service, and a token that is for none would be one for all.
+        """
+        if self.is_global:
+            return None
+        if exchange.service.id is None:
+            raise Refused("invalid_request", "A route without a service needs global_credentials")
+        return exchange.service.id
 
     def require_https(self, exchange: Exchange) -> None:
         """Refuses what others could read on its way.

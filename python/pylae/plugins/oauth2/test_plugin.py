@@ -215,6 +215,24 @@ def test_whoever_was_authenticated_needs_no_token_beside_an_anonymous_consumer()
             assert scene.send().status == status
 
 
+def test_whoever_was_authenticated_elsewhere_can_forge_nothing_and_leaves_its_token_here() -> None:
+    def authenticated(exchange: MemoryExchange) -> None:
+        exchange.client.authenticate(ALICE, {"id": APP["id"]})
+
+    config = {**ALL_FLOWS, "anonymous": "guest", "hide_credentials": True}
+    with Scene(Oauth2, config, rows={"consumers": [ALICE, GUEST]}, prepare_exchange=authenticated) as scene:
+        claims = {"X-Authenticated-UserId": "admin", "x-authenticated-scope": "all"}
+        upstream = scene.send(target="/?access_token=SECRET&a=1", headers=claims).upstream
+    assert upstream is not None
+    assert (upstream.get_header("x-authenticated-userid"), upstream.get_header("x-authenticated-scope")) == (None, None)
+    assert upstream.raw_query == "a=1"
+
+
+def test_tokens_of_a_fraction_of_a_second_end() -> None:
+    with scene_with(token_expiration=0.5) as scene:
+        assert a_token(scene)["expires_in"] == 1
+
+
 # === bad input ===
 
 ODD = [b"\xff\xfe", b"%FF%FE", b"%00", b"\xed\xa0\x80", b"a" * 70_000, b"%F0%9F%98%80", b"", b"%", b"&&==&"]

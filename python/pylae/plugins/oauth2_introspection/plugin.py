@@ -15,7 +15,7 @@ from pylae.plugins.oauth2_introspection.introspection import Introspection
 from pylae.plugins.oauth2_introspection.presented import hide, token_of
 from pylae.plugins.oauth2_introspection.settings import Decision, Settings
 from pylae.sdk import Answer, Exchange, Host, Instance
-from pylae.sdk.auth import AuthPlugin, Outcome, Refusal, damping_of, facts_of
+from pylae.sdk.auth import AuthPlugin, Outcome, Refusal, damping_of, drop_claims, facts_of
 from pylae.sdk.entities import Lookup, Missing, Row
 
 MAX_BODY_BYTES: Final = 65_536
@@ -45,11 +45,15 @@ class Oauth2Introspection(AuthPlugin):
 
     def access(self, exchange: Exchange, config: Settings) -> Outcome:
         """Authenticates by what was answered before; waits only for an answer that is not known, or not any more."""
+        token = token_of(exchange)
         if config.skips_preflight and exchange.request.method == "OPTIONS":
+            drop_claims(exchange, (name for name, _ in config.without_claims))
             return None
         if self.is_settled(exchange, config):
+            drop_claims(exchange, (name for name, _ in config.without_claims))
+            if config.hides:
+                hide(exchange)
             return None
-        token = token_of(exchange)
         if token is None:
             return self._refuse(exchange, config, config.missing)
         if config.hides:

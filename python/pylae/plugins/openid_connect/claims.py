@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pylae.plugins.openid_connect.parts import Claims, Forbidden, Grant, Unauthorized
-from pylae.plugins.openid_connect.settings import Requirement, Settings
 from pylae.sdk import bodies
+
+if TYPE_CHECKING:
+    # Settings are made of claims.
+    from pylae.plugins.openid_connect.settings import Requirement, Settings
 
 MAX_HEADER_CHARACTERS: Final = 8_192
 

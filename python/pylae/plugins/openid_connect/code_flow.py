@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 
 from pylae.plugins.openid_connect import authorization, claims, login_actions, logout
 from pylae.plugins.openid_connect.browser_sessions import BrowserSessions, bound_to, content_of, grant_of, scope_of
+from pylae.plugins.openid_connect.headers import session_field
 from pylae.plugins.openid_connect.login_state import Login, LoginCookie, new_login
 from pylae.plugins.openid_connect.parts import Core, Grant, ProviderClient, Refused, TokenRefused, Unauthorized
 from pylae.plugins.openid_connect.settings import Settings
@@ -271,7 +272,7 @@ class Flow:
     def _conceal(self, exchange: Exchange, settings: Settings) -> None:
         """What is the gateway's own is not for the upstream, which could be somebody with it, and not for clients to say."""
         config, upstream = settings.config, exchange.service.request
-        told = [(_header_name(name), None) for name in config.session_request_headers or ()]
+        told = [(session_field(name), None) for name in config.session_request_headers or ()]
         if config.upstream_session_id_header:
             told.append((config.upstream_session_id_header, None))
         if told:
@@ -289,8 +290,8 @@ class Flow:
         self, exchange: Exchange, settings: Settings, sessions: Sessions, session: Session | None, subject: str | None
     ) -> None:
         config = settings.config
-        upstream = [(_header_name(name), name) for name in config.session_request_headers or ()]
-        downstream = [(_header_name(name), name) for name in config.session_response_headers or ()]
+        upstream = [(session_field(name), name) for name in config.session_request_headers or ()]
+        downstream = [(session_field(name), name) for name in config.session_response_headers or ()]
         if config.upstream_session_id_header:
             upstream.append((config.upstream_session_id_header, "id"))
         if config.downstream_session_id_header:
@@ -314,7 +315,3 @@ def _subject(settings: Settings, grant: Grant) -> str | None:
     if subject is not None and settings.config.session_hash_subject:
         return hashlib.sha256(subject.encode("utf-8", "surrogateescape")).hexdigest()
     return claims.header_text(subject)
-
-
-def _header_name(name: str) -> str:
-    return "Session-" + "-".join(part.capitalize() for part in name.split("-"))

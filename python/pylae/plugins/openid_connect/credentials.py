@@ -126,7 +126,9 @@ class Credentials:
             try:
                 return await self._by_pair(exchange, settings, method, pair)
             except TokenRefused as refusal:
-                # `Authorization: Basic` may be meant for the other method.
+                # `Authorization: Basic` may be meant for the other method; each name that was tried counts.
+                if damping is not None and refused is not None:
+                    damping.failed("openid-connect", refused.name)
                 refused, refusal.name = refusal, pair[0]
         if refused is not None:
             raise refused

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from pylae.plugins.openid_connect import claims, presented
@@ -29,6 +29,7 @@ class Decision:
     Attributes:
         keys: Of the provider, before it was verified: once others are fetched, it is verified again.
         found: The Consumer; None without one.
+        in_vain: Where others were looked for before, and are not.
         identity: Who it is, and the fields for the upstream whose names begin with `X-`, laid over in one pass.
         others: The other fields for the upstream.
         missing: Those of them that a request lacks which has the token in `Authorization: Bearer` already.
@@ -43,6 +44,7 @@ class Decision:
         "groups",
         "hides",
         "identity",
+        "in_vain",
         "issuer",
         "keys",
         "missing",
@@ -51,8 +53,11 @@ class Decision:
         "subject",
     )
 
-    def __init__(self, settings: Settings, grant: Grant, found: Found | None, keys: object) -> None:
+    def __init__(
+        self, settings: Settings, grant: Grant, found: Found | None, keys: object, in_vain: Sequence[tuple[Lookup, str]] = ()
+    ) -> None:
         config = settings.config
+        self.in_vain = tuple(in_vain)
         self.grant = grant
         self.found = found
         self.keys = keys
@@ -84,6 +89,8 @@ class Decision:
     def stands(self, settings: Settings) -> bool:
         """Does it still hold, apart from the time?"""
         if settings.provider is None or settings.provider.keys is not self.keys:
+            return False
+        if self.in_vain and not all(lookup.cached(value) is None for lookup, value in self.in_vain):
             return False
         if self.found is None:
             return True
@@ -139,8 +146,13 @@ class Consumers:
     def __repr__(self) -> str:
         return "<consumers>"
 
-    async def of(self, settings: Settings, grant: Grant) -> Found | None:
+    async def of(self, settings: Settings, grant: Grant, in_vain: list[tuple[Lookup, str]]) -> Found | None:
         """Whom a Grant stands for; None where that may be nobody.
+
+        Args:
+            settings: The configuration.
+            grant: Whose Consumer is looked for.
+            in_vain: Gets the look-ups that knew nobody, with their values: one who is added later would be found there.
 
         Raises:
             Forbidden: it has to be somebody.
@@ -153,12 +165,12 @@ class Consumers:
             return lookup, grant.consumer_id, row
         if not settings.consumer_claims:
             return None
-        found = await self._by_claims(settings, grant)
+        found = await self._by_claims(settings, grant, in_vain)
         if found is None and not settings.config.consumer_optional:
             raise Forbidden("no Consumer for what the token says")
         return found
 
-    async def _by_claims(self, settings: Settings, grant: Grant) -> Found | None:
+    async def _by_claims(self, settings: Settings, grant: Grant, in_vain: list[tuple[Lookup, str]]) -> Found | None:
         for path in settings.consumer_claims:
             value = claims.name_of(claims.find(grant, path))
             # No row has a name with NUL or half a character, and not every database may be asked for one.
@@ -171,6 +183,7 @@ class Consumers:
                 row = await lookup.get(value)
                 if row is not None:
                     return lookup, value, row
+                in_vain.append((lookup, value))
         return None
 
 

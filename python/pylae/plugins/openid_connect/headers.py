@@ -35,6 +35,11 @@ def _object(value: Any) -> str | None:
     return None if value is None else claims.encoded(value)
 
 
+def session_field(fact: str) -> str:
+    """The field that tells of a session: `Session-Id`."""
+    return "Session-" + "-".join(part.capitalize() for part in fact.split("-"))
+
+
 class HeaderPlan:
     """The headers of one direction.
 
@@ -54,6 +59,8 @@ class HeaderPlan:
         self._claims = of_claims
         session_id = getattr(config, f"{direction}_session_id_header")
         names = [name for name, _, _ in self._fields] + [name for name, _ in of_claims] + ([session_id] if session_id else [])
+        if direction == "upstream":
+            names += [session_field(name) for name in config.session_request_headers or ()]
         # `Authorization` is the client's own; and what Consumers are told by is imposed or removed elsewhere.
         kept = {"authorization", *(name.lower() for name in CLAIMED_HEADERS)}
         self.forged: tuple[tuple[str, None], ...] = tuple((name, None) for name in names if name.lower() not in kept)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pylae.plugins.openid_connect import claims, possession, refusals
+from pylae.plugins.openid_connect import claims, possession, presented, refusals
 from pylae.plugins.openid_connect import config as declared
 from pylae.plugins.openid_connect.code_flow import Flow
 from pylae.plugins.openid_connect.core import OpenIdCore
@@ -20,7 +20,8 @@ from pylae.plugins.openid_connect.decisions import GROUPS_HEADER, Consumers, Dec
 from pylae.plugins.openid_connect.parts import Forbidden, Grant, Locked, Refused, Unauthorized
 from pylae.plugins.openid_connect.settings import Settings
 from pylae.sdk import Answer, Exchange, Host, Instance
-from pylae.sdk.auth import AuthPlugin, Outcome, SystemUnavailable, challenge, damping_of
+from pylae.sdk.auth import AuthPlugin, Outcome, SystemUnavailable, challenge, damping_of, drop_claims
+from pylae.sdk.entities import Lookup
 
 MAX_BODY_BYTES: Final = 65_536
 MAX_REMEMBERED_CHARACTERS: Final = 4_096
@@ -69,9 +70,13 @@ class OpenidConnect(AuthPlugin):
         """Lets a signed token pass from memory that was seen before; whatever else waits."""
         if config.upstream_plan.forged:
             exchange.service.request.set_headers(config.upstream_plan.forged)
+        if exchange.request.raw_query:
+            exchange.request.conceal_argument(presented.TOKEN_ARGUMENT)
         if config.skips_preflight and exchange.request.method == "OPTIONS":
+            drop_claims(exchange, (GROUPS_HEADER,))
             return None
         if config.anonymous is not None and self.is_settled(exchange, config):
+            drop_claims(exchange, (GROUPS_HEADER,))
             return None
         if config.is_quick:
             decision: Decision | None = exchange.request.recognize(config.remembered, "authorization")
@@ -121,7 +126,9 @@ class OpenidConnect(AuthPlugin):
         if config.config.search_user_info:
             await self._core.add_user_info(exchange, config, grant)
         claims.require(grant, config.requirements)
-        decision = Decision(config, grant, await self._consumers.of(config, grant), keys)
+        in_vain: list[tuple[Lookup, str]] = []
+        found = await self._consumers.of(config, grant, in_vain)
+        decision = Decision(config, grant, found, keys, in_vain)
         if config.has_browser:
             answer = await self._flow.establish(exchange, config, grant)
             if answer is not None:

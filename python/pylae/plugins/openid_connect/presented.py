@@ -11,6 +11,7 @@ from pylae.plugins.openid_connect.parts import Unauthorized
 from pylae.plugins.openid_connect.settings import Settings
 from pylae.sdk import bodies
 from pylae.sdk.exchange import Exchange
+from pylae.sdk.sessions.cookies import without
 
 TOKEN_HEADERS: Final = ("access-token", "x-access-token")
 TOKEN_ARGUMENT: Final = "access_token"  # the name of an argument
@@ -160,9 +161,10 @@ def _hide_in_body(exchange: Exchange, names: Collection[str]) -> None:
 
 
 def _hide_cookie(exchange: Exchange, name: str) -> None:
-    lines = exchange.request.get_header_values("cookie")
-    kept = [pair.strip() for line in lines for pair in line.split(";") if pair.strip().partition("=")[0] != name]
-    exchange.service.request.set_headers([("cookie", "; ".join(kept) or None)])
+    # What was taken out before stays out.
+    line = exchange.service.request.get_header("cookie")
+    if line:
+        exchange.service.request.set_headers([("cookie", without(line, (name,)) or None)])
 
 
 def _only(values: list[str]) -> str | None:

@@ -76,6 +76,29 @@ def test_consumer_by_claims(issuer: Issuer, config: dict[str, Any], claims: dict
         assert upstream_header(bearer(scene, token), "X-Consumer-ID") == (ALICE["id"] if found else None)
 
 
+def test_consumer_that_is_added_later_is_found_though_the_token_is_remembered(issuer: Issuer) -> None:
+    token = issuer.token(sub="mallory")
+    with issuer.scene(consumer_claim=["sub"], consumer_optional=True) as scene:
+        assert upstream_header(bearer(scene, token), "X-Consumer-ID") is None
+        assert upstream_header(bearer(scene, token), "X-Consumer-ID") is None
+        mallory = {"id": "a9999999-9999-4999-8999-999999999999", "username": "mallory", "custom_id": None, "created_at": 1}
+        scene.host.rows["consumers"].append(mallory)
+        scene.host.entities.invalidate([("consumers", "username", "mallory"), ("consumers", "id", mallory["id"])])
+        assert upstream_header(bearer(scene, token), "X-Consumer-ID") == mallory["id"]
+
+
+def test_session_cannot_be_claimed_beside_a_remembered_token(issuer: Issuer) -> None:
+    token = issuer.token()
+    with issuer.scene(
+        auth_methods=["bearer", "session"], client_id=["c"], client_secret=["s"], session_request_headers=["id", "subject"]
+    ) as scene:
+        for _ in range(2):
+            outcome = scene.send(headers={"authorization": f"Bearer {token}", "Session-Subject": "admin", "session-id": "1"})
+            assert outcome.status == 200
+            assert upstream_header(outcome, "Session-Subject") is None
+            assert upstream_header(outcome, "Session-Id") is None
+
+
 def test_later_plugins_learn_who_it_is(issuer: Issuer) -> None:
     with issuer.scene(authenticated_groups_claim=["groups"], credential_claim=["email"]) as scene:
         token = issuer.token(groups=["dev", "ops"], scope="read write", email="alice@example.com")

@@ -172,17 +172,49 @@ def test_session_ends_unused_and_is_renewed_by_use(storage: str) -> None:
         assert caller(scene.send(headers={"cookie": sent})) == "guest"
 
 
-def test_renewed_id_leaves_the_old_one_to_requests_on_their_way() -> None:
-    with chain(storage="kong", idling_timeout=0, rolling_timeout=100, stale_ttl=10) as scene:
+@pytest.mark.parametrize("storage", ["cookie", "kong"])
+def test_renewed_session_keeps_its_id(storage: str) -> None:
+    with chain(storage=storage, idling_timeout=0, rolling_timeout=100, request_headers=["id"]) as scene:
         old = log_in(scene)
         scene.clock.turn(seconds=80)
-        new = cookie(set_cookies(scene.send(headers={"cookie": old})))
-        assert new
-        assert new != old
-        assert caller(scene.send(headers={"cookie": old})) == "alice"
-        scene.clock.turn(seconds=11)
+        outcome = scene.send(headers={"cookie": old})
+        new = cookie(set_cookies(outcome))
+        assert new not in ("", old)
+        ids = [scene.send(headers={"cookie": sent}).upstream for sent in (old, new)]
+        assert ids[0] is not None
+        assert ids[1] is not None
+        assert ids[0].get_header("session-id") == ids[1].get_header("session-id")
+        scene.clock.turn(seconds=30)
         assert caller(scene.send(headers={"cookie": old})) == "guest"
         assert caller(scene.send(headers={"cookie": new})) == "alice"
+
+
+def test_session_forked_by_a_thief_at_renewal_ends_with_the_logout() -> None:
+    with chain(storage="kong", idling_timeout=0) as scene:
+        stolen = log_in(scene)
+        scene.clock.turn(seconds=2_800)
+        victims = cookie(set_cookies(scene.send(headers={"cookie": stolen})))
+        thiefs = cookie(set_cookies(scene.send(headers={"cookie": stolen})))
+        assert len({stolen, victims, thiefs}) == 3
+        assert scene.send(method="DELETE", target="/?session_logout=1", headers={"cookie": victims}).status == 200
+        for sent in (stolen, victims, thiefs):
+            assert caller(scene.send(headers={"cookie": sent})) == "guest"
+
+
+def test_renewed_session_stays_in_the_list_of_its_subject() -> None:
+    with chain(storage="kong", store_metadata=True, idling_timeout=0) as scene:
+        sent = log_in(scene)
+        scene.clock.turn(seconds=2_800)
+        assert caller(scene.send(headers={"cookie": sent})) == "alice"
+        (row,) = scene.host.rows["sessions"]
+        (metadata,) = scene.host.rows["session_metadatas"]
+        assert (metadata["subject"], metadata["session"]["id"]) == (ALICE["id"], row["id"])
+
+
+def test_huge_count_of_cookies_is_no_cookie() -> None:
+    with chain() as scene:
+        for count in ("9" * 4_301, "10", "02", "\u0662"):
+            assert caller(scene.send(headers={"cookie": f"session={count}.x"})) == "guest"
 
 
 def test_remembered_session_outlives_the_browser() -> None:

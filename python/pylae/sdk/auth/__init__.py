@@ -11,7 +11,7 @@ from pylae.sdk.auth.challenges import challenge
 from pylae.sdk.auth.compare import equals
 from pylae.sdk.auth.damping import Damping, damping_of
 from pylae.sdk.auth.facts import Facts, facts_of
-from pylae.sdk.auth.identity import CLAIMED_HEADERS, Identity
+from pylae.sdk.auth.identity import CLAIMED_HEADERS, Identity, drop_claims
 from pylae.sdk.auth.plugin import UNAUTHORIZED, AuthPlugin, Outcome, Refusal
 from pylae.sdk.auth.systems import SystemUnavailable
 from pylae.sdk.auth.verified import Remembered, Verified
@@ -30,6 +30,7 @@ __all__ = [
     "Verified",
     "challenge",
     "damping_of",
+    "drop_claims",
     "equals",
     "facts_of",
 ]

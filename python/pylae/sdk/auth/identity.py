@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, Self
 
 from pylae.sdk.exchange import Exchange
@@ -65,3 +65,11 @@ class Identity:
     def impose(self, exchange: Exchange) -> None:
         """Tells the gateway and the upstream who the client is."""
         exchange.client.identify(self)
+
+
+def drop_claims(exchange: Exchange, names: Iterable[str]) -> None:
+    """Removes what the client says of itself under these names; what an earlier plugin of this request said stays."""
+    request, upstream = exchange.request, exchange.service.request
+    claimed = [(name, None) for name in names if upstream.get_header(name) == request.get_header(name) is not None]
+    if claimed:
+        upstream.set_headers(claimed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final, Generic, Protocol, TypeVar
 
@@ -16,6 +17,7 @@ from pylae.sdk.ldap.credentials import HEADERS, Credentials, credentials_in
 from pylae.sdk.ldap.directory import Directory, Server
 
 MAX_REFUSALS: Final = 4_096
+DEFAULT_TIMEOUT_MS: Final = 10_000
 """Refusals that are remembered, apart from what passes: who guesses must not push those out who know."""
 MAX_DIRECTORIES: Final = 64
 """From here on those are forgotten that nobody has a connection to: their configurations are gone."""
@@ -71,16 +73,17 @@ class PreparedLdap:
             ldaps=config.ldaps,
             start_tls=config.start_tls,
             verify=config.verify_ldap_host,
-            timeout_ms=config.timeout,
-            keepalive_ms=config.keepalive,
+            timeout_ms=config.timeout or DEFAULT_TIMEOUT_MS,
+            keepalive_ms=config.keepalive or 0,
         )
         self.base = config.base_dn
         self.attribute = config.attribute
         self.keeps_ms = int(config.cache_ttl * 1000)
         self.hide_credentials = config.hide_credentials
         self.anonymous = config.anonymous or None
-        self.scheme = config.header_type.lower()
-        scheme = "LDAP" if self.scheme == "ldap" else config.header_type
+        kind = config.header_type or "ldap"
+        self.scheme = kind.lower()
+        scheme = "LDAP" if self.scheme == "ldap" else kind
         self.unauthorized: Refusal = (401, UNAUTHORIZED, challenge(scheme, realm=config.realm))
         # A verdict is good for exactly this configuration; the same one on another Route shares it.
         self.fingerprint = Verified.digest(*(f"{name}={getattr(config, name)!r}" for name in sorted(type(config).fields)))
@@ -137,22 +140,24 @@ class LdapPlugin(AuthPlugin, Generic[P]):
         offered, is_claimed = credentials_in(exchange, config.scheme)
         damping = damping_of(exchange)
         for credentials in offered:
+            # All of them, before the first is tried: one must not be asked for behind another.
             if damping is not None and damping.is_locked(self.name, credentials.username):
                 return damping.refusal(exchange)
+        for credentials in offered:
             digest = _digest(config, credentials)
             verdict = self._known.get(digest) or self._refused.get(digest)
             if verdict is None:
                 return self._decide(exchange, config, offered)
             if verdict.name is not None:
                 return self._pass(exchange, config, verdict)
-        return self._refuse_unknown(exchange, config, offered[0] if offered else None, is_claimed=is_claimed)
+        return self._refuse_unknown(exchange, config, offered, is_claimed=is_claimed)
 
     async def _decide(self, exchange: Exchange, config: P, offered: list[Credentials]) -> Answer | None:
         for credentials in offered:
             verdict = await self._verdict(config, credentials)
             if verdict.name is not None:
                 return await self.settle(self._pass(exchange, config, verdict))
-        return await self.settle(self._refuse_unknown(exchange, config, offered[0], is_claimed=True))
+        return await self.settle(self._refuse_unknown(exchange, config, offered, is_claimed=True))
 
     async def _verdict(self, config: P, credentials: Credentials) -> Verdict:
         """From memory, or from the directory, asked once for all who wait."""
@@ -183,14 +188,17 @@ class LdapPlugin(AuthPlugin, Generic[P]):
             _hide(exchange)
         return self.accept_verdict(exchange, config, verdict)
 
-    def _refuse_unknown(self, exchange: Exchange, config: P, tried: Credentials | None, *, is_claimed: bool) -> Outcome:
+    def _refuse_unknown(self, exchange: Exchange, config: P, tried: Sequence[Credentials], *, is_claimed: bool) -> Outcome:
         if is_claimed:
             if config.hide_credentials:
                 # Who passes as the anonymous Consumer all the same leaves them here.
                 _hide(exchange)
             damping = damping_of(exchange)
             if damping is not None:
-                damping.failed(self.name, tried.username if tried else None)
+                for credentials in tried:
+                    damping.failed(self.name, credentials.username)
+                if not tried:
+                    damping.failed(self.name, None)
         return self.refuse(exchange, config, config.unauthorized)
 
     def _directory(self, server: Server) -> Directory:

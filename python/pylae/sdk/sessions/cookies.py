@@ -13,6 +13,7 @@ MAX_VALUE_CHARACTERS: Final = 3_840
 """Of one cookie: with name and attributes it stays below the 4,096 bytes that browsers keep."""
 MAX_COOKIES: Final = 9
 """A longer value is not given out, and not read."""
+_COUNTS: Final = frozenset(str(count) for count in range(2, MAX_COOKIES + 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def joined(cookies: dict[str, str], name: str) -> str | None:
     count, dot, rest = first.partition(".")
     if not dot:
         return first
-    if not count.isdecimal() or not 2 <= int(count) <= MAX_COOKIES:
+    if count not in _COUNTS:
         return None
     parts = [rest, *(cookies.get(f"{name}{number}", "") for number in range(2, int(count) + 1))]
     return "".join(parts) if all(parts) else None

@@ -41,7 +41,6 @@ ON CONFLICT (key) DO UPDATE SET data = excluded.data, ends_at = excluded.ends_at
 _CHANGE: Final = """
 UPDATE pylae_sessions SET data = $2, ends_at = now() + $3 * interval '1 second' WHERE key = $1 AND ends_at > now()
 """
-_SHORTEN: Final = "UPDATE pylae_sessions SET ends_at = now() + $2 * interval '1 second' WHERE key = $1 AND ends_at > now()"
 _DELETE: Final = "DELETE FROM pylae_sessions WHERE key = $1"
 _SWEEP: Final = "DELETE FROM pylae_sessions WHERE key IN (SELECT key FROM pylae_sessions WHERE ends_at <= now() LIMIT 1000)"
 
@@ -95,10 +94,6 @@ class PostgresStore:
     async def change(self, session_id: str, text: str, ttl_s: float) -> None:
         """Changes the row, if it is there."""
         await self._run("execute", _CHANGE, key_of(session_id), text, float(ttl_s))
-
-    async def shorten(self, session_id: str, ttl_s: float) -> None:
-        """Changes when the row ends."""
-        await self._run("execute", _SHORTEN, key_of(session_id), float(ttl_s))
 
     async def delete(self, session_id: str) -> None:
         """Takes the row away."""

@@ -81,11 +81,6 @@ class RedisStore:
         client = await self._client()
         await self._asked(client.set(self._key(session_id), text, px=max(int(ttl_s * 1000), _MIN_TTL_MS), xx=True))
 
-    async def shorten(self, session_id: str, ttl_s: float) -> None:
-        """`PEXPIRE`."""
-        client = await self._client()
-        await self._asked(client.pexpire(self._key(session_id), max(int(ttl_s * 1000), _MIN_TTL_MS)))
-
     async def delete(self, session_id: str) -> None:
         """`DEL`."""
         client = await self._client()
@@ -153,8 +148,18 @@ def _client_of(place: RedisPlace) -> Redis:
                 "ssl_ca_data": authorities,
             }
             if place.server_name:
-                options["host"] = place.server_name
+                options |= {"connection_class": _named(SSLConnection, place.server_name)}
     return Redis(connection_pool=BlockingConnectionPool(**options))
+
+
+def _named(base: type[Any], server_name: str) -> type[Any]:
+    """Connections whose certificate must carry another name than the one that is dialled."""
+
+    class Named(base):  # type: ignore[misc]
+        def _connection_arguments(self) -> Any:
+            return {**super()._connection_arguments(), "server_hostname": server_name}
+
+    return Named
 
 
 def _text(path: str) -> str:

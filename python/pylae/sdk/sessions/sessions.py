@@ -3,8 +3,8 @@
 
 It ends when it was not used for `idling_s`, when `rolling_s` are over since it was last renewed, and when `absolute_s` are
 over since it began, whichever comes first; 0 stands for never. Use renews it: the cookie is written again once a tenth of
-the idling time is over, and the session gets a new id once three quarters of the rolling time are. Whoever logs in gets
-a new id, whatever cookie came (session fixation).
+the idling time is over, and the rolling time begins anew once three quarters of it are. The id stays, so that a logout ends
+every cookie that was given out for it; whoever logs in gets a new one, whatever cookie came (session fixation).
 """
 
 from __future__ import annotations
@@ -199,15 +199,15 @@ class Sessions:
             self._set_cookies(exchange, session)
 
     async def renew(self, exchange: Exchange, session: Session) -> None:
-        """Gives the session a new id and a new rolling time; the old id goes after `stale_s`."""
-        old = session.id
-        if self._store is not None and await self._store.load(old, is_fresh=True) is None:
-            return
-        session.id = secrets.token_urlsafe(32)
+        """Gives the session a new rolling time.
+
+        Its id stays: so a logout ends all cookies that were ever given out for it, those of a thief too.
+        """
         session.rolled_s = session.used_s = self._now_s()
-        await self.write(exchange, session)
         if self._store is not None:
-            await self._store.shorten(old, self.timeouts_of(session).stale_s)
+            # Whoever has logged out meanwhile stays so.
+            await self._store.change(session.id, self._sealed_content(session), self._lasts_s(session))
+        self._set_cookies(exchange, session)
 
     async def end(self, exchange: Exchange, session: Session | None) -> None:
         """Ends the session, for everybody who has its cookie, and takes the cookies away.

@@ -38,10 +38,6 @@ class Store(Protocol):
         """Keeps another text in the place of the one that is there; what is gone stays gone."""
         ...
 
-    async def shorten(self, session_id: str, ttl_s: float) -> None:
-        """Keeps it for so long and no longer; what is gone stays gone."""
-        ...
-
     async def delete(self, session_id: str) -> None:
         """Forgets it, for every worker at once."""
         ...
@@ -66,11 +62,6 @@ class DatabaseStore:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"
-
-    def cached(self, session_id: str) -> Row | object | None:
-        """The row, None, or `MISSING`; never waits."""
-        row: Row | object | None = self._rows.cached(key_of(session_id))
-        return row
 
     async def load(self, session_id: str, *, is_fresh: bool = False) -> str | None:
         """Asks the cache, which forgets by delta."""
@@ -97,10 +88,6 @@ class DatabaseStore:
     async def change(self, session_id: str, text: str, ttl_s: float) -> None:
         """Changes the row, if it is there."""
         await self._change(key_of(session_id), {"data": text}, max(ttl_s, _MIN_TTL_S))
-
-    async def shorten(self, session_id: str, ttl_s: float) -> None:
-        """Changes when the row ends."""
-        await self._change(key_of(session_id), {}, max(ttl_s, _MIN_TTL_S))
 
     async def _change(self, key: str, changes: Row, ttl_s: float) -> None:
         row = await self._entities.select_by(TABLE, "session_id", key)
