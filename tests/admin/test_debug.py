@@ -66,6 +66,6 @@ def test_workers_forget_what_they_looked_up(control: ControlProcess) -> None:
 
 
 def test_a_plugin_without_work_is_warned_of(control: ControlProcess) -> None:
-    made = control.admin.post("/plugins", {"name": "cors"})
-    expected = "[warn]", "the plugin `cors` is configured, but its work is not part of this version", made["id"]
+    made = control.admin.post("/plugins", {"name": "correlation-id"})
+    expected = "[warn]", "the plugin `correlation-id` is configured, but its work is not part of this version", made["id"]
     until(lambda: all(part in control.error_log for part in expected), "the warning")

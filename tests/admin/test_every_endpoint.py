@@ -42,6 +42,17 @@ OURS = {
     "/warnings",
 }
 """Endpoints that Kong has not; each has tests of its own."""
+SOLD = {
+    "/ca_certificates/{ca_certificates}/mtls-auth",
+    "/ca_certificates/{ca_certificates}/mtls-auth/{mtls_auth_credentials}",
+    "/consumers/{consumers}/mtls-auth",
+    "/consumers/{consumers}/mtls-auth/{mtls_auth_credentials}",
+    "/mtls-auths",
+    "/mtls-auths/{mtls_auth_credentials}",
+    "/mtls-auths/{mtls_auth_credentials}/ca_certificate",
+    "/mtls-auths/{mtls_auth_credentials}/consumer",
+}
+"""Endpoints of plugins that it sells."""
 WITHOUT_WASM = {"message": "this endpoint is only available when wasm is enabled"}
 NOT_A_CONTROL_PLANE = {
     "message": "this endpoint is only available when Kong is configured to run as Control Plane for the cluster"
@@ -428,7 +439,7 @@ def test_every_endpoint_was_walked() -> None:
 
 def test_they_are_listed(admin: Admin) -> None:
     listed = admin.get("/endpoints")["data"]
-    assert set(listed) == OURS | {endpoint["path"] for endpoint in ENDPOINTS if endpoint.get("only_on") is None}
+    assert set(listed) == OURS | SOLD | {endpoint["path"] for endpoint in ENDPOINTS if endpoint.get("only_on") is None}
     assert listed == sorted(listed, key=lambda path: path.replace("/", "\0"))
 
 

@@ -84,6 +84,6 @@ def test_a_route_without_it_is_served(gateway: Gateway, echo_path: str) -> None:
 
 def test_a_client_sees_all_plugins(gateway: Gateway) -> None:
     available = gateway.admin.get("/")["plugins"]["available_on_server"]
-    assert len(available) == 46, "Kong's 45 and resilience"
+    assert len(available) == 51, "Kong's 45, four that it sells, auth-damping and resilience"
     assert available["redirect"] == {"version": "3.10.0", "priority": 779}
     assert set(gateway.admin.get("/plugins/enabled")["enabled_plugins"]) == set(available)
