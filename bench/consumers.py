@@ -16,8 +16,9 @@ from typing import Any, Final
 
 from bench.machine import rss_bytes
 from bench.scenarios import Bench, LoadScenario, Sample, say
-from bench.targets import HOST, Pylae
+from bench.targets import HOST, Pylae, get
 from tests.support.gateway import COMMAND, Gateway
+from tests.support.wait import until
 
 MANY: Final = 1_000_000
 QUICK_MANY: Final = 2_000
@@ -44,6 +45,9 @@ class Stocked(Pylae):
         file.unlink()
         self.port = self.gateway.proxy_port
         self.gateway.settle(PATIENCE_S)
+        # The command may have ended before the import did: it waits no longer than a client would.
+        last = {"apikey": f"key-{self.count - 1}"}
+        until(lambda: get(self.port, "/", last)[0] == 200, "all Consumers to be there", PATIENCE_S)
         self.check("room:key-auth")
 
 

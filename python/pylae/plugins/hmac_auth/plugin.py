@@ -16,7 +16,7 @@ from typing import Any, Final
 from pylae.plugins.hmac_auth import config as declared
 from pylae.plugins.hmac_auth.dates import parse_date
 from pylae.plugins.hmac_auth.entities import HmacauthCredential
-from pylae.plugins.hmac_auth.signatures import Signature, is_right, parse_signature, signed_text
+from pylae.plugins.hmac_auth.signatures import Secret, Signature, parse_signature, signed_text
 from pylae.sdk import MISSING, Answer, Exchange, Host, Instance
 from pylae.sdk.auth import UNAUTHORIZED, AuthPlugin, Identity, Outcome, Refusal, challenge, damping_of, equals, facts_of
 
@@ -68,7 +68,7 @@ class Credential:
 
     def __init__(self, row: Mapping[str, Any]) -> None:
         self.identity = Identity.of_credential(row, row["username"])
-        self.secret: bytes = (row.get("secret") or "").encode()
+        self.secret = Secret((row.get("secret") or "").encode())
 
     def __repr__(self) -> str:
         return "<hmac credential>"
@@ -116,7 +116,7 @@ class HmacAuth(AuthPlugin):
                 break
         if not shown:
             return self.refuse(exchange, config, config.missing)
-        names = None if signed is None else {name.lower() for name in signed.headers}
+        names = None if signed is None else signed.names
         if not self._is_in_time(exchange, config, names):
             return self._refuse(exchange, config, config.no_date)
         if signed is None or names is None or signed.algorithm not in config.algorithms or not config.enforced <= names:
@@ -130,7 +130,7 @@ class HmacAuth(AuthPlugin):
             return self._authenticate_later(exchange, config, signed)
         return self._authenticate(exchange, config, signed, credential)
 
-    def _is_in_time(self, exchange: Exchange, config: Prepared, names: set[str] | None) -> bool:
+    def _is_in_time(self, exchange: Exchange, config: Prepared, names: frozenset[str] | None) -> bool:
         """Is one of the dates near enough? If any of them is signed, one that is not does not count: anybody may have set it."""
         is_any_signed = names is not None and ("date" in names or "x-date" in names)
         now_s = self._now_ms() // 1000
@@ -155,7 +155,7 @@ class HmacAuth(AuthPlugin):
     def _authenticate(self, exchange: Exchange, config: Prepared, signed: Signature, credential: Credential | None) -> Outcome:
         if credential is None or not credential.secret:
             return self._refuse(exchange, config, config.unverifiable, signed.username)
-        if not is_right(signed.signature, credential.secret, signed_text(exchange.request, signed.headers), signed.algorithm):
+        if not credential.secret.has_signed(signed_text(exchange.request, signed.headers), signed.signature, signed.algorithm):
             return self._refuse(exchange, config, config.mismatch, signed.username)
         if config.validates_body:
             body = exchange.request.body

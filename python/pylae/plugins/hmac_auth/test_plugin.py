@@ -13,7 +13,7 @@ import pytest
 
 from pylae.plugins.hmac_auth.dates import parse_date
 from pylae.plugins.hmac_auth.plugin import MAX_BODY_BYTES, NO_DATE, NO_MATCH, NOT_VERIFIABLE, HmacAuth
-from pylae.plugins.hmac_auth.signatures import parse_signature
+from pylae.plugins.hmac_auth.signatures import HASHES, Secret, parse_signature
 from pylae.sdk import SchemaViolation
 from pylae.sdk.auth import facts_of
 from pylae.sdk.testing import START_MS, MemoryExchange, Outcome, Scene, validated
@@ -315,3 +315,17 @@ def test_skew_is_more_than_nothing() -> None:
 def test_nothing_of_a_signature_is_logged() -> None:
     with scene_with() as scene:
         assert scene.send(headers=signed(secret="wrong")).lines == []
+
+
+@pytest.mark.parametrize("length", [0, 1, 63, 64, 65, 127, 128, 129, 1_000])
+@pytest.mark.parametrize("algorithm", HASHES)
+def test_secret_verifies_what_hmac_signs(algorithm: str, length: int) -> None:
+    secret = bytes(range(256)) * 4
+    kept = Secret(secret[:length])
+    for text in ("", "date: now", "x" * 200, "\udcff\xe4"):
+        digest = hmac.digest(secret[:length], text.encode("utf-8", "surrogateescape"), HASHES[algorithm])
+        signature = base64.b64encode(digest).decode()
+        assert kept.has_signed(text, signature, algorithm)
+        assert kept.has_signed(text, signature, algorithm)
+        assert not kept.has_signed(f"{text}.", signature, algorithm)
+        assert not kept.has_signed(text, signature[4:], algorithm)
