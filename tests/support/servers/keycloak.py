@@ -10,14 +10,14 @@ import json
 import os
 import shutil
 import subprocess
-import time
 import urllib.parse
 import urllib.request
 from pathlib import Path
 from typing import Any, Final
 
 from tests.support.ports import free_port
-from tests.support.servers.server import Server, find
+from tests.support.servers.server import Server, accepts, find
+from tests.support.wait import until
 
 VERSION: Final = "26.5.6"
 ARTIFACT: Final = f"org.keycloak:keycloak-quarkus-dist:{VERSION}:zip"
@@ -110,13 +110,13 @@ class Keycloak(Server):
             self.process = subprocess.Popen(
                 [self.program, *self.arguments()], stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment
             )
-        deadline_s = time.monotonic() + START_WITHIN_S
-        while not self._answers():
-            assert self.process.poll() is None, f"Keycloak ended: {self.output()}"
-            assert time.monotonic() < deadline_s, f"Keycloak did not start: {self.output()}"
-            time.sleep(0.5)
+        until(self._answers, "Keycloak to serve its realm", START_WITHIN_S)
 
     def _answers(self) -> bool:
+        assert self.process
+        assert self.process.poll() is None, f"Keycloak ended: {self.output()}"
+        if not accepts(self.port):
+            return False
         try:
             fetch(f"{self.issuer}/.well-known/openid-configuration")
         except OSError:
