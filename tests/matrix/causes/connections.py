@@ -44,8 +44,7 @@ def close_at_accept(bed: Bed, variant: Variant) -> Iterator[Broken]:
 @cause(
     GROUP,
     "reset at once after accepting",
-    # The RST may be there before connect() has been asked for its outcome.
-    right("upstream", "reset write_failed closed_before_headers connect_failed", unsure=BETWEEN),
+    right("upstream", "reset write_failed closed_before_headers", unsure=BETWEEN),
     is_fast=True,
 )
 def reset_at_accept(bed: Bed, variant: Variant) -> Iterator[Broken]:

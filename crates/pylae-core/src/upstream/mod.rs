@@ -163,6 +163,11 @@ fn ended_in_connect(error: &io::Error) -> &'static str {
 fn connect_fault(error: &io::Error) -> Fault {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => FaultKind::ConnectRefused.into(),
+        // It was accepted and reset before we asked how it went: the same as a reset a moment later.
+        io::ErrorKind::ConnectionReset => {
+            let text = errno_text(error);
+            Fault::with_phrase(FaultKind::ResetBeforeHeaders, text.clone(), format!("connect() failed ({text})"))
+        }
         _ => {
             let text = errno_text(error);
             Fault::with_phrase(FaultKind::ConnectFailed, text.clone(), format!("connect() failed ({text})"))
